@@ -1,0 +1,21 @@
+import { defineConfig } from "vitest/config";
+
+// Tests run on the sources: the export condition `trama-source` maps every workspace package to its src folder.
+const conditions = ["trama-source", "node", "import", "default"];
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: [
+      "packages/*/{src,test}/**/*.test.ts",
+      "control-plane/{src,test}/**/*.test.ts",
+      "examples/*/**/*.test.ts",
+      "test/**/*.test.ts",
+    ],
+    exclude: ["**/node_modules/**", "**/dist/**"],
+    // Tests start real processes with these conditions too.
+    execArgv: ["--conditions=trama-source"],
+    reporters: ["default", "./tools/reporter.ts"],
+  },
+});
