@@ -1,0 +1,132 @@
+import { MeshError } from "./errors.ts";
+import type { HeaderList } from "./headers.ts";
+import type { Transport } from "./transport.ts";
+import { CallRecord } from "./record.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+/** Something that is under way and can be told to stop: an attempt, a timer that waits, a chain of filters. */
+export interface Abortable {
+  /** Idempotent. Whoever is told to stop answers the sink with `reason`. */
+  abort(reason: MeshError): void;
+}
+
+/** The only question the engine asks of a request body. The bytes themselves are the transport's business. */
+export interface RequestBody {
+  /** True when the body can be sent once more from its first byte (absent, or held in memory). */
+  canReplay(): boolean;
+}
+
+/** A body that is not there. */
+export const noBody: RequestBody = { canReplay: () => true };
+
+/** Who is at the other end of an inbound connection, established from the verified certificate of that connection. */
+export interface Peer {
+  /** `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`, or `undefined` for plaintext: then the peer is nobody. */
+  readonly spiffeId: string | undefined;
+  /** Parts of the SPIFFE id; empty text when there is none. */
+  readonly trustDomain: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** The socket's own remote address, IPv4-mapped IPv6 already normalised (R55). */
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  /** Whether the connection is mutually authenticated TLS. */
+  readonly mtls: boolean;
+  /** Server name the client asked for; empty text when none. */
+  readonly serverName: string;
+  /** Wall-clock milliseconds at which the peer's certificate ends; `Infinity` without one. Checked per request. */
+  readonly notAfterMs: number;
+}
+
+/** A typed place for what one filter or adapter attaches to a call. Made once per module, never per call. */
+export interface Slot<T> {
+  readonly index: number;
+  readonly name: string;
+  /** Only carries the type. */
+  readonly type?: T;
+}
+
+let slots = 0;
+export function slot<T>(name: string): Slot<T> {
+  return { index: slots++, name };
+}
+
+export interface CallInit {
+  readonly snapshot: Snapshot;
+  readonly side: "outbound" | "inbound";
+  readonly protocol: "http" | "grpc";
+  readonly method: string;
+  /** Host and port as the caller wrote them; lower case, no user info. */
+  readonly authority: string;
+  /** Origin form, query included, starting with `/`. */
+  readonly path: string;
+  readonly headers: HeaderList;
+  readonly body: RequestBody;
+  readonly transport: Transport;
+  readonly peer?: Peer | undefined;
+  /** Monotonic milliseconds of the start (`Clock.now()`). */
+  readonly startMs: number;
+}
+
+/**
+ * One request on its way through the mesh, on the client or on the server side. It pins the snapshot that was
+ * current when it was made and keeps it to the end (law 6). Adapters make it; layers read it and may change
+ * `authority`, `path` and `headers` before the first attempt.
+ */
+export class Call {
+  readonly snapshot: Snapshot;
+  readonly side: "outbound" | "inbound";
+  readonly protocol: "http" | "grpc";
+  method: string;
+  authority: string;
+  path: string;
+  readonly headers: HeaderList;
+  readonly body: RequestBody;
+  readonly transport: Transport;
+  readonly peer: Peer | undefined;
+  readonly record: CallRecord;
+  /** Absolute end on the monotonic clock in milliseconds; `Infinity` = none. Layers only ever bring it nearer. */
+  deadlineMs = Infinity;
+  /** Set once by {@link abort}. */
+  aborted: MeshError | undefined = undefined;
+  /** What is under way right now, for {@link abort}. The stage that waits or sends sets it, and clears it when done. */
+  active: Abortable | undefined = undefined;
+  #slots: unknown[] | undefined = undefined;
+
+  constructor(init: CallInit) {
+    this.snapshot = init.snapshot;
+    this.side = init.side;
+    this.protocol = init.protocol;
+    this.method = init.method;
+    this.authority = init.authority;
+    this.path = init.path;
+    this.headers = init.headers;
+    this.body = init.body;
+    this.transport = init.transport;
+    this.peer = init.peer;
+    this.record = new CallRecord(init.startMs);
+  }
+
+  get<T>(slot: Slot<T>): T | undefined {
+    return this.#slots?.[slot.index] as T | undefined;
+  }
+
+  put<T>(slot: Slot<T>, value: T): void {
+    (this.#slots ??= [])[slot.index] = value;
+  }
+
+  /**
+   * Stops the call. Idempotent: the first reason stays. Whatever is under way is told and answers the sink with
+   * this very error, so that the caller gets back its own reason (law 5). A call that is aborted before it was
+   * given to a Service is refused by the first layer that looks at `aborted`.
+   */
+  abort(reason: unknown): void {
+    if (this.aborted !== undefined) return;
+    const error =
+      reason instanceof MeshError ? reason : new MeshError("ABORTED", "the caller aborted the call", { cause: reason, sent: true });
+    this.aborted = error;
+    this.active?.abort(error);
+  }
+}

@@ -1,0 +1,330 @@
+/**
+ * MeshConfig: everything the engine is told, as plain readonly data. `@trama/xds` makes it out of xDS resources;
+ * nothing here knows protobuf. Two values that came from the same bytes are the same object, so that `compile`
+ * can keep what it built before (identity decides, R14).
+ *
+ * Names follow xDS: listener, route configuration, virtual host, route, cluster, endpoint, locality.
+ * Durations are milliseconds; fractions are parts of a million.
+ */
+export interface MeshConfig {
+  /** Outbound listeners by the name asked for: `reviews:9080`, `reviews.shop.svc.cluster.local:9080`. */
+  readonly outbound: ReadonlyMap<string, OutboundListener>;
+  /** Inbound listeners by `ip:port` as bound. */
+  readonly inbound: ReadonlyMap<string, InboundListener>;
+  /** Every cluster that a route of the above names, endpoints included. A name that is missing here answers NO_CLUSTER. */
+  readonly clusters: ReadonlyMap<string, ClusterConfig>;
+}
+
+// ── listeners ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface OutboundListener {
+  readonly name: string;
+  /** In xDS order; the router, which is always last on the wire, is not listed. */
+  readonly filters: readonly FilterConfig[];
+  readonly routes: RouteConfiguration;
+}
+
+export interface InboundListener {
+  /** `ip:port` as bound. */
+  readonly name: string;
+  /** Tried by the rules of R61; the first most specific one takes the connection. */
+  readonly chains: readonly FilterChain[];
+  readonly defaultChain: FilterChain | undefined;
+  /** What the mesh knows of the service behind this port, for telemetry. */
+  readonly service: ServiceInfo | undefined;
+}
+
+export interface FilterChain {
+  readonly name: string;
+  readonly match: FilterChainMatch;
+  /** Absent: this chain takes plaintext connections. */
+  readonly tls: DownstreamTls | undefined;
+  readonly filters: readonly FilterConfig[];
+  readonly routes: RouteConfiguration;
+}
+
+export interface FilterChainMatch {
+  /** `tls`, `raw_buffer`, or `undefined` for both. */
+  readonly transportProtocol: "tls" | "raw_buffer" | undefined;
+  readonly destinationPrefixes: readonly Cidr[];
+  readonly sourceType: "any" | "same_ip_or_loopback" | "external";
+  readonly sourcePrefixes: readonly Cidr[];
+  readonly sourcePorts: readonly number[];
+}
+
+export interface Cidr {
+  /** Canonical text of the address; IPv4-mapped IPv6 is already IPv4 (R55). */
+  readonly address: string;
+  readonly bits: number;
+}
+
+export interface DownstreamTls {
+  /** Certificate provider instance of the own certificate. */
+  readonly identity: string;
+  /** Certificate provider instance of the roots; absent: no client certificate is asked for. */
+  readonly trust: string | undefined;
+  readonly requireClientCertificate: boolean;
+  /** Accepted client names; empty = any that the roots vouch for. */
+  readonly subjectNames: readonly StringMatch[];
+}
+
+// ── routes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface RouteConfiguration {
+  readonly name: string;
+  readonly virtualHosts: readonly VirtualHost[];
+}
+
+export interface VirtualHost {
+  readonly name: string;
+  /** Exact, `*suffix`, `prefix*` or `*`; lower case; a port is part of the name (R28). */
+  readonly domains: readonly string[];
+  readonly routes: readonly RouteConfig[];
+  readonly retry: RetryPolicy | undefined;
+  readonly overrides: FilterOverrides;
+}
+
+export interface RouteConfig {
+  /** Empty text when the configuration gave none. */
+  readonly name: string;
+  readonly match: RouteMatch;
+  readonly action: RouteAction;
+  readonly overrides: FilterOverrides;
+}
+
+export interface RouteMatch {
+  readonly path: PathMatch;
+  readonly headers: readonly HeaderMatch[];
+  /** Never matches for gRPC when not empty (R30). */
+  readonly query: readonly QueryMatch[];
+  /** Share of requests that may match, rolled per request; `undefined` = all (R32). */
+  readonly fractionPerMillion: number | undefined;
+}
+
+export type PathMatch =
+  | { readonly kind: "prefix"; readonly value: string; readonly ignoreCase: boolean }
+  | { readonly kind: "exact"; readonly value: string; readonly ignoreCase: boolean }
+  /** Whole path segments: `/a` matches `/a` and `/a/b`, not `/ab`. */
+  | { readonly kind: "segments"; readonly value: string; readonly ignoreCase: boolean }
+  | { readonly kind: "regex"; readonly value: string };
+
+export type StringMatch =
+  | { readonly kind: "exact" | "prefix" | "suffix" | "contains"; readonly value: string; readonly ignoreCase: boolean }
+  | { readonly kind: "regex"; readonly value: string };
+
+export interface HeaderMatch {
+  /** Lower case; `:authority`, `:method` and `:path` are the pseudo headers. */
+  readonly name: string;
+  readonly test:
+    | { readonly kind: "present"; readonly present: boolean }
+    /** Half open: start ≤ value < end. */
+    | { readonly kind: "range"; readonly start: number; readonly end: number }
+    | { readonly kind: "string"; readonly match: StringMatch };
+  readonly invert: boolean;
+  /** Compare a missing header as empty text (`treat_missing_header_as_empty`). */
+  readonly missingIsEmpty: boolean;
+}
+
+export interface QueryMatch {
+  readonly name: string;
+  /** `undefined`: the parameter must be present. */
+  readonly match: StringMatch | undefined;
+}
+
+export type RouteAction =
+  | ForwardAction
+  | { readonly kind: "direct"; readonly status: number; readonly body: Uint8Array | undefined }
+  /** Inbound: the application's own handler answers. */
+  | { readonly kind: "non_forwarding" };
+
+export interface ForwardAction {
+  readonly kind: "forward";
+  /** One entry for a plain cluster. The sum of weights is at least 1; 0 among several is legal (R35). */
+  readonly clusters: readonly WeightedCluster[];
+  /** Whole call with retries; `undefined` = none. The decoder has already applied R37's defaults. */
+  readonly timeoutMs: number | undefined;
+  readonly retry: RetryPolicy | undefined;
+}
+
+export interface WeightedCluster {
+  readonly name: string;
+  readonly weight: number;
+  readonly overrides: FilterOverrides;
+}
+
+export interface RetryPolicy {
+  /** Envoy's `retry_on` words, HTTP and gRPC together; unknown words are dropped by the decoder. */
+  readonly retryOn: readonly string[];
+  /** Added by `retriable-status-codes`. */
+  readonly statusCodes: readonly number[];
+  /** Retries after the first attempt, at least 1 (R40). */
+  readonly retries: number;
+  /** `undefined` = bounded by the whole call only. */
+  readonly perTryTimeoutMs: number | undefined;
+  /** R41: base > 0, max ≥ base. */
+  readonly backoffBaseMs: number;
+  readonly backoffMaxMs: number;
+  /** `envoy.retry_host_predicates.previous_hosts`: avoid endpoints already tried. */
+  readonly avoidPreviousHosts: boolean;
+  /** How often a pick is repeated to find such an endpoint (`host_selection_retry_max_attempts`). */
+  readonly hostSelectionAttempts: number;
+}
+
+// ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface FilterConfig {
+  /** Instance name: overrides are keyed by it (R33). */
+  readonly name: string;
+  readonly config: FilterKind;
+  /** `FilterConfig.disabled` of the listener: only an override switches it on. */
+  readonly disabled: boolean;
+}
+
+/** Per-route configuration by filter instance name; `"off"` disables the filter there. */
+export type FilterOverrides = ReadonlyMap<string, FilterKind | "off">;
+
+export type FilterKind = FaultConfig | RbacConfig;
+
+export interface FaultConfig {
+  readonly kind: "fault";
+  readonly delay: { readonly ms: number; readonly perMillion: number } | undefined;
+  readonly abort:
+    | { readonly httpStatus: number | undefined; readonly grpcStatus: number | undefined; readonly perMillion: number }
+    | undefined;
+  /** All must match for the fault to be considered. */
+  readonly headers: readonly HeaderMatch[];
+  /** Concurrent injected delays; `undefined` = no limit. */
+  readonly maxActive: number | undefined;
+}
+
+export interface RbacConfig {
+  readonly kind: "rbac";
+  /** `undefined`: no rules, a no-op (R57). An ALLOW without policies denies everything. */
+  readonly rules: RbacRules | undefined;
+}
+
+export interface RbacRules {
+  readonly action: "allow" | "deny" | "log";
+  readonly policies: readonly RbacPolicy[];
+}
+
+/** Matches when any permission and any principal match. */
+export interface RbacPolicy {
+  readonly name: string;
+  readonly permissions: readonly Permission[];
+  readonly principals: readonly Principal[];
+}
+
+export type Permission =
+  | { readonly kind: "any" }
+  | { readonly kind: "and" | "or"; readonly of: readonly Permission[] }
+  | { readonly kind: "not"; readonly of: Permission }
+  | { readonly kind: "header"; readonly match: HeaderMatch }
+  /** Path without query, canonical and raw readings (dataplane.md §23 rule 2). */
+  | { readonly kind: "path"; readonly match: StringMatch }
+  | { readonly kind: "destination_ip"; readonly cidr: Cidr }
+  | { readonly kind: "destination_port"; readonly from: number; readonly to: number }
+  | { readonly kind: "server_name"; readonly match: StringMatch }
+  /** A matcher that can never be evaluated here: does not match, its negation does (R57). */
+  | { readonly kind: "never" };
+
+export type Principal =
+  | { readonly kind: "any" }
+  | { readonly kind: "and" | "or"; readonly of: readonly Principal[] }
+  | { readonly kind: "not"; readonly of: Principal }
+  /** `undefined`: any mutually authenticated peer. Compared with the SPIFFE URI, scheme included (R54). */
+  | { readonly kind: "authenticated"; readonly match: StringMatch | undefined }
+  | { readonly kind: "source_ip"; readonly cidr: Cidr }
+  | { readonly kind: "header"; readonly match: HeaderMatch }
+  | { readonly kind: "path"; readonly match: StringMatch }
+  | { readonly kind: "never" };
+
+// ── clusters ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** What telemetry says of a cluster. */
+export interface ClusterInfo {
+  /** `outbound|9080|v1|reviews.shop.svc.cluster.local`. */
+  readonly name: string;
+  readonly service: ServiceInfo | undefined;
+}
+
+export interface ServiceInfo {
+  /** Full host name. */
+  readonly host: string;
+  /** Short name. */
+  readonly name: string;
+  readonly namespace: string;
+}
+
+export interface ClusterConfig extends ClusterInfo {
+  readonly balancer: BalancerConfig;
+  readonly endpoints: EndpointSet;
+  readonly connectTimeoutMs: number;
+  /** How to reach an endpoint; `tlsByMode` is looked up first by the endpoint's `tlsMode`. */
+  readonly tls: UpstreamTls | undefined;
+  /** Automatic mTLS (`transport_socket_matches`): TLS settings by `tlsMode`, `undefined` value = plaintext by policy. */
+  readonly tlsByMode: ReadonlyMap<string, UpstreamTls | undefined>;
+  readonly breaker: BreakerConfig;
+  readonly http2: boolean;
+}
+
+export type BalancerConfig =
+  | { readonly kind: "round_robin" }
+  /** Power of two choices; `choices` hosts are drawn a pick. */
+  | { readonly kind: "least_request"; readonly choices: number }
+  | { readonly kind: "random" };
+
+export interface BreakerConfig {
+  readonly maxConnections: number;
+  readonly maxPending: number;
+  readonly maxRequests: number;
+  /** Concurrent retries; ignored when `retryBudget` is there. */
+  readonly maxRetries: number;
+  readonly retryBudget: { readonly percent: number; readonly minConcurrency: number } | undefined;
+}
+
+export interface UpstreamTls {
+  /** Certificate provider instance of the own certificate; absent: none is shown. */
+  readonly identity: string | undefined;
+  /** Certificate provider instance of the roots. */
+  readonly trust: string;
+  readonly serverName: string | undefined;
+  /** Accepted names of the server (SPIFFE URIs in the mesh). Replaces the host-name check; empty = any that the roots vouch for (R53). */
+  readonly subjectNames: readonly StringMatch[];
+}
+
+export interface EndpointSet {
+  readonly name: string;
+  /** Index = priority, without gaps (R43). */
+  readonly priorities: readonly (readonly LocalityEndpoints[])[];
+  /** R49: each its own roll, in order. */
+  readonly drops: readonly { readonly category: string; readonly perMillion: number }[];
+}
+
+export interface LocalityEndpoints {
+  readonly locality: Locality;
+  /** ≥ 1; localities without weight were skipped by the decoder. */
+  readonly weight: number;
+  readonly endpoints: readonly EndpointConfig[];
+}
+
+export interface Locality {
+  readonly region: string;
+  readonly zone: string;
+  readonly subZone: string;
+}
+
+export interface EndpointConfig {
+  /** `host:port`, IPv6 in brackets: the key under which load, latency and pools live. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  /** ≥ 1. */
+  readonly weight: number;
+  /** Only `healthy` takes new traffic (HEALTHY and UNKNOWN on the wire). */
+  readonly health: "healthy" | "draining" | "unhealthy";
+  /** `istio` = accepts mesh mTLS, `disabled` = does not, empty = nothing said. */
+  readonly tlsMode: string;
+  /** `workload;namespace;canonical service;revision;cluster`, as Istio's endpoint metadata gives it; empty when unknown. */
+  readonly workload: string;
+}

@@ -1,0 +1,46 @@
+import type { Call } from "./call.ts";
+
+/** Time, injected. Monotonic for everything that measures, wall only for certificates. */
+export interface Clock {
+  /** Monotonic milliseconds, fractions allowed. */
+  now(): number;
+  /** Milliseconds since the epoch; only for dates in certificates, tokens and logs. */
+  wall(): number;
+  /** Calls `fn` once after `delayMs`. Never keeps the process alive. Coarse timers (±10 ms) are welcome here. */
+  after(delayMs: number, fn: () => void): Timer;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+/** Where messages for people go. Compatible with pino and console. */
+export interface Logger {
+  debug(message: string, fields?: object): void;
+  info(message: string, fields?: object): void;
+  warn(message: string, fields?: object): void;
+  error(message: string, fields?: object): void;
+}
+
+/** Is told of each call once, when it has ended. Fails open: what it throws is caught and counted. */
+export interface Telemetry {
+  onCall(call: Call): void;
+}
+
+/** A compiled policy regex: RE2 semantics, linear time (R29). `matches` is a whole-text match. */
+export interface Regex {
+  matches(text: string): boolean;
+  /** RE2 substitution of every match, `\1` groups. */
+  replace(text: string, substitution: string): string;
+}
+
+/** Every impure thing the engine needs, given from outside, so that testing it costs a function call. */
+export interface Env {
+  readonly clock: Clock;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  readonly telemetry: Telemetry;
+  readonly log: Logger;
+  /** Compiles a policy regex; throws with a message for people when the pattern is not RE2. */
+  readonly regex: (pattern: string) => Regex;
+}

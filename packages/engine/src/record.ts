@@ -1,0 +1,36 @@
+import type { ResponseFlag } from "./errors.ts";
+import type { ClusterInfo, EndpointConfig } from "./config.ts";
+
+/**
+ * What telemetry, access logs and tests want to know of one call. One object of fixed shape per call; layers write
+ * plain fields, and whoever ends the call hands it once to `Telemetry.onCall`.
+ */
+export class CallRecord {
+  /** Monotonic milliseconds. */
+  readonly startMs: number;
+  endMs = 0;
+  /** Status the caller saw, or the one Envoy would have answered for an error; 0 = nobody was left to answer. */
+  status = 0;
+  /** gRPC status, -1 when not gRPC or not known. */
+  grpcStatus = -1;
+  flag: ResponseFlag = "-";
+  /** Route name from the configuration; empty text before the match. */
+  route = "";
+  cluster: ClusterInfo | undefined = undefined;
+  /** Endpoint of the last attempt. */
+  endpoint: EndpointConfig | undefined = undefined;
+  /** Attempts that were really started. */
+  attempts = 0;
+  /** Whether the connection that answered was mutually authenticated. */
+  mtls = false;
+  /** SPIFFE id of the other end, when known. */
+  peerPrincipal: string | undefined = undefined;
+  /** `workload;namespace;service;revision;cluster` of the other end, when known. */
+  peerWorkload: string | undefined = undefined;
+  requestBytes = 0;
+  responseBytes = 0;
+
+  constructor(startMs: number) {
+    this.startMs = startMs;
+  }
+}

@@ -1,0 +1,46 @@
+import type { Abortable, Call } from "./call.ts";
+import type { ClusterConfig, EndpointConfig } from "./config.ts";
+import type { MeshError } from "./errors.ts";
+import type { Sink } from "./service.ts";
+
+/**
+ * Sends one attempt to one endpoint and brings its answer back. The sdk implements it over undici (and later grpc-js);
+ * the engine never sees a socket. Obeys the Service laws; an error carries `sent` truthfully, for retries hang on it.
+ */
+export interface Transport {
+  /** Starts the attempt and binds what can stop it ({@link Attempt.bind}). Never throws. */
+  send(attempt: Attempt, sink: Sink): void;
+}
+
+/** One try of a call at one endpoint. Made by the attempts layer, one object each. */
+export class Attempt implements Abortable {
+  readonly call: Call;
+  readonly cluster: ClusterConfig;
+  readonly endpoint: EndpointConfig;
+  /** 1 for the first. */
+  readonly number: number;
+  /** Set by the transport as soon as a byte of the request may have left the process. */
+  sent = false;
+  #aborted: MeshError | undefined = undefined;
+  #handle: Abortable | undefined = undefined;
+
+  constructor(call: Call, cluster: ClusterConfig, endpoint: EndpointConfig, number: number) {
+    this.call = call;
+    this.cluster = cluster;
+    this.endpoint = endpoint;
+    this.number = number;
+  }
+
+  /** Called by the transport with what stops the request; at once told if the attempt was aborted meanwhile. */
+  bind(handle: Abortable): void {
+    this.#handle = handle;
+    if (this.#aborted !== undefined) handle.abort(this.#aborted);
+  }
+
+  /** Idempotent. Reaches the peer as a closed connection or a reset stream. */
+  abort(reason: MeshError): void {
+    if (this.#aborted !== undefined) return;
+    this.#aborted = reason;
+    this.#handle?.abort(reason);
+  }
+}
