@@ -16,6 +16,8 @@ export default defineConfig({
     exclude: ["**/node_modules/**", "**/dist/**"],
     // Tests start real processes with these conditions too.
     execArgv: ["--conditions=trama-source"],
+    // Generated code is plain JavaScript: Node loads it ten times faster than through the transformer.
+    server: { deps: { external: [/\/packages\/proto\/gen\//] } },
     reporters: ["default", "./tools/reporter.ts"],
   },
 });

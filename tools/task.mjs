@@ -144,7 +144,12 @@ function protoStamp() {
 
 /** What the generated code depends on: our script and .proto files; the lockfile pins the rest. */
 function protoHash() {
-  return hash(["pnpm-lock.yaml", "packages/proto/generate.mjs", ...filesBelow("packages/proto/proto")]);
+  return hash([
+    "pnpm-lock.yaml",
+    "packages/proto/generate.mjs",
+    "packages/proto/entries.txt",
+    ...filesBelow("packages/proto/proto"),
+  ]);
 }
 
 function filesBelow(folder) {
