@@ -88,7 +88,7 @@ export class Call {
   readonly peer: Peer | undefined;
   readonly record: CallRecord;
   /** Absolute end on the monotonic clock in milliseconds; `Infinity` = none. Layers only ever bring it nearer. */
-  deadlineMs = Infinity;
+  deadlineMs: number = Infinity;
   /** Set once by {@link abort}. */
   aborted: MeshError | undefined = undefined;
   /** What is under way right now, for {@link abort}. The stage that waits or sends sets it, and clears it when done. */
@@ -125,7 +125,9 @@ export class Call {
   abort(reason: unknown): void {
     if (this.aborted !== undefined) return;
     const error =
-      reason instanceof MeshError ? reason : new MeshError("ABORTED", "the caller aborted the call", { cause: reason, sent: true });
+      reason instanceof MeshError
+        ? reason
+        : new MeshError("ABORTED", "the caller aborted the call", { cause: reason, sent: true });
     this.aborted = error;
     this.active?.abort(error);
   }

@@ -3,7 +3,7 @@
  * The HTTP status is what an Envoy sidecar would have answered, and is what metrics record; `flag` is
  * Envoy's response flag (`%RESPONSE_FLAGS%`). Retry decisions read facts (`sent`), never messages.
  */
-const CODES = {
+const CODES: Codes = {
   /** No virtual host or route matched. */
   NO_ROUTE: { status: 404, flag: "NR" },
   /** The route names a cluster or subset that does not exist. */
@@ -40,14 +40,53 @@ const CODES = {
   CLOSED: { status: 503, flag: "LR" },
   /** A bug in a filter, picker or handler; security filters that end here deny. */
   INTERNAL: { status: 500, flag: "-" },
-} as const satisfies Record<string, { status: number; flag: ResponseFlag }>;
+};
 
 /** Envoy's response flags, as far as the engine sets them. `-` means a clean call. */
 export type ResponseFlag =
-  | "-" | "NR" | "NC" | "UH" | "UO" | "UF" | "UC" | "UR" | "UPE" | "UT" | "URX" | "DC" | "DPE"
-  | "UAEX" | "LR" | "FI" | "DI" | "DT" | "RL" | "SI" | "OM";
+  | "-"
+  | "NR"
+  | "NC"
+  | "UH"
+  | "UO"
+  | "UF"
+  | "UC"
+  | "UR"
+  | "UPE"
+  | "UT"
+  | "URX"
+  | "DC"
+  | "DPE"
+  | "UAEX"
+  | "LR"
+  | "FI"
+  | "DI"
+  | "DT"
+  | "RL"
+  | "SI"
+  | "OM";
 
-export type MeshErrorCode = keyof typeof CODES;
+export type MeshErrorCode =
+  | "NO_ROUTE"
+  | "NO_CLUSTER"
+  | "NO_HEALTHY_ENDPOINT"
+  | "OVERFLOW"
+  | "CONNECT_FAILED"
+  | "TLS_FAILED"
+  | "RESET"
+  | "REFUSED"
+  | "PROTOCOL_ERROR"
+  | "PER_TRY_TIMEOUT"
+  | "TIMEOUT"
+  | "ABORTED"
+  | "DENIED"
+  | "BLOCKED"
+  | "NO_CONFIG"
+  | "BAD_REQUEST"
+  | "CLOSED"
+  | "INTERNAL";
+
+type Codes = Readonly<Record<MeshErrorCode, { readonly status: number; readonly flag: ResponseFlag }>>;
 
 export interface MeshErrorOptions {
   /** True once any byte of the request may have reached the peer's application. Default `false`. */
@@ -86,4 +125,4 @@ export class MeshError extends Error {
 }
 
 /** Every code with its status and flag, for the documented table and its test. */
-export const meshErrorCodes: Readonly<Record<MeshErrorCode, { readonly status: number; readonly flag: ResponseFlag }>> = CODES;
+export const meshErrorCodes: Codes = CODES;
