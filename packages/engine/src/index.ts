@@ -1,1 +1,2 @@
-export {};
+export type * from "./config.ts";
+export type * from "./env.ts";

@@ -1,0 +1,27 @@
+import type { XdsError } from "./errors.ts";
+
+/** What a client knows and how it stands with its control plane: for readiness, the CLI and dashboards (R68). */
+export interface XdsStatus {
+  /** True once the present stream has answered. */
+  readonly connected: boolean;
+  /** The server that the present (or next) stream goes to. */
+  readonly server: string;
+  /** Why the last stream ended or could not be opened; `undefined` after the first answer of a newer one. */
+  readonly lastError: XdsError | undefined;
+  readonly resources: readonly ResourceStatus[];
+}
+
+export type ResourceState = "REQUESTED" | "ACKED" | "NACKED" | "DOES_NOT_EXIST";
+
+export interface ResourceStatus {
+  /** Short: `listener`, `route`, `cluster`, `endpoint`. */
+  readonly type: ResourceTypeName;
+  readonly name: string;
+  readonly state: ResourceState;
+  /** Of the version in use; empty when there is none. A NACKed resource may still have one. */
+  readonly version: string;
+  /** The refused version and why; only while `NACKED`. */
+  readonly failed: { readonly version: string; readonly message: string } | undefined;
+}
+
+export type ResourceTypeName = "listener" | "route" | "cluster" | "endpoint";
