@@ -64,7 +64,8 @@ export type ResponseFlag =
   | "DT"
   | "RL"
   | "SI"
-  | "OM";
+  | "OM"
+  | "DO";
 
 export type MeshErrorCode =
   | "NO_ROUTE"

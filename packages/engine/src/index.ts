@@ -1,2 +1,21 @@
-export type * from "./config.ts";
-export type * from "./env.ts";
+// The face of the engine: contracts, createEngine, and the parts that xds and the sdk share with it.
+export * from "./headers.ts";
+export * from "./errors.ts";
+export * from "./service.ts";
+export * from "./call.ts";
+export * from "./record.ts";
+export * from "./transport.ts";
+export * from "./env.ts";
+export * from "./config.ts";
+export * from "./snapshot.ts";
+export { createEngine, emptyConfig } from "./engine.ts";
+export type { Engine } from "./engine.ts";
+export { canonicalPath } from "./match/canonical-path.ts";
+export type { CanonicalPath } from "./match/canonical-path.ts";
+export { canonicalHost } from "./match/canonical-host.ts";
+export type { CanonicalHost } from "./match/canonical-host.ts";
+export { compileString } from "./match/string.ts";
+export type { TextTest } from "./match/string.ts";
+export { compileCidr, parseAddress } from "./match/cidr.ts";
+export type { Address, AddressTest } from "./match/cidr.ts";
+export type { Filter, LocalReply, Outcome, PendingVerdict, Verdict } from "./policy/filter.ts";

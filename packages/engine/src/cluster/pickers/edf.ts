@@ -1,0 +1,56 @@
+/**
+ * Earliest deadline first: the schedule behind every weighted rotation. Each index has a deadline; the earliest is
+ * taken and put back `1 / weight` later, so that in the long run each is taken in proportion to its weight, and in the
+ * short run as evenly as can be. The weight is given anew with each turn, so it may follow the load.
+ *
+ * A binary heap in two typed arrays: a turn costs O(log n) and allocates nothing.
+ */
+export class EdfSchedule {
+  readonly #heap: Uint32Array;
+  readonly #deadline: Float64Array;
+
+  /**
+   * Starts each index at a random point of its own period: many processes that got the same endpoints at the same
+   * moment must not all begin with the same one.
+   */
+  constructor(weights: ArrayLike<number>, random: () => number) {
+    const n = weights.length;
+    this.#heap = new Uint32Array(n);
+    this.#deadline = new Float64Array(n);
+    for (let i = 0; i < n; i++) {
+      this.#heap[i] = i;
+      this.#deadline[i] = random() / weights[i]!;
+    }
+    for (let at = (n >> 1) - 1; at >= 0; at--) this.#sink(at);
+  }
+
+  /** The index whose turn it is. */
+  first(): number {
+    return this.#heap[0]!;
+  }
+
+  /** Ends the turn of {@link first}: its next one comes after `1 / weight`. */
+  advance(weight: number): void {
+    const first = this.#heap[0]!;
+    this.#deadline[first] = this.#deadline[first]! + 1 / weight;
+    this.#sink(0);
+  }
+
+  #sink(from: number): void {
+    const heap = this.#heap;
+    const deadline = this.#deadline;
+    const n = heap.length;
+    const moved = heap[from]!;
+    const due = deadline[moved]!;
+    let at = from;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= n) break;
+      if (child + 1 < n && deadline[heap[child + 1]!]! < deadline[heap[child]!]!) child++;
+      if (deadline[heap[child]!]! >= due) break;
+      heap[at] = heap[child]!;
+      at = child;
+    }
+    heap[at] = moved;
+  }
+}

@@ -1,0 +1,45 @@
+import type { Endpoint } from "../endpoint.ts";
+import type { Picker } from "../picker.ts";
+import { EdfSchedule } from "./edf.ts";
+import { unequalWeights } from "./round-robin.ts";
+
+/**
+ * Least request by the power of two choices (Envoy `LEAST_REQUEST`, the default of Istio): draws `choices` endpoints
+ * and takes the one with the fewest attempts in flight. A draw never repeats the best so far, which matters when there
+ * are few. With unequal weights Envoy turns to a weighted rotation in which load lowers the weight,
+ * `weight / (active + 1)`, and so does this.
+ */
+export function leastRequest(endpoints: readonly Endpoint[], choices: number, random: () => number): Picker {
+  const n = endpoints.length;
+  const weights = unequalWeights(endpoints);
+  if (weights !== undefined) return weighted(endpoints, weights, new EdfSchedule(weights, random));
+  if (n === 1) return { pick: () => endpoints[0]! };
+  const others = Math.max(1, choices - 1);
+  return {
+    pick() {
+      let best = Math.floor(random() * n);
+      let load = endpoints[best]!.load.active;
+      for (let i = 0; i < others; i++) {
+        let next = Math.floor(random() * (n - 1));
+        if (next >= best) next++;
+        const active = endpoints[next]!.load.active;
+        if (active < load) {
+          best = next;
+          load = active;
+        }
+      }
+      return endpoints[best]!;
+    },
+  };
+}
+
+function weighted(endpoints: readonly Endpoint[], weights: Float64Array, schedule: EdfSchedule): Picker {
+  return {
+    pick() {
+      const at = schedule.first();
+      const endpoint = endpoints[at]!;
+      schedule.advance(weights[at]! / (endpoint.load.active + 1));
+      return endpoint;
+    },
+  };
+}

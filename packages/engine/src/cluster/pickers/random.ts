@@ -1,0 +1,15 @@
+import { AliasTable } from "../alias.ts";
+import type { Endpoint } from "../endpoint.ts";
+import type { Picker } from "../picker.ts";
+import { unequalWeights } from "./round-robin.ts";
+
+/** A random endpoint, in proportion to the weights (Envoy `RANDOM`). */
+export function randomPicker(endpoints: readonly Endpoint[], random: () => number): Picker {
+  const weights = unequalWeights(endpoints);
+  if (weights !== undefined) {
+    const table = new AliasTable(weights);
+    return { pick: () => endpoints[table.draw(random())]! };
+  }
+  const n = endpoints.length;
+  return { pick: () => endpoints[Math.floor(random() * n)]! };
+}

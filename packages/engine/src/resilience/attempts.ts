@@ -1,0 +1,293 @@
+import type { Abortable, Call } from "../call.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { Endpoint } from "../cluster/endpoint.ts";
+import type { Env, Timer } from "../env.ts";
+import { MeshError } from "../errors.ts";
+import type { HeaderList } from "../headers.ts";
+import type { Flow, ResponseHead, Sink } from "../service.ts";
+import { Attempt } from "../transport.ts";
+import { grpcStatusOf, isIdempotent, pushback } from "./retry-policy.ts";
+import type { RetryPlan } from "./retry-policy.ts";
+
+/** A refused answer is read to its end, to keep its connection, as long as it is small and quick. */
+const DRAIN_BYTES = 64 * 1024;
+const DRAIN_MS = 1_000;
+
+/**
+ * Sends a call to a cluster: picks an endpoint, sends an attempt, and repeats it where the route's policy, the request
+ * and the budget allow (law 8). Stands inside the deadline and outside the per-try time-out; each attempt picks anew.
+ */
+export function sendToCluster(call: Call, sink: Sink, cluster: Cluster, plan: RetryPlan | undefined, env: Env): void {
+  call.record.cluster = cluster.config;
+  if (call.aborted !== undefined) sink.onError(call.aborted);
+  else new Try(call, sink, cluster, plan, env, undefined).start();
+}
+
+/**
+ * - `waiting`: not sent; perhaps in back-off.
+ * - `sent`: the transport has it, nothing came yet.
+ * - `held`: a gRPC head came that may yet turn out to be a failure by its trailers; the caller has seen nothing.
+ * - `passing`: the caller has the head. No retry any more.
+ * - `draining`: this answer was refused, and another try has taken over.
+ * - `over`: whatever still comes is nobody's business.
+ */
+type Phase = "waiting" | "sent" | "held" | "passing" | "draining" | "over";
+
+/**
+ * One try of a call, and the sink of its answer. A retry is a new Try, so a late event of an earlier one meets an
+ * object that knows it is over; the chain of `#previous` is the memory of where the call has been.
+ */
+class Try implements Sink, Abortable {
+  readonly #call: Call;
+  readonly #sink: Sink;
+  readonly #cluster: Cluster;
+  readonly #plan: RetryPlan | undefined;
+  readonly #env: Env;
+  readonly #previous: Try | undefined;
+  /** 1 for the first. */
+  readonly #number: number;
+  #phase: Phase = "waiting";
+  #endpoint: Endpoint | undefined = undefined;
+  #attempt: Attempt | undefined = undefined;
+  #timer: Timer | undefined = undefined;
+  #timerIsPerTry = false;
+  #held: ResponseHead | undefined = undefined;
+  #flow: Flow | undefined = undefined;
+  #drained = 0;
+
+  constructor(
+    call: Call,
+    sink: Sink,
+    cluster: Cluster,
+    plan: RetryPlan | undefined,
+    env: Env,
+    previous: Try | undefined,
+  ) {
+    this.#call = call;
+    this.#sink = sink;
+    this.#cluster = cluster;
+    this.#plan = plan;
+    this.#env = env;
+    this.#previous = previous;
+    this.#number = previous === undefined ? 1 : previous.#number + 1;
+  }
+
+  start(): void {
+    const call = this.#call;
+    this.#timer = undefined;
+    if (call.deadlineMs !== Infinity && this.#env.clock.now() >= call.deadlineMs)
+      return this.#fail(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
+    const dropped = this.#cluster.drop();
+    if (dropped !== undefined) return this.#fail(dropped);
+    const endpoint = this.#pick();
+    if (endpoint instanceof MeshError) return this.#fail(endpoint);
+    if (!this.#cluster.breaker.admitRequest())
+      return this.#fail(
+        new MeshError("OVERFLOW", `cluster ${this.#cluster.config.name} has as many requests under way as it may`),
+      );
+    endpoint.load.active++;
+    this.#endpoint = endpoint;
+    const attempt = new Attempt(call, this.#cluster.config, endpoint.config, this.#number);
+    this.#attempt = attempt;
+    call.record.endpoint = endpoint.config;
+    call.record.attempts++;
+    call.active = this;
+    this.#phase = "sent";
+    this.#armTimer();
+    try {
+      call.transport.send(attempt, this);
+    } catch (thrown) {
+      // Against law 1; without this line its counters would leak.
+      this.onError(MeshError.from(thrown));
+    }
+  }
+
+  onHead(head: ResponseHead, flow: Flow): void {
+    if (this.#phase !== "sent") return;
+    const plan = this.#plan;
+    if (plan !== undefined) {
+      const grpc = this.#call.protocol === "grpc" ? grpcStatusOf(head.headers) : -1;
+      if (grpc >= 0 ? plan.wantsGrpcStatus(grpc) : plan.wantsStatus(head.status)) {
+        if (this.#retry(true, grpc >= 0, head.headers)) return this.#drain();
+      } else if (grpc < 0 && this.#call.protocol === "grpc" && plan.watchesTrailers && this.#hasRetryLeft()) {
+        this.#held = head;
+        this.#flow = flow;
+        this.#phase = "held";
+        return;
+      }
+    }
+    this.#pass(head, flow);
+  }
+
+  onData(chunk: Uint8Array): void {
+    if (this.#phase === "held") this.#pass(this.#held!, this.#flow!);
+    if (this.#phase === "passing") this.#sink.onData(chunk);
+    else if (this.#phase === "draining" && (this.#drained += chunk.byteLength) > DRAIN_BYTES) this.#stopDraining();
+  }
+
+  onEnd(trailers: HeaderList | undefined): void {
+    if (this.#phase === "held") {
+      const status = grpcStatusOf(trailers);
+      if (status > 0 && this.#plan!.wantsGrpcStatus(status) && this.#retry(true, true, trailers)) return;
+      this.#pass(this.#held!, this.#flow!);
+    }
+    if (this.#phase === "passing") {
+      this.#finish();
+      this.#sink.onEnd(trailers);
+    } else if (this.#phase === "draining") this.#endDraining();
+    else if (this.#phase === "sent")
+      this.onError(new MeshError("PROTOCOL_ERROR", "an answer without a head", { sent: true }));
+  }
+
+  onError(error: MeshError): void {
+    if (this.#phase === "draining") return this.#endDraining();
+    if (this.#phase === "over" || this.#phase === "waiting") return;
+    const wanted = this.#phase !== "passing" && this.#plan?.wantsError(error, this.#call.protocol === "grpc") === true;
+    if (!wanted || !this.#retry(error.sent, false, undefined)) this.#fail(error);
+  }
+
+  /** By the caller: whatever the try is doing ends, and the caller gets its own reason (law 5). */
+  abort(reason: MeshError): void {
+    if (this.#phase === "over" || this.#phase === "draining") return;
+    this.#finish();
+    this.#attempt?.abort(reason);
+    this.#sink.onError(reason);
+  }
+
+  #fail(error: MeshError): void {
+    this.#finish();
+    this.#sink.onError(error);
+  }
+
+  #pass(head: ResponseHead, flow: Flow): void {
+    this.#phase = "passing";
+    this.#held = undefined;
+    this.#flow = undefined;
+    // The per-try time-out guards the wait for an answer; the deadline guards all of it.
+    if (this.#timerIsPerTry) {
+      this.#timer?.cancel();
+      this.#timerIsPerTry = false;
+      const rest = this.#restMs();
+      this.#timer = rest === Infinity ? undefined : this.#env.clock.after(rest, () => this.#onTimer());
+    }
+    this.#sink.onHead(head, flow);
+  }
+
+  #pick(): Endpoint | MeshError {
+    const { picker } = this.#cluster;
+    let endpoint = picker.pick(this.#call);
+    const policy = this.#plan?.policy;
+    if (this.#previous === undefined || policy?.avoidPreviousHosts !== true) return endpoint;
+    for (let left = policy.hostSelectionAttempts; left > 0; left--) {
+      if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) break;
+      endpoint = picker.pick(this.#call);
+    }
+    return endpoint;
+  }
+
+  #wasAt(endpoint: Endpoint): boolean {
+    for (let each = this.#previous; each !== undefined; each = each.#previous)
+      if (each.#endpoint === endpoint) return true;
+    return false;
+  }
+
+  #hasRetryLeft(): boolean {
+    return this.#number <= this.#plan!.policy.retries && this.#call.body.canReplay();
+  }
+
+  /**
+   * Hands over to another try if law 8, the policy's number, the deadline and the budget allow. `sent`: whether the
+   * application may have seen the request. `named`: the failure is a gRPC status that the policy names; that is the
+   * owner's word that the status is safe to repeat (gRFC A6), which no HTTP method could say for gRPC's POST.
+   */
+  #retry(sent: boolean, named: boolean, headers: HeaderList | undefined): boolean {
+    const { record, body } = this.#call;
+    const plan = this.#plan!;
+    if (sent && !named && !isIdempotent(this.#call)) return false;
+    if (!body.canReplay()) return false;
+    if (this.#number > plan.policy.retries) {
+      record.flag = "URX";
+      return false;
+    }
+    const asked = named ? pushback(headers) : undefined;
+    if (asked === "never") return false;
+    const delayMs = asked ?? plan.backoffMs(this.#number, this.#env.random());
+    // Better the answer that is there than one that cannot come in time.
+    if (delayMs >= this.#restMs()) return false;
+    // A retry that is itself repeated hands its place on.
+    if (this.#number === 1 && !this.#cluster.breaker.admitRetry()) {
+      record.flag = "UO";
+      return false;
+    }
+    const next = new Try(this.#call, this.#sink, this.#cluster, plan, this.#env, this);
+    this.#settle();
+    this.#phase = "over";
+    this.#call.active = next;
+    // Always by the clock, so that a transport that answers at once cannot make the stack grow.
+    next.#timer = this.#env.clock.after(delayMs, () => next.start());
+    return true;
+  }
+
+  #restMs(): number {
+    const { deadlineMs } = this.#call;
+    return deadlineMs === Infinity ? Infinity : deadlineMs - this.#env.clock.now();
+  }
+
+  /** One timer for both bounds: whichever comes first. */
+  #armTimer(): void {
+    const perTry = this.#plan?.policy.perTryTimeoutMs;
+    const rest = this.#restMs();
+    this.#timerIsPerTry = perTry !== undefined && perTry < rest;
+    const ms = this.#timerIsPerTry ? perTry! : rest;
+    if (ms !== Infinity) this.#timer = this.#env.clock.after(ms, () => this.#onTimer());
+  }
+
+  #onTimer(): void {
+    const attempt = this.#attempt!;
+    const { address } = this.#endpoint!.config;
+    this.#timer = undefined;
+    if (!this.#timerIsPerTry)
+      return this.abort(new MeshError("TIMEOUT", `the call ran out of time at ${address}`, { sent: attempt.sent }));
+    const error = new MeshError("PER_TRY_TIMEOUT", `no answer from ${address} within the per-try time-out`, {
+      sent: attempt.sent,
+    });
+    const grpc = this.#call.protocol === "grpc";
+    if (this.#plan!.wantsError(error, grpc) && this.#retry(error.sent, false, undefined)) attempt.abort(error);
+    else this.abort(error);
+  }
+
+  /** Reads what is left of a refused answer, within bounds: a connection is worth more than a few kilobytes. */
+  #drain(): void {
+    this.#phase = "draining";
+    this.#timer = this.#env.clock.after(DRAIN_MS, () => this.#stopDraining());
+  }
+
+  #stopDraining(): void {
+    this.#endDraining();
+    this.#attempt!.abort(new MeshError("ABORTED", "the answer was refused in favour of a retry", { sent: true }));
+  }
+
+  #endDraining(): void {
+    this.#timer?.cancel();
+    this.#phase = "over";
+  }
+
+  /** The end of what the caller will ever see. */
+  #finish(): void {
+    this.#settle();
+    if (this.#number > 1) this.#cluster.breaker.retryEnded();
+    if (this.#call.active === this) this.#call.active = undefined;
+    this.#phase = "over";
+  }
+
+  /** Gives back what this try holds. Every way out of `sent`, `held`, `passing` and `waiting` leads here, once. */
+  #settle(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#held = undefined;
+    this.#flow = undefined;
+    if (this.#attempt === undefined) return;
+    this.#cluster.breaker.requestEnded();
+    this.#endpoint!.load.active--;
+  }
+}

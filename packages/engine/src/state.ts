@@ -1,0 +1,81 @@
+/**
+ * What must outlive a snapshot: load of endpoints, breaker counters, counters of filters. Kept by name and counted by
+ * use, so that a swap of the configuration resets nothing that is still there (law 6), and what nobody uses any more
+ * is gone at once: an endpoint that churns cannot leak.
+ */
+export class RefTable<T> {
+  readonly #entries = new Map<string, { readonly value: T; refs: number }>();
+
+  /** The value of this key, made if nobody uses it yet. Each use is ended by one {@link release}. */
+  use(key: string, make: (key: string) => T): T {
+    const entry = this.#entries.get(key);
+    if (entry !== undefined) {
+      entry.refs++;
+      return entry.value;
+    }
+    const value = make(key);
+    this.#entries.set(key, { value, refs: 1 });
+    return value;
+  }
+
+  release(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry !== undefined && --entry.refs === 0) this.#entries.delete(key);
+  }
+
+  get(key: string): T | undefined {
+    return this.#entries.get(key)?.value;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+}
+
+/** What one endpoint is doing for us, whichever snapshot sent it there. */
+export interface EndpointLoad {
+  /** Attempts between pick and last event. */
+  active: number;
+}
+
+/** A position in a rotation. */
+export interface Cursor {
+  value: number;
+}
+
+/** State of one cluster, shared by all snapshots that know it. */
+export interface ClusterState {
+  /** Attempts between pick and last event: what `maxRequests` bounds (R48). */
+  requests: number;
+  /** Retries that wait or are under way: what `maxRetries` or the retry budget bounds. */
+  retries: number;
+  /** By `host:port`. */
+  readonly endpoints: RefTable<EndpointLoad>;
+  /** Of round robin, by priority and locality. */
+  readonly cursors: RefTable<Cursor>;
+}
+
+/** All state of one engine. */
+export class State {
+  readonly clusters: RefTable<ClusterState> = new RefTable();
+  /** Counters of filters, by listener and filter. */
+  readonly counters: RefTable<{ value: number }> = new RefTable();
+  /** Calls between begin and end, both sides: what a drain waits for. */
+  active = 0;
+  /** How often telemetry threw; it fails open, so this is the only trace of it. */
+  telemetryFailures = 0;
+  /** Told whenever `active` falls to zero; set by whoever drains. */
+  onIdle: (() => void) | undefined = undefined;
+
+  begin(): void {
+    this.active++;
+  }
+
+  end(): void {
+    if (--this.active === 0) this.onIdle?.();
+  }
+}
+
+export function newClusterState(): ClusterState {
+  return { requests: 0, retries: 0, endpoints: new RefTable(), cursors: new RefTable() };
+}
