@@ -1,8 +1,27 @@
-import type { ClusterConfig, FilterConfig, RetryPolicy, RouteConfiguration } from "../config.ts";
+import type {
+  ClusterConfig,
+  FilterConfig,
+  FilterOverrides,
+  ForwardAction,
+  RetryPolicy,
+  RouteConfig,
+  RouteConfiguration,
+  VirtualHost,
+} from "../config.ts";
+import type { Call } from "../call.ts";
 import type { Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
-import type { FilterState } from "../policy/filter.ts";
-import type { Service } from "../service.ts";
+import { pathOf } from "../match/path.ts";
+import type { FilterState, LocalReply } from "../policy/filter.ts";
+import { answerLocally } from "../policy/local-reply.ts";
+import { layersOf } from "../policy/overrides.ts";
+import type { LayerFor } from "../policy/overrides.ts";
+import type { Layer, Service } from "../service.ts";
+import { deadlineLayer } from "./deadline.ts";
+import { compileRouteTable } from "./route-table.ts";
+import type { RouteFinder } from "./route-table.ts";
+import { compileSplit } from "./split.ts";
+import { compileHosts } from "./virtual-host.ts";
 
 /** A cluster as the router sees it. */
 export interface ForwardTarget {
@@ -21,15 +40,126 @@ export interface RouterDeps {
   cluster(name: string): ForwardTarget | undefined;
 }
 
-/** Outbound: virtual host → route → weighted cluster ⇒ that pair's ready-made service. */
+/**
+ * Outbound: virtual host → route → weighted cluster ⇒ that pair's ready-made service, which is, from the caller down:
+ * the record (so that whatever ends the call is told under its route), the filters (chosen per weighted cluster, hence
+ * after the split), the deadline (an injected delay is not part of it), the cluster with its retries.
+ */
 export function compileRoutes(config: RouteConfiguration, deps: RouterDeps): Service {
-  void deps;
-  return (_call, sink) => sink.onError(new MeshError("NO_ROUTE", config.name));
+  const layers = layersOf(deps.filters, deps.env, deps.state);
+  const find = compileTable(config, deps.env, (host, route) => outboundAction(host, route, deps, layers));
+  return (call, sink) => {
+    if (call.aborted !== undefined) return sink.onError(call.aborted);
+    const service = find(call);
+    if (service === undefined) return sink.onError(noRoute(call, config));
+    service(call, sink);
+  };
 }
 
-/** Inbound: virtual host → route ⇒ its filters, then the application's own handler. */
+/**
+ * Inbound: virtual host → route ⇒ its filters, then the application's own handler. Only `non_forwarding` serves; any other
+ * action on a server is a fault of the configuration and is answered with UNAVAILABLE, never passed on (R62).
+ */
 export function compileInboundRoutes(config: RouteConfiguration, deps: RouterDeps): (handler: Service) => Service {
-  void deps;
-  void config;
-  return (handler) => handler;
+  const layers = layersOf(deps.filters, deps.env, deps.state);
+  const actions: Layer[] = [];
+  const find = compileTable(config, deps.env, (host, route) => actions.push(inboundAction(host, route, layers)) - 1);
+  return (handler) => {
+    const services = actions.map((layer) => layer(handler));
+    return (call, sink) => {
+      if (call.aborted !== undefined) return sink.onError(call.aborted);
+      const action = find(call);
+      if (action === undefined) return sink.onError(noRoute(call, config));
+      services[action]!(call, sink);
+    };
+  };
+}
+
+/** Both look-ups in one: the virtual host by authority, the route by the rest. */
+function compileTable<T>(
+  config: RouteConfiguration,
+  env: Env,
+  action: (host: VirtualHost, route: RouteConfig) => T,
+): (call: Call) => T | undefined {
+  const hosts = compileHosts<RouteFinder<T>>(
+    config.virtualHosts.map((host) => ({
+      domains: host.domains,
+      value: compileRouteTable(
+        host.routes.map((route) => ({ match: route.match, value: action(host, route) })),
+        env,
+      ),
+    })),
+  );
+  return (call) => hosts(call.authority)?.(call, pathOf(call.path));
+}
+
+function outboundAction(host: VirtualHost, route: RouteConfig, deps: RouterDeps, layers: LayerFor): Service {
+  const { action } = route;
+  switch (action.kind) {
+    case "forward":
+      return forward(host, route, action, deps, layers);
+    case "direct": {
+      const { status, body } = action;
+      const reply: LocalReply = body === undefined ? { status, flag: "-" } : { status, body, flag: "-" };
+      const answer = layers([route.overrides, host.overrides])((call, sink) => answerLocally(call, sink, reply));
+      return recorded(route.name, undefined, answer);
+    }
+    case "non_forwarding":
+      return wrongSide(`route "${route.name}" has no upstream: non_forwarding_action belongs on a server`);
+  }
+}
+
+function forward(
+  host: VirtualHost,
+  route: RouteConfig,
+  action: ForwardAction,
+  deps: RouterDeps,
+  layers: LayerFor,
+): Service {
+  // The route's retry policy replaces the virtual host's as a whole (R40).
+  const retry = action.retry ?? host.retry;
+  const deadline = deadlineLayer(action.timeoutMs, deps.env);
+  const pairs = action.clusters.map(({ name, weight, overrides }) => {
+    const levels: FilterOverrides[] = [overrides, route.overrides, host.overrides];
+    const target = deps.cluster(name);
+    const upstream = target === undefined ? noCluster(name) : deadline(target.service(retry));
+    return { weight, value: recorded(route.name, target?.config, layers(levels)(upstream)) };
+  });
+  if (pairs.length === 1) return pairs[0]!.value;
+  const split = compileSplit(pairs);
+  if (split === undefined) return wrongSide(`the clusters of route "${route.name}" have no weight (R35)`);
+  const { random } = deps.env;
+  return (call, sink) => split(random)(call, sink);
+}
+
+function inboundAction(host: VirtualHost, route: RouteConfig, layers: LayerFor): Layer {
+  if (route.action.kind !== "non_forwarding") {
+    const refuse = wrongSide(`route "${route.name}" of a server must be non_forwarding_action, not ${route.action.kind}`);
+    return () => refuse;
+  }
+  const filters = layers([route.overrides, host.overrides]);
+  return (handler) => recorded(route.name, undefined, filters(handler));
+}
+
+/** Writes down where the call goes before anything can end it. */
+function recorded(route: string, cluster: ClusterConfig | undefined, inner: Service): Service {
+  return (call, sink) => {
+    call.record.route = route;
+    call.record.cluster = cluster;
+    inner(call, sink);
+  };
+}
+
+/** UNAVAILABLE in gRPC's terms, 503 in HTTP's. */
+function wrongSide(message: string): Service {
+  return (_call, sink) => sink.onError(new MeshError("PROTOCOL_ERROR", message, { status: 503 }));
+}
+
+function noCluster(name: string): Service {
+  return (_call, sink) => sink.onError(new MeshError("NO_CLUSTER", `the route leads to cluster "${name}", which does not exist`));
+}
+
+/** Names the configuration and the host, not the path: paths carry what does not belong into logs. */
+function noRoute(call: Call, config: RouteConfiguration): MeshError {
+  return new MeshError("NO_ROUTE", `no route of "${config.name}" takes ${call.method} for host "${call.authority}"`);
 }

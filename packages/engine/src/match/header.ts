@@ -1,0 +1,93 @@
+import type { Call } from "../call.ts";
+import type { HeaderMatch } from "../config.ts";
+import type { Env } from "../env.ts";
+import { MeshError } from "../errors.ts";
+import { compileString } from "./string.ts";
+import type { TextTest } from "./string.ts";
+
+/** A compiled condition on one header of a call. */
+export type CallTest = (call: Call) => boolean;
+
+/** How several values of one field count in authorization: a DENY is met by any of them, an ALLOW needs them all. */
+export type Quantifier = "any" | "all";
+
+/**
+ * Route matching (R31): several values count as one text joined by `,`. An absent header never matches, not even an
+ * inverted condition, unless the condition is about presence or treats absence as empty text.
+ */
+export function compileHeader(match: HeaderMatch, env: Pick<Env, "regex">): CallTest {
+  const read = reader(match.name);
+  const { invert, missingIsEmpty } = match;
+  if (match.test.kind === "present") {
+    // Envoy: "missing is empty" makes the header present.
+    const { present } = match.test;
+    return (call) => ((missingIsEmpty || read(call) !== undefined) === present) !== invert;
+  }
+  const test = valueTest(match.test, env.regex);
+  return (call) => {
+    const value = read(call);
+    if (value === undefined) return missingIsEmpty && test("") !== invert;
+    return test(value) !== invert;
+  };
+}
+
+/**
+ * Authorization (dataplane.md §23 rule 4): every value is compared by itself, so that no peer can hide one behind a
+ * second one. Inversion belongs to the comparison; absence is treated as in routing.
+ */
+export function compileHeaderStrict(match: HeaderMatch, quantifier: Quantifier, env: Pick<Env, "regex">): CallTest {
+  const { name, test: condition, invert, missingIsEmpty } = match;
+  if (isPseudo(name)) return compileHeader(match, env);
+  const values = (call: Call): readonly string[] =>
+    name === "te" && call.protocol === "grpc" ? NONE : call.headers.all(name);
+  if (condition.kind === "present")
+    return (call) => ((missingIsEmpty || values(call).length > 0) === condition.present) !== invert;
+  const test = valueTest(condition, env.regex);
+  const decisive = quantifier === "any";
+  return (call) => {
+    const all = values(call);
+    if (all.length === 0) return missingIsEmpty && test("") !== invert;
+    for (const value of all) if ((test(value) !== invert) === decisive) return decisive;
+    return !decisive;
+  };
+}
+
+const NONE: readonly string[] = [];
+
+/** Whether the name is the host of the request, whichever way it is spelt (R56). */
+export function isHost(name: string): boolean {
+  return name === ":authority" || name === "host";
+}
+
+function isPseudo(name: string): boolean {
+  return name.startsWith(":") || name === "host";
+}
+
+/** What reads the joined value of a header, or of what stands for it. */
+function reader(name: string): (call: Call) => string | undefined {
+  if (isHost(name)) return (call) => call.authority;
+  if (name === ":method") return (call) => call.method;
+  if (name === ":path") return (call) => call.path;
+  if (name.startsWith(":"))
+    throw new MeshError("INTERNAL", `no header matcher can read "${name}": use :authority, :method or :path (R56)`);
+  const own = (call: Call): string | undefined => call.headers.joined(name);
+  // gRPC routing cannot see binary metadata, nor the hop-by-hop `te` (R31, R56).
+  if (name === "te" || name.endsWith("-bin")) return (call) => (call.protocol === "grpc" ? undefined : own(call));
+  return own;
+}
+
+type ValueTest = Exclude<HeaderMatch["test"], { readonly kind: "present" }>;
+
+/** The comparison of one value, for those who bring their own readings of a header. */
+export function valueTest(test: ValueTest, regex: Env["regex"]): TextTest {
+  return test.kind === "range" ? inRange(test.start, test.end) : compileString(test.match, regex);
+}
+
+/** Signed decimal integers of 64 bits, half open. Anything else is not in any range. */
+function inRange(start: number, end: number): TextTest {
+  return (text) => {
+    if (!/^[+-]?\d{1,19}$/.test(text)) return false;
+    const value = Number(text);
+    return value >= start && value < end;
+  };
+}

@@ -1,0 +1,49 @@
+import type { StringMatch } from "../config.ts";
+import type { Env } from "../env.ts";
+import { asciiLower } from "./ascii.ts";
+import { compileRegex } from "./regex.ts";
+
+/** A compiled match of one text. Total: it never throws, whatever bytes the text holds. */
+export type TextTest = (text: string) => boolean;
+
+/**
+ * Compiles a string matcher into a plain comparison. Everything that can be known beforehand (letter case, an empty
+ * value, a regex that is only a literal) is decided here, so that a call pays for the comparison alone.
+ * Case is ASCII case, as in Envoy; a regex matches the whole text (R29).
+ */
+export function compileString(match: StringMatch, regex: Env["regex"]): TextTest {
+  if (match.kind === "regex") return compileRegex(match.value, regex);
+  const folded = match.ignoreCase && /[a-zA-Z]/.test(match.value);
+  return folded ? foldedTest(match.kind, asciiLower(match.value)) : plainTest(match.kind, match.value);
+}
+
+type Kind = "exact" | "prefix" | "suffix" | "contains";
+
+function plainTest(kind: Kind, value: string): TextTest {
+  if (kind !== "exact" && value === "") return () => true;
+  switch (kind) {
+    case "exact":
+      return (text) => text === value;
+    case "prefix":
+      return (text) => text.startsWith(value);
+    case "suffix":
+      return (text) => text.endsWith(value);
+    case "contains":
+      return (text) => text.includes(value);
+  }
+}
+
+/** `value` is lower case already. ASCII folding keeps the length, so most texts are refused without a copy. */
+function foldedTest(kind: Kind, value: string): TextTest {
+  const length = value.length;
+  switch (kind) {
+    case "exact":
+      return (text) => text.length === length && (text === value || asciiLower(text) === value);
+    case "prefix":
+      return (text) => text.length >= length && asciiLower(text.slice(0, length)) === value;
+    case "suffix":
+      return (text) => text.length >= length && asciiLower(text.slice(text.length - length)) === value;
+    case "contains":
+      return (text) => text.length >= length && asciiLower(text).includes(value);
+  }
+}

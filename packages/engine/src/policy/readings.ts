@@ -1,0 +1,126 @@
+import { slot } from "../call.ts";
+import type { Call, Slot } from "../call.ts";
+import type { HeaderMatch, StringMatch } from "../config.ts";
+import type { Env } from "../env.ts";
+import { asciiLower } from "../match/ascii.ts";
+import { canonicalHost } from "../match/canonical-host.ts";
+import type { CanonicalHost } from "../match/canonical-host.ts";
+import { canonicalPath } from "../match/canonical-path.ts";
+import { valueTest } from "../match/header.ts";
+import type { CallTest, Quantifier } from "../match/header.ts";
+import { pathOf } from "../match/path.ts";
+import { compileString } from "../match/string.ts";
+
+/**
+ * The ways in which the application behind may understand one request path (dataplane.md §23 rule 2). A DENY holds if any of
+ * them matches, an ALLOW only if all do, so a policy covers the router behind it without knowing which one it is.
+ */
+export interface Readings {
+  readonly target: string;
+  readonly authority: string;
+  /** As sent, without query. */
+  readonly raw: string;
+  readonly canonical: string;
+  /** From `?` on. */
+  readonly query: string;
+  /** Canonical, lower case, without trailing slash: what a lenient router makes of it. */
+  readonly folded: string;
+  readonly host: CanonicalHost;
+  /** Why the path cannot be read safely; then nothing may pass that a path rule guards. */
+  readonly malformedPath: string | undefined;
+}
+
+const kept: Slot<Readings> = slot("readings");
+
+/** The readings of a call, made once and again only when a filter has changed the request. */
+export function readingsOf(call: Call): Readings {
+  const before = call.get(kept);
+  if (before !== undefined && before.target === call.path && before.authority === call.authority) return before;
+  const readings = read(call);
+  call.put(kept, readings);
+  return readings;
+}
+
+function read({ path: target, authority, method }: Call): Readings {
+  const result = canonicalPath(target, method);
+  const canonical = result.ok ? result.path : "";
+  const lower = asciiLower(canonical);
+  return {
+    target,
+    authority,
+    raw: pathOf(target),
+    canonical,
+    query: result.ok ? result.query : "",
+    folded: lower.length > 1 && lower.endsWith("/") ? lower.slice(0, -1) : lower,
+    host: canonicalHost(authority),
+    malformedPath: result.ok ? undefined : result.reason,
+  };
+}
+
+/**
+ * A path rule over all readings. The folded reading stands for a router that ignores letter case and a trailing slash, so
+ * the rule is compared in that way too, in both slash forms. Whatever matches canonically matches folded, which is
+ * why an ALLOW has to look at the first two only.
+ */
+export function compilePathReadings(match: StringMatch, quantifier: Quantifier, regex: Env["regex"]): CallTest {
+  const test = compileString(match, regex);
+  if (quantifier === "all")
+    return (call) => {
+      const { raw, canonical } = readingsOf(call);
+      return test(raw) && (raw === canonical || test(canonical));
+    };
+  const lenient = compileString(foldedMatch(match), regex);
+  return (call) => {
+    const { raw, canonical, folded } = readingsOf(call);
+    if (test(raw) || (raw !== canonical && test(canonical))) return true;
+    return lenient(folded) || (folded !== "/" && lenient(`${folded}/`));
+  };
+}
+
+function foldedMatch(match: StringMatch): StringMatch {
+  return match.kind === "regex" ? { kind: "regex", value: `(?i:${match.value})` } : { ...match, ignoreCase: true };
+}
+
+/** A rule on the header `:path`, which holds the query too: as sent and canonical; a DENY also looks without the query. */
+export function compileTargetReadings(match: HeaderMatch, quantifier: Quantifier, env: Pick<Env, "regex">): CallTest {
+  // Presence is a matter of the configuration alone: every request has a path.
+  if (match.test.kind === "present") {
+    const result = match.test.present !== match.invert;
+    return () => result;
+  }
+  const compare = valueTest(match.test, env.regex);
+  const test = (text: string): boolean => compare(text) !== match.invert;
+  if (quantifier === "all")
+    return (call) => {
+      const { target, canonical, query } = readingsOf(call);
+      return test(target) && test(canonical + query);
+    };
+  return (call) => {
+    const { target, canonical, query, folded } = readingsOf(call);
+    return test(target) || test(canonical + query) || test(canonical) || test(folded);
+  };
+}
+
+/**
+ * A rule on the host (dataplane.md §23 rule 3). Hosts have no letter case, and the author of a rule may have meant the
+ * host with its port or without: either form may match, and neither can be made up by the peer, for the host grammar is checked.
+ */
+export function compileHost(match: HeaderMatch, env: Pick<Env, "regex">): CallTest {
+  if (match.test.kind === "present") {
+    const { present } = match.test;
+    return (call) => ((match.missingIsEmpty || call.authority !== "") === present) !== match.invert;
+  }
+  const condition = match.test;
+  const test = valueTest(
+    condition.kind === "string" && condition.match.kind !== "regex"
+      ? { kind: "string", match: { ...condition.match, ignoreCase: true } }
+      : condition,
+    env.regex,
+  );
+  return (call) => {
+    const { host } = readingsOf(call);
+    if (!host.ok) throw new TypeError(host.reason);
+    const holds = test(host.host) || (host.port !== "" && test(`${host.host}:${host.port}`));
+    return holds !== match.invert;
+  };
+}

@@ -1,0 +1,79 @@
+import type { Call } from "../call.ts";
+import type { Env, Timer } from "../env.ts";
+import { MeshError } from "../errors.ts";
+import type { HeaderList } from "../headers.ts";
+import type { Flow, Layer, ResponseHead, Sink } from "../service.ts";
+
+/** The longest delay that timers of every kind can hold; a call that may take longer has no timer. */
+const LONGEST_MS = 0x7fff_ffff;
+
+/**
+ * The end of the whole call, retries and the reading of the answer included. It brings `call.deadlineMs` nearer, never
+ * farther, and keeps it by a timer: also where only the application set one. A call without any deadline passes
+ * untouched. It stands below the filters, as the route's time-out does not cover an injected delay, and above the
+ * attempts, which it covers all.
+ */
+export function deadlineLayer(timeoutMs: number | undefined, env: Pick<Env, "clock">): Layer {
+  return (inner) => (call, sink) => {
+    if (timeoutMs === undefined && call.deadlineMs === Infinity) return inner(call, sink);
+    const now = env.clock.now();
+    if (timeoutMs !== undefined) call.deadlineMs = Math.min(call.deadlineMs, now + timeoutMs);
+    const leftMs = call.deadlineMs - now;
+    if (leftMs <= 0) return sink.onError(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
+    if (leftMs > LONGEST_MS) return inner(call, sink);
+    const timed = new Timed(call, sink, leftMs);
+    timed.start(env);
+    inner(call, timed);
+  };
+}
+
+/** Cancels the timer when the answer has ended. */
+class Timed implements Sink {
+  readonly #call: Call;
+  readonly #sink: Sink;
+  readonly #ms: number;
+  #timer: Timer | undefined = undefined;
+  #ended = false;
+
+  constructor(call: Call, sink: Sink, ms: number) {
+    this.#call = call;
+    this.#sink = sink;
+    this.#ms = ms;
+  }
+
+  start(env: Pick<Env, "clock">): void {
+    this.#timer = env.clock.after(this.#ms, () => this.#expire());
+  }
+
+  /** Tells whoever is at work. One that does not answer at once is not waited for: a deadline is a promise to the caller. */
+  #expire(): void {
+    if (this.#ended) return;
+    const sent = this.#call.record.attempts > 0;
+    const error = new MeshError("TIMEOUT", `the call took longer than its ${Math.round(this.#ms)} ms`, { sent });
+    this.#call.abort(error);
+    this.onError(this.#call.aborted ?? error);
+  }
+
+  onHead(head: ResponseHead, flow: Flow): void {
+    if (!this.#ended) this.#sink.onHead(head, flow);
+  }
+
+  onData(chunk: Uint8Array): void {
+    if (!this.#ended) this.#sink.onData(chunk);
+  }
+
+  onEnd(trailers: HeaderList | undefined): void {
+    if (this.#end()) this.#sink.onEnd(trailers);
+  }
+
+  onError(error: MeshError): void {
+    if (this.#end()) this.#sink.onError(error);
+  }
+
+  #end(): boolean {
+    if (this.#ended) return false;
+    this.#ended = true;
+    this.#timer?.cancel();
+    return true;
+  }
+}
