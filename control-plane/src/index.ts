@@ -1,1 +1,4 @@
-export {};
+export type { ControlPlaneOptions } from "./config.ts";
+export { type Diagnostic, formatDiagnostic } from "./diagnostics.ts";
+export { ControlPlaneError, type ControlPlaneErrorCode } from "./errors.ts";
+export type { ClientStatus, ControlPlaneStatus, TypeStatus } from "./status.ts";
