@@ -19,3 +19,7 @@ export type { TextTest } from "./match/string.ts";
 export { compileCidr, parseAddress } from "./match/cidr.ts";
 export type { Address, AddressTest } from "./match/cidr.ts";
 export type { Filter, LocalReply, Outcome, PendingVerdict, Verdict } from "./policy/filter.ts";
+export { createMetrics } from "./telemetry/metrics.ts";
+export type { HistogramSeries, MeshMetrics, MetricFamily, MetricsOptions } from "./telemetry/metrics.ts";
+export type { Labels, OwnWorkload } from "./telemetry/labels.ts";
+export { durationBounds } from "./telemetry/series.ts";
