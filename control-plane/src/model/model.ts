@@ -1,0 +1,57 @@
+import type { AccessPolicy, PeerPolicies, PeerPolicy } from "./access.ts";
+import type { DestinationPolicy } from "./destination.ts";
+import { type HostIndex, covers } from "./host-index.ts";
+import type { MeshSettings } from "./mesh.ts";
+import type { RouteTable } from "./route.ts";
+import type { Endpoint, Service } from "./service.ts";
+import { isVisible } from "./visibility.ts";
+
+/**
+ * The whole mesh as plain data, whatever the policy was written in. Immutable, and parts that did not change are the same
+ * objects as before.
+ */
+export interface Model {
+  readonly mesh: MeshSettings;
+  readonly services: HostIndex<Service>;
+  readonly endpoints: ReadonlyMap<Service, readonly Endpoint[]>;
+  readonly routes: HostIndex<RouteTable>;
+  /** By namespace; several for one host are joined already. */
+  readonly destinations: ReadonlyMap<string, readonly DestinationPolicy[]>;
+  /** By namespace, each list by name. */
+  readonly peers: ReadonlyMap<string, readonly PeerPolicy[]>;
+  readonly access: ReadonlyMap<string, readonly AccessPolicy[]>;
+  /** `ip:port` of a workload → the services that lead there. */
+  readonly behind: ReadonlyMap<string, readonly Service[]>;
+}
+
+/**
+ * Namespace of the client, then of the service, then the root namespace: the first that has a matching rule decides alone,
+ * subsets included (istio-api §3.1).
+ */
+export function destinationPolicy(
+  model: Pick<Model, "mesh" | "destinations">,
+  service: Service,
+  client: string,
+): DestinationPolicy | undefined {
+  for (const namespace of new Set([client, service.namespace, model.mesh.rootNamespace])) {
+    const found = (model.destinations.get(namespace) ?? [])
+      .filter((policy) => covers(policy.host, service.host) && isVisible(policy.visible, client))
+      // The exact host, then the longest wildcard.
+      .sort((a, b) => Number(a.host.startsWith("*")) - Number(b.host.startsWith("*")) || b.host.length - a.host.length);
+    if (found[0] !== undefined) return found[0];
+  }
+  return undefined;
+}
+
+export function peerPolicies(model: Pick<Model, "mesh" | "peers">, namespace: string): PeerPolicies {
+  return {
+    namespace: model.peers.get(namespace) ?? [],
+    root: model.peers.get(model.mesh.rootNamespace) ?? [],
+  };
+}
+
+/** The hosts of services that a host name of a rule stands for: itself, or what a wildcard covers. */
+export function hostsOf(model: Pick<Model, "services">, pattern: string): readonly string[] {
+  if (!pattern.startsWith("*")) return model.services.all(pattern).length > 0 ? [pattern] : [];
+  return [...model.services.hosts()].filter((host) => covers(pattern, host));
+}

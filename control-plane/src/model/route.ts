@@ -1,0 +1,97 @@
+import type { TextMatch } from "../sources/istio/values.ts";
+import type { Visibility } from "./visibility.ts";
+
+/** How calls to some hosts are routed: ordered rules, the first that matches wins. */
+export interface RouteTable {
+  readonly namespace: string;
+  readonly name: string;
+  /** Full; a wildcard is possible. */
+  readonly hosts: readonly string[];
+  readonly visible: Visibility;
+  readonly rules: readonly Rule[];
+}
+
+export interface Rule {
+  readonly name: string;
+  /** Any of them; none means every request. */
+  readonly matches: readonly RuleMatch[];
+  readonly destinations: readonly Destination[];
+  readonly timeoutMs: number | undefined;
+  /** `undefined`: the mesh's default. */
+  readonly retry: Retry | "off" | undefined;
+  readonly fault: Fault | undefined;
+}
+
+/** All of the conditions. */
+export interface RuleMatch {
+  readonly name: string;
+  readonly path: TextMatch | undefined;
+  readonly ignorePathCase: boolean;
+  readonly method: TextMatch | undefined;
+  readonly authority: TextMatch | undefined;
+  readonly headers: readonly HeaderCondition[];
+  readonly query: readonly { readonly name: string; readonly match: TextMatch }[];
+  /** Static: whether the match exists for a port of the service. */
+  readonly port: number | undefined;
+  /** Static: whether it exists for a caller. */
+  readonly sourceNamespace: string | undefined;
+  readonly sourceLabels: Readonly<Record<string, string>>;
+}
+
+export interface HeaderCondition {
+  readonly name: string;
+  readonly match: TextMatch;
+  readonly negated: boolean;
+}
+
+export interface Destination {
+  /** Full. */
+  readonly host: string;
+  /** Empty: the whole service. */
+  readonly subset: string;
+  /** `undefined`: the only port of the service, else the port called. */
+  readonly port: number | undefined;
+  readonly weight: number;
+}
+
+export interface Retry {
+  readonly retries: number;
+  readonly perTryTimeoutMs: number | undefined;
+  readonly conditions: readonly string[];
+  readonly statusCodes: readonly number[];
+  readonly avoidPreviousHosts: boolean;
+  /** `undefined`: 25 ms. The cap is ten times the base. */
+  readonly backoffMs: number | undefined;
+}
+
+/** Shares are parts of a million. */
+export interface Fault {
+  readonly delay: { readonly ms: number; readonly perMillion: number } | undefined;
+  readonly abort:
+    | {
+        readonly status: { readonly http: number } | { readonly grpc: number };
+        readonly perMillion: number;
+      }
+    | undefined;
+}
+
+/** Istio's default without its `retriable-status-codes`, which does nothing until codes are named (istio-api §2.6). */
+export const defaultRetry: Retry = {
+  retries: 2,
+  perTryTimeoutMs: undefined,
+  conditions: ["connect-failure", "refused-stream", "unavailable", "cancelled"],
+  statusCodes: [],
+  avoidPreviousHosts: true,
+  backoffMs: undefined,
+};
+
+/** The port of `service` that a destination means when `called` is the port of the call; `undefined`: ambiguous or absent. */
+export function destinationPort(
+  service: { readonly ports: readonly { readonly number: number }[] },
+  wanted: number | undefined,
+  called: number,
+): number | undefined {
+  const only = service.ports.length === 1 ? service.ports[0]?.number : undefined;
+  const number = wanted ?? only ?? called;
+  return service.ports.some((port) => port.number === number) ? number : undefined;
+}

@@ -1,0 +1,60 @@
+import type { Visibility } from "./visibility.ts";
+
+/** What callers know of a service; its endpoints are kept apart, because they change more often. */
+export interface Service {
+  /** Full, lower case. */
+  readonly host: string;
+  /** First part of a host of the platform, else the whole host. */
+  readonly name: string;
+  readonly namespace: string;
+  readonly ports: readonly ServicePort[];
+  /** Inside the mesh: mutual TLS and policy apply. */
+  readonly internal: boolean;
+  readonly visible: Visibility;
+  /** Accepted in server certificates besides the accounts of the endpoints. */
+  readonly subjectAltNames: readonly string[];
+}
+
+export interface ServicePort {
+  readonly number: number;
+  readonly name: string;
+  readonly http2: boolean;
+  readonly targetPort: number;
+}
+
+/** A workload behind a service. */
+export interface Endpoint {
+  readonly address: string;
+  /** Overrides by name of the service's port. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly namespace: string;
+  readonly locality: Locality;
+  readonly weight: number;
+  readonly serviceAccount: string | undefined;
+  /** Takes part in the mesh, as far as it says itself; its PeerAuthentication may still say DISABLE. */
+  readonly mesh: boolean;
+  /** `<workload>;<namespace>;<canonical service>;<revision>;<cluster>`. */
+  readonly workload: string;
+}
+
+export interface Locality {
+  readonly region: string;
+  readonly zone: string;
+  readonly subZone: string;
+}
+
+/** Order: the workload's own map, the service's targetPort, the port's number (istio-api §5). */
+export function endpointPort(endpoint: Endpoint, port: ServicePort): number {
+  return (Object.hasOwn(endpoint.ports, port.name) ? endpoint.ports[port.name] : undefined) ?? port.targetPort;
+}
+
+/** `ip:port`, IPv6 in brackets. */
+export function socketAddress(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/** All of the labels are there, with these values; none asked for is always true. */
+export function hasLabels(labels: Readonly<Record<string, string>>, wanted: Readonly<Record<string, string>>): boolean {
+  return Object.entries(wanted).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
+}

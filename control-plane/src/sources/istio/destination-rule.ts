@@ -1,0 +1,177 @@
+import * as z from "zod";
+
+import { message } from "./message.ts";
+import { count, dnsLabel, duration, exportTo, hostName, labels, wildcardHost } from "./values.ts";
+
+/** DestinationRule as validated (istio-api §3). */
+export interface DestinationRuleSpec {
+  readonly host: string;
+  readonly exportTo?: readonly string[] | undefined;
+  readonly trafficPolicy?: TrafficPolicySpec | undefined;
+  readonly subsets: readonly SubsetSpec[];
+}
+
+export interface SubsetSpec {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly trafficPolicy?: TrafficPolicySpec | undefined;
+}
+
+export interface TrafficPolicySpec {
+  readonly loadBalancer?: { readonly simple: BalancerName } | undefined;
+  readonly connectionPool?: ConnectionPoolSpec | undefined;
+  readonly tls?: TlsSpec | undefined;
+  readonly retryBudget?: RetryBudgetSpec | undefined;
+}
+
+export type BalancerName = "UNSPECIFIED" | "ROUND_ROBIN" | "LEAST_REQUEST" | "LEAST_CONN" | "RANDOM";
+
+/** `undefined` stands for absent and for 0 alike: both mean the default. */
+export interface ConnectionPoolSpec {
+  readonly tcp: { readonly maxConnections?: number | undefined; readonly connectTimeout?: number | undefined };
+  readonly http: {
+    readonly http1MaxPendingRequests?: number | undefined;
+    readonly http2MaxRequests?: number | undefined;
+    readonly maxRetries?: number | undefined;
+  };
+}
+
+export interface TlsSpec {
+  readonly mode: "DISABLE" | "ISTIO_MUTUAL";
+  readonly sni?: string | undefined;
+  readonly subjectAltNames: readonly string[];
+}
+
+export interface RetryBudgetSpec {
+  /** Share of the active requests. */
+  readonly percent: number;
+  readonly minRetryConcurrency: number;
+}
+
+const later = "a later release will; remove it";
+
+const loadBalancer = message(
+  {
+    simple: z
+      .enum(["UNSPECIFIED", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "RANDOM"], {
+        error: (issue) =>
+          issue.input === "PASSTHROUGH"
+            ? "not supported by this release: PASSTHROUGH; a call has no address of its own to pass through to"
+            : undefined,
+      })
+      .default("UNSPECIFIED"),
+  },
+  {
+    consistentHash: `hashing; ${later}`,
+    localityLbSetting: `locality-aware balancing; ${later}`,
+    zoneAwareLbSetting: `locality-aware balancing; ${later}`,
+    warmup: `warm-up; ${later}`,
+    warmupDurationSecs: `warm-up; ${later}`,
+  },
+);
+
+const connectionPool = message({
+  tcp: message(
+    { maxConnections: count.optional(), connectTimeout: duration.optional() },
+    {
+      tcpKeepalive: `keep-alive settings; ${later}`,
+      maxConnectionDuration: `a maximum age of connections; ${later}`,
+      idleTimeout: `idle time-outs; ${later}`,
+    },
+  ).default({}),
+  http: message(
+    { http1MaxPendingRequests: count.optional(), http2MaxRequests: count.optional(), maxRetries: count.optional() },
+    {
+      maxRequestsPerConnection: `a limit per connection; ${later}`,
+      idleTimeout: `idle time-outs; ${later}`,
+      h2UpgradePolicy: "upgrading; name the port's protocol in the ServiceEntry",
+      useClientProtocol: "following the caller's protocol; name the port's protocol in the ServiceEntry",
+      maxConcurrentStreams: `a limit per connection; ${later}`,
+      http2KeepAlive: `keep-alive settings; ${later}`,
+    },
+  ).default({}),
+});
+
+const files = "certificate files; the mesh's own certificates come with mode ISTIO_MUTUAL";
+
+const tls = message(
+  {
+    // The zero name of this enum is DISABLE: `tls: {}` would silently be plaintext (istio-api §1.2), so it must be written.
+    mode: z.enum(["DISABLE", "ISTIO_MUTUAL"], {
+      error: (issue) => {
+        if (issue.input === undefined) return "is missing, which would mean DISABLE, plaintext: write the mode";
+        if (issue.input === "SIMPLE" || issue.input === "MUTUAL") {
+          return `not supported by this release: ${issue.input}; use ISTIO_MUTUAL inside the mesh`;
+        }
+        return undefined;
+      },
+    }),
+    sni: hostName.optional(),
+    subjectAltNames: z.array(z.string().min(1, "an empty name is not allowed: remove it")).default([]),
+  },
+  {
+    clientCertificate: files,
+    privateKey: files,
+    caCertificates: files,
+    credentialName: files,
+    caCrl: files,
+    insecureSkipVerify: "calls without verification; use ISTIO_MUTUAL",
+  },
+).refine(
+  ({ mode, sni, subjectAltNames }) => mode === "ISTIO_MUTUAL" || (sni === undefined && subjectAltNames.length === 0),
+  "DISABLE takes no other field: remove sni and subjectAltNames",
+);
+
+const retryBudget = message(
+  {
+    percent: z.number().min(0, "must be between 0 and 100").max(100, "must be between 0 and 100").default(20),
+    minRetryConcurrency: count.optional().transform((n) => n ?? 3),
+  },
+  { budgetInterval: "an interval; the budget looks at the requests of this moment, remove it" },
+);
+
+const trafficPolicy: z.ZodType<TrafficPolicySpec> = message(
+  {
+    loadBalancer: loadBalancer.optional(),
+    connectionPool: connectionPool.optional(),
+    tls: tls.optional(),
+    retryBudget: retryBudget.optional(),
+  },
+  {
+    outlierDetection: `ejection of failing endpoints; ${later}`,
+    portLevelSettings: "settings by port; write them for the whole host",
+    tunnel: "tunnels; remove it",
+    proxyProtocol: "the PROXY protocol; remove it",
+  },
+).refine(
+  (policy) => Object.values(policy).some((block) => block !== undefined),
+  "is empty: write a setting, or remove it",
+);
+
+const subset = message({
+  name: dnsLabel,
+  labels: labels.default({}),
+  trafficPolicy: trafficPolicy.optional(),
+});
+
+export const destinationRuleSchema: z.ZodType<DestinationRuleSpec> = message(
+  {
+    host: wildcardHost,
+    exportTo: exportTo.optional(),
+    trafficPolicy: trafficPolicy.optional(),
+    subsets: z
+      .array(subset)
+      .default([])
+      .superRefine((subsets, context) => {
+        const seen = new Set<string>();
+        for (const [index, { name }] of subsets.entries()) {
+          if (seen.has(name)) {
+            const message = `the subset ${name} is defined twice: rename or remove one`;
+            context.addIssue({ code: "custom", path: [index, "name"], message });
+          }
+          seen.add(name);
+        }
+      }),
+  },
+  { workloadSelector: "rules for some client workloads only; limit it by exportTo" },
+);

@@ -1,0 +1,270 @@
+import * as z from "zod";
+
+import { message } from "./message.ts";
+import {
+  type TextMatch,
+  cut,
+  dnsLabel,
+  duration,
+  exportTo,
+  fail,
+  hostName,
+  labels,
+  percentage,
+  portNumber,
+  textMatch,
+  whole,
+  wildcardHost,
+} from "./values.ts";
+
+/** VirtualService as validated: hosts as written, durations in milliseconds (istio-api §2). */
+export interface VirtualServiceSpec {
+  readonly hosts: readonly string[];
+  readonly exportTo?: readonly string[] | undefined;
+  readonly http: readonly HttpRuleSpec[];
+}
+
+export interface HttpRuleSpec {
+  readonly name: string;
+  readonly match: readonly HttpMatchSpec[];
+  readonly route: readonly RouteDestinationSpec[];
+  readonly timeout?: number | undefined;
+  readonly retries?: RetriesSpec | undefined;
+  readonly fault?: FaultSpec | undefined;
+}
+
+export interface HttpMatchSpec {
+  readonly name: string;
+  readonly uri?: TextMatch | undefined;
+  readonly ignoreUriCase: boolean;
+  readonly method?: TextMatch | undefined;
+  readonly authority?: TextMatch | undefined;
+  readonly headers: Readonly<Record<string, TextMatch>>;
+  readonly withoutHeaders: Readonly<Record<string, TextMatch>>;
+  readonly queryParams: Readonly<Record<string, TextMatch>>;
+  readonly port?: number | undefined;
+  readonly sourceLabels: Readonly<Record<string, string>>;
+  readonly sourceNamespace?: string | undefined;
+}
+
+export interface RouteDestinationSpec {
+  readonly destination: DestinationSpec;
+  readonly weight: number;
+}
+
+export interface DestinationSpec {
+  readonly host: string;
+  readonly subset?: string | undefined;
+  readonly port?: { readonly number: number } | undefined;
+}
+
+export interface RetriesSpec {
+  /** 0 = off. */
+  readonly attempts: number;
+  readonly perTryTimeout?: number | undefined;
+  readonly retryOn?: { readonly words: readonly string[]; readonly codes: readonly number[] } | undefined;
+  readonly retryIgnorePreviousHosts: boolean;
+  readonly backoff?: number | undefined;
+}
+
+export interface FaultSpec {
+  readonly delay?: { readonly fixedDelay: number; readonly percentage: number } | undefined;
+  readonly abort?:
+    | {
+        readonly httpStatus?: number | undefined;
+        readonly grpcStatus?: number | undefined;
+        readonly percentage: number;
+      }
+    | undefined;
+}
+
+const later = "a later release will; remove it";
+
+/** Header names are case-insensitive: kept in lower case, so that two spellings of one name are seen. */
+function headerConditions(): z.ZodType<Readonly<Record<string, TextMatch>>> {
+  return z.record(z.string(), textMatch({ present: true })).transform((conditions, context) => {
+    const lower: Record<string, TextMatch> = {};
+    for (const [written, match] of Object.entries(conditions)) {
+      const name = written.toLowerCase();
+      const problem = headerProblem(name, Object.hasOwn(lower, name));
+      if (problem !== undefined) {
+        context.addIssue({ code: "custom", path: [written], message: problem });
+      }
+      lower[name] = match;
+    }
+    return lower;
+  });
+}
+
+function headerProblem(name: string, twice: boolean): string | undefined {
+  if (["uri", "scheme", "method", "authority"].includes(name)) {
+    return `Istio ignores a header condition of this name: write the field ${name} of the match instead`;
+  }
+  if (name.startsWith("@")) return `not supported by this release: conditions on JWT claims; ${later}`;
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) return "is no header name: remove the condition";
+  return twice ? "is given twice in different case: header names ignore case, keep one" : undefined;
+}
+
+const match = message(
+  {
+    name: z.string().default(""),
+    uri: textMatch({ emptyPrefix: true }).optional(),
+    ignoreUriCase: z.boolean().default(false),
+    method: textMatch({}).optional(),
+    authority: textMatch({}).optional(),
+    headers: headerConditions().default({}),
+    withoutHeaders: headerConditions().default({}),
+    queryParams: z.record(z.string(), textMatch({ present: true })).default({}),
+    port: portNumber.optional(),
+    sourceLabels: labels.default({}),
+    sourceNamespace: dnsLabel.optional(),
+  },
+  {
+    scheme: "conditions on the scheme; the mesh decides how a service is reached, remove it",
+    gateways: `gateways; ${later}`,
+    statPrefix: "it has no effect here, remove it",
+  },
+).transform((found, context): HttpMatchSpec => {
+  const { name: _name, ignoreUriCase: _case, headers, withoutHeaders, queryParams, sourceLabels, ...rest } = found;
+  const maps = [headers, withoutHeaders, queryParams, sourceLabels];
+  const given = Object.values(rest).some((value) => value !== undefined);
+  if (!given && maps.every((map) => Object.keys(map).length === 0)) {
+    return fail(context, "has no condition: write one, or remove match to take every request");
+  }
+  return found;
+});
+
+const destination = message({
+  host: hostName,
+  subset: dnsLabel.optional(),
+  port: message({ number: portNumber }).optional(),
+});
+
+const routeDestination = message(
+  { destination, weight: whole(0, 1_000_000, "a weight").default(0) },
+  { headers: `changing headers; ${later}` },
+);
+
+/** Envoy's words that the data plane acts on; the gRPC ones speak of the status of an answer (istio-api §2.6). */
+const retryConditions = [
+  "5xx",
+  "gateway-error",
+  "reset",
+  "reset-before-request",
+  "connect-failure",
+  "retriable-4xx",
+  "refused-stream",
+  "retriable-status-codes",
+  "cancelled",
+  "deadline-exceeded",
+  "internal",
+  "resource-exhausted",
+  "unavailable",
+];
+const otherConditions = ["retriable-headers", "envoy-ratelimited", "http3-post-connect-failure"];
+
+const retryOn = z.string().transform((text, context) => {
+  const words: string[] = [];
+  const codes: number[] = [];
+  for (const word of text.split(",").map((part) => part.trim())) {
+    if (/^[1-5]\d\d$/.test(word)) codes.push(Number(word));
+    else if (retryConditions.includes(word)) words.push(word);
+    else if (otherConditions.includes(word)) return fail(context, `not supported by this release: ${word}; remove it`);
+    else
+      return fail(context, `"${cut(word)}" is no retry condition: use ${retryConditions.join(", ")}, or a status code`);
+  }
+  // Naming a code asks for it: the word that makes Envoy look at codes comes along.
+  if (codes.length > 0 && !words.includes("retriable-status-codes")) words.push("retriable-status-codes");
+  return { words: [...new Set(words)], codes: [...new Set(codes)] };
+});
+
+const retries = message(
+  {
+    attempts: whole(0, 100, "a number of retries").default(0),
+    perTryTimeout: duration.optional(),
+    retryOn: retryOn.optional(),
+    retryIgnorePreviousHosts: z.boolean().default(true),
+    backoff: duration.optional(),
+  },
+  { retryRemoteLocalities: `locality-aware retries; ${later}` },
+).refine(
+  ({ attempts, perTryTimeout, retryOn: on, backoff }) => attempts > 0 || (perTryTimeout ?? on ?? backoff) === undefined,
+  "attempts is 0 or missing, which turns retries off, yet other fields are set: add attempts, or remove them",
+);
+
+const grpcStatuses = [
+  ...["OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"],
+  ...["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"],
+  ...["INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"],
+];
+
+const share = percentage.default(0);
+const reserved = "Istio reserves this field: use httpStatus, grpcStatus or fixedDelay";
+
+const fault = message({
+  delay: message(
+    { fixedDelay: duration, percentage: share },
+    { percent: "the deprecated integer form; write percentage: {value: …}", exponentialDelay: reserved },
+  ).optional(),
+  abort: message(
+    {
+      httpStatus: whole(200, 599, "a status").optional(),
+      grpcStatus: z
+        .enum(grpcStatuses)
+        .transform((name) => grpcStatuses.indexOf(name))
+        .optional(),
+      percentage: share,
+    },
+    { percent: "the deprecated integer form; write percentage: {value: …}", http2Error: reserved },
+  )
+    .refine(
+      ({ httpStatus, grpcStatus }) => (httpStatus === undefined) !== (grpcStatus === undefined),
+      "exactly one of httpStatus and grpcStatus is needed",
+    )
+    .optional(),
+}).refine(({ delay, abort }) => (delay ?? abort) !== undefined, "has neither delay nor abort: add one, or remove it");
+
+const rule = message(
+  {
+    name: z.string().max(256, "is longer than 256 characters: shorten it").default(""),
+    match: z.array(match).default([]),
+    route: z.array(routeDestination).min(1, "needs at least one destination"),
+    timeout: duration.optional(),
+    retries: retries.optional(),
+    fault: fault.optional(),
+  },
+  {
+    redirect: `redirects; ${later}`,
+    directResponse: `direct responses; ${later}`,
+    delegate: "delegation; write the rules into this object",
+    rewrite: `rewriting; ${later}`,
+    mirror: `mirroring; ${later}`,
+    mirrors: `mirroring; ${later}`,
+    mirrorPercentage: `mirroring; ${later}`,
+    mirrorPercent: `mirroring; ${later}`,
+    corsPolicy: `CORS; answer it in the application until ${later}`,
+    headers: `changing headers; ${later}`,
+  },
+).transform((found, context): HttpRuleSpec => {
+  const sum = found.route.reduce((total, { weight }) => total + weight, 0);
+  if (found.route.length > 1 && sum === 0) {
+    context.addIssue({ code: "custom", path: ["route"], message: "the weights sum to 0: give a destination a weight" });
+  }
+  return found;
+});
+
+export const virtualServiceSchema: z.ZodType<VirtualServiceSpec> = message(
+  {
+    hosts: z.array(wildcardHost).min(1, "needs at least one host"),
+    exportTo: exportTo.optional(),
+    gateways: z
+      .array(
+        z.literal("mesh", {
+          error: () => "not supported by this release: gateways; remove the entry, or write mesh",
+        }),
+      )
+      .optional(),
+    http: z.array(rule).min(1, "needs at least one rule"),
+  },
+  { tls: "routing of TLS by SNI; use http rules", tcp: "routing of plain TCP; use http rules" },
+);

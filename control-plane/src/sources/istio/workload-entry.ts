@@ -1,0 +1,41 @@
+import * as z from "zod";
+
+import { message } from "./message.ts";
+import { dnsName, ipAddress, labels, portNumber, whole } from "./values.ts";
+
+/** WorkloadEntry, and an inline endpoint of a ServiceEntry, as validated (istio-api §5). */
+export interface WorkloadEntrySpec {
+  readonly address: string;
+  /** Port name of the service → port of the workload. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly labels: Readonly<Record<string, string>>;
+  /** `region/zone/subzone`, or a beginning of it. */
+  readonly locality: string;
+  readonly weight: number;
+  readonly serviceAccount?: string | undefined;
+}
+
+export const workloadEntrySchema: z.ZodType<WorkloadEntrySpec> = message(
+  {
+    address: ipAddress,
+    ports: z.record(z.string(), portNumber).default({}),
+    labels: labels.default({}),
+    locality: z
+      .string()
+      .regex(/^[^/\s]*(\/[^/\s]*){0,2}$/, "is no locality: write region/zone/subzone")
+      .default(""),
+    // 0 is "unset" (istio-api §1.2).
+    weight: whole(0, 65_535, "a weight")
+      .default(1)
+      .transform((weight) => (weight === 0 ? 1 : weight)),
+    serviceAccount: dnsName.optional(),
+  },
+  { network: "several networks; give an address that callers reach" },
+).superRefine(({ labels: found, serviceAccount }, context) => {
+  // Callers check the name in the certificate: without an account there is none to check.
+  if (found["security.istio.io/tlsMode"] === "istio" && serviceAccount === undefined) {
+    const path = ["labels", "security.istio.io/tlsMode"];
+    const message = "announces mTLS, but there is no serviceAccount for callers to check: add serviceAccount";
+    context.addIssue({ code: "custom", path, message });
+  }
+});

@@ -1,0 +1,169 @@
+import type { Diagnostic } from "../../diagnostics.ts";
+import { covers, getOrMake } from "../../model/host-index.ts";
+import { type Model, destinationPolicy, hostsOf } from "../../model/model.ts";
+import { type Destination, type RouteTable, destinationPort } from "../../model/route.ts";
+import type { Service } from "../../model/service.ts";
+import { anyNamespace, isVisible } from "../../model/visibility.ts";
+import { nearest } from "../../sources/names.ts";
+import { type ConfigObject, objectName } from "../../sources/object.ts";
+import type { Subject } from "./check.ts";
+import { type Claim, checkClaims } from "./claims.ts";
+
+type VirtualService = ConfigObject<"VirtualService">;
+
+/** VirtualServices: their hosts exist, and every destination exists for every caller who may come to it. */
+export function* checkRoutes({ model, translator, all }: Subject): Iterable<Diagnostic> {
+  const objects = all("VirtualService");
+  const tables = objects.map((object) => ({ object, table: translator.routeTable(object.content) }));
+  yield* checkClaims(
+    tables.flatMap(({ object, table }): Claim[] =>
+      table.hosts.map((host, index) => ({ object, host, index, visible: table.visible })),
+    ),
+  );
+  const rules = new RuleIndex(model);
+  for (const { object, table } of tables) {
+    const served = table.hosts.map((host) => hostsOf(model, host));
+    for (const [index, host] of table.hosts.entries()) {
+      if (served[index]?.length === 0) {
+        const field = `spec.hosts[${index}]`;
+        yield object.error("reference", ["spec", "hosts", index], `${field}: ${unknownHost(model, host)}`);
+      }
+    }
+    yield* checkDestinations(model, object, table, [...new Set(served.flat())], rules);
+    yield* checkOrder(object);
+  }
+}
+
+function unknownHost(model: Model, host: string): string {
+  const meant = nearest(host, model.services.hosts());
+  const hint = meant === undefined ? "declare it with a ServiceEntry" : `did you mean ${meant}?`;
+  return `no service has the host ${host}: ${hint}`;
+}
+
+/** For each caller that can make a difference: the first thing that is missing for it. */
+function* checkDestinations(
+  model: Model,
+  object: VirtualService,
+  table: RouteTable,
+  served: readonly string[],
+  rules: RuleIndex,
+): Iterable<Diagnostic> {
+  for (const [rule, { destinations }] of table.rules.entries()) {
+    for (const [index, destination] of destinations.entries()) {
+      const path = ["spec", "http", rule, "route", index, "destination"];
+      const problem = problemOf(model, table, served, destination, rules);
+      if (problem === undefined) continue;
+      const field = `spec.http[${rule}].route[${index}].destination.${problem.field}`;
+      yield object.error("reference", [...path, problem.field], `${field}: ${problem.text}`);
+    }
+  }
+}
+
+interface Problem {
+  readonly field: "host" | "subset" | "port";
+  readonly text: string;
+}
+
+function problemOf(
+  model: Model,
+  table: RouteTable,
+  served: readonly string[],
+  destination: Destination,
+  rules: RuleIndex,
+): Problem | undefined {
+  const { host, subset, port } = destination;
+  const known = model.services.all(host);
+  if (known.length === 0) return { field: "host", text: unknownHost(model, host) };
+  for (const called of served) {
+    for (const caller of callers(model, table, rules, [called, host])) {
+      const front = model.services.find(called, caller);
+      // Who does not see the host, or follows another table, never comes here.
+      if (front === undefined || model.routes.find(called, caller) !== table) continue;
+      const service = model.services.find(host, caller);
+      if (service === undefined) {
+        return {
+          field: "host",
+          text: `${host} is hidden from ${who(caller)} by its exportTo: export both to the same namespaces`,
+        };
+      }
+      for (const { number } of front.ports) {
+        if (destinationPort(service, port, number) === undefined) return portProblem(service, port, number);
+      }
+      if (subset !== "" && !hasSubset(model, service, subset, caller))
+        return subsetProblem(model, service, subset, caller);
+    }
+  }
+  return undefined;
+}
+
+function portProblem({ host, ports }: Service, wanted: number | undefined, called: number): Problem {
+  const known = ports.map(({ number }) => number).join(", ");
+  if (wanted !== undefined) return { field: "port", text: `${host} has no port ${wanted}: it has ${known}` };
+  return {
+    field: "port",
+    text: `is needed: ${host} has several ports (${known}), and none is ${called}, the one called`,
+  };
+}
+
+function hasSubset(model: Model, service: Service, subset: string, caller: string): boolean {
+  return destinationPolicy(model, service, caller)?.subsets.some(({ name }) => name === subset) === true;
+}
+
+function subsetProblem(model: Model, service: Service, subset: string, caller: string): Problem {
+  const policy = destinationPolicy(model, service, caller);
+  if (policy === undefined) {
+    return { field: "subset", text: `no DestinationRule for ${service.host} defines the subset ${subset}: write one` };
+  }
+  const names = policy.subsets.map(({ name }) => name);
+  const meant = nearest(subset, names);
+  const hint = meant === undefined ? `it has ${names.join(", ") || "none"}` : `did you mean ${meant}?`;
+  const rule = `DestinationRule ${policy.namespace}/${policy.name}`;
+  return { field: "subset", text: `${rule}, which decides for ${who(caller)}, has no subset ${subset}: ${hint}` };
+}
+
+function who(caller: string): string {
+  return caller === anyNamespace ? "callers in other namespaces" : `callers in namespace ${caller}`;
+}
+
+/** The namespaces whose callers may see something of their own; all others see what the last one sees. */
+function callers(model: Model, table: RouteTable, rules: RuleIndex, hosts: readonly string[]): ReadonlySet<string> {
+  const found = new Set([table.namespace, ...table.visible.namespaces]);
+  const add = (namespaces: Iterable<string>): void => {
+    for (const namespace of namespaces) found.add(namespace);
+  };
+  for (const host of hosts) {
+    for (const service of model.services.all(host)) add([service.namespace, ...service.visible.namespaces]);
+    for (const other of model.routes.all(host)) add(other.visible.namespaces);
+    add(rules.namespaces(host));
+  }
+  found.add(anyNamespace);
+  return new Set([...found].filter((namespace) => isVisible(table.visible, namespace)));
+}
+
+/** Namespaces in which the DestinationRules of a host may differ. */
+class RuleIndex {
+  readonly #exact = new Map<string, Set<string>>();
+  readonly #wildcards: { readonly host: string; readonly namespaces: readonly string[] }[] = [];
+
+  constructor({ destinations }: Model) {
+    for (const { host, namespace, visible } of [...destinations.values()].flat()) {
+      const namespaces = [namespace, ...visible.namespaces];
+      if (host.startsWith("*")) this.#wildcards.push({ host, namespaces });
+      else for (const each of namespaces) getOrMake(this.#exact, host, () => new Set<string>()).add(each);
+    }
+  }
+
+  namespaces(host: string): readonly string[] {
+    const wide = this.#wildcards.filter((rule) => covers(rule.host, host)).flatMap((rule) => rule.namespaces);
+    return [...(this.#exact.get(host) ?? []), ...wide];
+  }
+}
+
+/** What stands behind a rule that takes everything is never reached (0130 in Istio's analyzer). */
+function* checkOrder(object: VirtualService): Iterable<Diagnostic> {
+  const { http } = object.content.spec;
+  const last = http.findIndex(({ match }) => match.length === 0);
+  if (last === -1 || last === http.length - 1) return;
+  const text = `spec.http[${last + 1}]: is never reached, since the rule before it in ${objectName(object.content)} takes every request: move or remove it`;
+  yield object.warning("advice", ["spec", "http", last + 1], text);
+}

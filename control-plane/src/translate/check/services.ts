@@ -1,0 +1,101 @@
+import type { Diagnostic } from "../../diagnostics.ts";
+import { type Endpoint, type Service, endpointPort, socketAddress } from "../../model/service.ts";
+import type { ConfigObject } from "../../sources/object.ts";
+import { WorkloadIndex } from "../workload-index.ts";
+import type { Subject } from "./check.ts";
+import { type Claim, checkClaims } from "./claims.ts";
+import { place } from "./duplicates.ts";
+
+/** ServiceEntries, WorkloadEntries and how they meet. */
+export function* checkServices({ model, translator, all }: Subject): Iterable<Diagnostic> {
+  const entries = all("ServiceEntry");
+  yield* checkClaims(
+    entries.flatMap((object): Claim[] =>
+      translator.services(object.content).map(({ host, visible }, index) => ({ object, host, index, visible })),
+    ),
+  );
+  const workloads = all("WorkloadEntry");
+  const objects = new Map(workloads.map((object) => [object.content, object]));
+  const index = new WorkloadIndex(workloads.map(({ content }) => content));
+  const portNames = new Map<ConfigObject<"WorkloadEntry">, Set<string>>();
+  for (const entry of entries) {
+    const [service] = translator.services(entry.content);
+    if (service === undefined) continue;
+    const selected = index.matching(entry.content).flatMap((content) => objects.get(content) ?? []);
+    const named = new Set(service.ports.map(({ name }) => name));
+    for (const workload of selected) {
+      portNames.set(workload, new Set([...(portNames.get(workload) ?? []), ...named]));
+    }
+    const inline = entry.content.spec.endpoints;
+    for (const [at, each] of inline.entries()) {
+      for (const name of Object.keys(each.ports)) {
+        if (!named.has(name)) {
+          const path = ["spec", "endpoints", at, "ports", name];
+          yield entry.error("reference", path, unknownPort(`spec.endpoints[${at}].ports.${name}`, named), true);
+        }
+      }
+    }
+    // In the order of the service's endpoints: those inside the entry first.
+    const places: Place[] = [
+      ...inline.map((_, at) => ({ object: entry, path: ["spec", "endpoints", at, "address"] })),
+      ...selected.map((object) => ({ object, path: ["spec", "address"] })),
+    ];
+    yield* checkAddresses(service, model.endpoints.get(service) ?? [], places);
+  }
+  for (const [workload, known] of portNames) {
+    for (const name of Object.keys(workload.content.spec.ports)) {
+      if (!known.has(name)) {
+        yield workload.error("reference", ["spec", "ports", name], unknownPort(`spec.ports.${name}`, known), true);
+      }
+    }
+  }
+  yield* checkAnnounced(workloads);
+}
+
+interface Place {
+  readonly object: ConfigObject;
+  readonly path: readonly (string | number)[];
+}
+
+function unknownPort(field: string, known: ReadonlySet<string>): string {
+  return `${field}: no service of this workload has a port of that name: use ${[...known].join(", ")}`;
+}
+
+/** One address twice in a cluster would be refused by every client (R43). */
+function* checkAddresses(
+  service: Service,
+  endpoints: readonly Endpoint[],
+  places: readonly Place[],
+): Iterable<Diagnostic> {
+  for (const port of service.ports) {
+    const seen = new Map<string, Place>();
+    for (const [at, each] of endpoints.entries()) {
+      const address = socketAddress(each.address, endpointPort(each, port));
+      const here = places[at];
+      const first = seen.get(address);
+      if (here === undefined) continue;
+      if (first === undefined) {
+        seen.set(address, here);
+        continue;
+      }
+      yield here.object.error(
+        "conflict",
+        here.path,
+        `${address} is an endpoint of ${service.host} already, at ${place(first.object, first.path)}: give each workload an address or port of its own`,
+      );
+      return;
+    }
+  }
+}
+
+/** Callers check the name in the certificate: without an account there is none to check. */
+function* checkAnnounced(workloads: readonly ConfigObject<"WorkloadEntry">[]): Iterable<Diagnostic> {
+  const label = "security.istio.io/tlsMode";
+  for (const workload of workloads) {
+    const { labels, spec } = workload.content;
+    if (labels[label] === "istio" && spec.serviceAccount === undefined) {
+      const message = "announces mTLS, but there is no serviceAccount for callers to check: add spec.serviceAccount";
+      yield workload.error("value", ["metadata", "labels", label], `metadata.labels["${label}"]: ${message}`);
+    }
+  }
+}

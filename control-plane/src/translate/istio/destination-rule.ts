@@ -1,0 +1,75 @@
+import { type ConnectionPool, type DestinationPolicy, type TrafficPolicy, noTraffic } from "../../model/destination.ts";
+import { type MeshSettings, fullHost } from "../../model/mesh.ts";
+import { visibility } from "../../model/visibility.ts";
+import type { BalancerName, ConnectionPoolSpec, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
+import type { Content } from "../../sources/object.ts";
+
+/** DestinationRule → destination policy (istio-api §3). */
+export function destinationRule(content: Content<"DestinationRule">, mesh: MeshSettings): DestinationPolicy {
+  const { namespace, name, spec } = content;
+  return {
+    namespace,
+    name,
+    host: fullHost(mesh, spec.host, namespace),
+    visible: visibility(spec.exportTo, namespace),
+    traffic: translateTraffic(spec.trafficPolicy),
+    subsets: spec.subsets.map((subset) => ({
+      name: subset.name,
+      labels: subset.labels,
+      traffic: translateTraffic(subset.trafficPolicy),
+    })),
+  };
+}
+
+/**
+ * Several rules of one namespace for one host: their subsets add up, and one of them at most has a policy for the whole
+ * host (anything else was refused before).
+ */
+export function join(policies: readonly DestinationPolicy[]): DestinationPolicy {
+  const [first] = policies;
+  if (first === undefined) throw new Error("nothing to join");
+  if (policies.length === 1) return first;
+  const traffic = policies.find((policy) => policy.traffic !== noTraffic)?.traffic ?? noTraffic;
+  return { ...first, traffic, subsets: policies.flatMap((policy) => policy.subsets) };
+}
+
+function translateTraffic(spec: TrafficPolicySpec | undefined): TrafficPolicy {
+  if (spec === undefined) return noTraffic;
+  const { loadBalancer, connectionPool, tls, retryBudget } = spec;
+  return {
+    balancer: loadBalancer === undefined ? undefined : balancers[loadBalancer.simple],
+    pool: connectionPool === undefined ? undefined : translatePool(connectionPool),
+    tls:
+      tls === undefined
+        ? undefined
+        : {
+            mode: tls.mode === "DISABLE" ? "disable" : "mesh",
+            sni: tls.sni,
+            subjectAltNames: tls.subjectAltNames,
+          },
+    retryBudget:
+      retryBudget === undefined
+        ? undefined
+        : { percent: retryBudget.percent, minConcurrency: retryBudget.minRetryConcurrency },
+  };
+}
+
+/** LEAST_CONN is the old name of LEAST_REQUEST. */
+const balancers: Readonly<Record<BalancerName, TrafficPolicy["balancer"]>> = {
+  UNSPECIFIED: "least_request",
+  LEAST_REQUEST: "least_request",
+  LEAST_CONN: "least_request",
+  ROUND_ROBIN: "round_robin",
+  RANDOM: "random",
+};
+
+/** The names mislead: both HTTP limits count for HTTP/1 and HTTP/2 (istio-api §3.4). */
+function translatePool({ tcp, http }: ConnectionPoolSpec): ConnectionPool {
+  return {
+    connectTimeoutMs: tcp.connectTimeout,
+    maxConnections: tcp.maxConnections,
+    maxPending: http.http1MaxPendingRequests,
+    maxRequests: http.http2MaxRequests,
+    maxRetries: http.maxRetries,
+  };
+}

@@ -1,0 +1,26 @@
+import { type MeshSettings, fullHost, platformHost } from "../../model/mesh.ts";
+import type { Service } from "../../model/service.ts";
+import { visibility } from "../../model/visibility.ts";
+import type { Content } from "../../sources/object.ts";
+
+/** ServiceEntry → a service for each of its hosts (istio-api §4). */
+export function services({ namespace, spec }: Content<"ServiceEntry">, mesh: MeshSettings): readonly Service[] {
+  const shared = {
+    namespace,
+    ports: spec.ports.map(({ number, name, protocol, targetPort }) => ({
+      number,
+      name,
+      http2: protocol !== "HTTP",
+      targetPort: targetPort ?? number,
+    })),
+    internal: spec.location === "MESH_INTERNAL",
+    visible: visibility(spec.exportTo, namespace),
+    subjectAltNames: spec.subjectAltNames,
+  };
+  return spec.hosts.map((written) => {
+    const host = fullHost(mesh, written, namespace);
+    const platform = platformHost(mesh, host);
+    // A host of the platform says its namespace itself: an entry for it that stands elsewhere does not move it.
+    return { ...shared, host, name: platform?.name ?? host, namespace: platform?.namespace ?? namespace };
+  });
+}

@@ -1,0 +1,78 @@
+import { type MeshSettings, fullHost } from "../../model/mesh.ts";
+import type { Fault, HeaderCondition, Retry, RouteTable, Rule, RuleMatch } from "../../model/route.ts";
+import { defaultRetry } from "../../model/route.ts";
+import { visibility } from "../../model/visibility.ts";
+import type { FaultSpec, HttpMatchSpec, HttpRuleSpec, RetriesSpec } from "../../sources/istio/virtual-service.ts";
+import type { TextMatch } from "../../sources/istio/values.ts";
+import type { Content } from "../../sources/object.ts";
+
+/** VirtualService → route table (istio-api §2). */
+export function routeTable({ namespace, name, spec }: Content<"VirtualService">, mesh: MeshSettings): RouteTable {
+  return {
+    namespace,
+    name,
+    hosts: spec.hosts.map((host) => fullHost(mesh, host, namespace)),
+    visible: visibility(spec.exportTo, namespace),
+    rules: spec.http.map((rule) => translateRule(rule, namespace, mesh)),
+  };
+}
+
+function translateRule(rule: HttpRuleSpec, namespace: string, mesh: MeshSettings): Rule {
+  return {
+    name: rule.name,
+    matches: rule.match.map(translateMatch),
+    destinations: rule.route.map(({ destination, weight }) => ({
+      host: fullHost(mesh, destination.host, namespace),
+      subset: destination.subset ?? "",
+      port: destination.port?.number,
+      weight,
+    })),
+    timeoutMs: rule.timeout,
+    retry: rule.retries === undefined ? undefined : translateRetries(rule.retries),
+    fault: rule.fault === undefined ? undefined : translateFault(rule.fault),
+  };
+}
+
+function translateMatch(match: HttpMatchSpec): RuleMatch {
+  return {
+    name: match.name,
+    path: match.uri,
+    ignorePathCase: match.ignoreUriCase,
+    method: match.method,
+    authority: match.authority,
+    headers: [...conditions(match.headers, false), ...conditions(match.withoutHeaders, true)],
+    query: Object.entries(match.queryParams).map(([name, condition]) => ({ name, match: condition })),
+    port: match.port,
+    sourceNamespace: match.sourceNamespace,
+    sourceLabels: match.sourceLabels,
+  };
+}
+
+function conditions(found: Readonly<Record<string, TextMatch>>, negated: boolean): HeaderCondition[] {
+  return Object.entries(found).map(([name, match]) => ({ name, match, negated }));
+}
+
+function translateRetries(retries: RetriesSpec): Retry | "off" {
+  if (retries.attempts === 0) return "off";
+  return {
+    retries: retries.attempts,
+    perTryTimeoutMs: retries.perTryTimeout,
+    conditions: retries.retryOn?.words ?? defaultRetry.conditions,
+    statusCodes: retries.retryOn?.codes ?? [],
+    avoidPreviousHosts: retries.retryIgnorePreviousHosts,
+    backoffMs: retries.backoff,
+  };
+}
+
+function translateFault({ delay, abort }: FaultSpec): Fault {
+  return {
+    delay: delay === undefined ? undefined : { ms: delay.fixedDelay, perMillion: delay.percentage },
+    abort:
+      abort === undefined
+        ? undefined
+        : {
+            status: abort.httpStatus === undefined ? { grpc: abort.grpcStatus ?? 2 } : { http: abort.httpStatus },
+            perMillion: abort.percentage,
+          },
+  };
+}
