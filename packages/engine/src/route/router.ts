@@ -1,5 +1,6 @@
 import type {
   ClusterConfig,
+  ClusterInfo,
   FilterConfig,
   FilterOverrides,
   ForwardAction,
@@ -102,7 +103,7 @@ function outboundAction(host: VirtualHost, route: RouteConfig, deps: RouterDeps,
       const { status, body } = action;
       const reply: LocalReply = body === undefined ? { status, flag: "-" } : { status, body, flag: "-" };
       const answer = layers([route.overrides, host.overrides])((call, sink) => answerLocally(call, sink, reply));
-      return recorded(route.name, undefined, answer);
+      return recorded(route.name, answer);
     }
     case "non_forwarding":
       return wrongSide(`route "${route.name}" has no upstream: non_forwarding_action belongs on a server`);
@@ -123,7 +124,8 @@ function forward(
     const levels: FilterOverrides[] = [overrides, route.overrides, host.overrides];
     const target = deps.cluster(name);
     const upstream = target === undefined ? noCluster(name) : deadline(target.service(retry));
-    return { weight, value: recorded(route.name, target?.config, layers(levels)(upstream)) };
+    const cluster = target?.config ?? { name, service: undefined };
+    return { weight, value: recorded(route.name, layers(levels)(upstream), cluster) };
   });
   if (pairs.length === 1) return pairs[0]!.value;
   const split = compileSplit(pairs);
@@ -138,14 +140,14 @@ function inboundAction(host: VirtualHost, route: RouteConfig, layers: LayerFor):
     return () => refuse;
   }
   const filters = layers([route.overrides, host.overrides]);
-  return (handler) => recorded(route.name, undefined, filters(handler));
+  return (handler) => recorded(route.name, filters(handler));
 }
 
 /** Writes down where the call goes before anything can end it. */
-function recorded(route: string, cluster: ClusterConfig | undefined, inner: Service): Service {
+function recorded(route: string, inner: Service, cluster?: ClusterInfo): Service {
   return (call, sink) => {
     call.record.route = route;
-    call.record.cluster = cluster;
+    if (cluster !== undefined) call.record.cluster = cluster;
     inner(call, sink);
   };
 }
