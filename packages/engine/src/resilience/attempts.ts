@@ -16,6 +16,8 @@ const DRAIN_MS = 1_000;
 /**
  * Sends a call to a cluster: picks an endpoint, sends an attempt, and repeats it where the route's policy, the request
  * and the budget allow (law 8). Stands inside the deadline and outside the per-try time-out; each attempt picks anew.
+ * The layer above keeps the deadline and ends the call by an abort; here no attempt begins after it and no back-off
+ * is longer than what is left of it.
  */
 export function sendToCluster(call: Call, sink: Sink, cluster: Cluster, plan: RetryPlan | undefined, env: Env): void {
   call.record.cluster = cluster.config;
@@ -50,7 +52,6 @@ class Try implements Sink, Abortable {
   #endpoint: Endpoint | undefined = undefined;
   #attempt: Attempt | undefined = undefined;
   #timer: Timer | undefined = undefined;
-  #timerIsPerTry = false;
   #held: ResponseHead | undefined = undefined;
   #flow: Flow | undefined = undefined;
   #drained = 0;
@@ -93,7 +94,9 @@ class Try implements Sink, Abortable {
     call.record.attempts++;
     call.active = this;
     this.#phase = "sent";
-    this.#armTimer();
+    const perTryMs = this.#plan?.policy.perTryTimeoutMs;
+    if (perTryMs !== undefined && perTryMs < this.#restMs())
+      this.#timer = this.#env.clock.after(perTryMs, () => this.#onPerTryTimeout());
     try {
       call.transport.send(attempt, this);
     } catch (thrown) {
@@ -163,13 +166,9 @@ class Try implements Sink, Abortable {
     this.#phase = "passing";
     this.#held = undefined;
     this.#flow = undefined;
-    // The per-try time-out guards the wait for an answer; the deadline guards all of it.
-    if (this.#timerIsPerTry) {
-      this.#timer?.cancel();
-      this.#timerIsPerTry = false;
-      const rest = this.#restMs();
-      this.#timer = rest === Infinity ? undefined : this.#env.clock.after(rest, () => this.#onTimer());
-    }
+    // The per-try time-out guards the wait for an answer, not its length.
+    this.#timer?.cancel();
+    this.#timer = undefined;
     this.#sink.onHead(head, flow);
   }
 
@@ -233,24 +232,14 @@ class Try implements Sink, Abortable {
     return deadlineMs === Infinity ? Infinity : deadlineMs - this.#env.clock.now();
   }
 
-  /** One timer for both bounds: whichever comes first. */
-  #armTimer(): void {
-    const perTry = this.#plan?.policy.perTryTimeoutMs;
-    const rest = this.#restMs();
-    this.#timerIsPerTry = perTry !== undefined && perTry < rest;
-    const ms = this.#timerIsPerTry ? perTry! : rest;
-    if (ms !== Infinity) this.#timer = this.#env.clock.after(ms, () => this.#onTimer());
-  }
-
-  #onTimer(): void {
+  #onPerTryTimeout(): void {
     const attempt = this.#attempt!;
-    const { address } = this.#endpoint!.config;
     this.#timer = undefined;
-    if (!this.#timerIsPerTry)
-      return this.abort(new MeshError("TIMEOUT", `the call ran out of time at ${address}`, { sent: attempt.sent }));
-    const error = new MeshError("PER_TRY_TIMEOUT", `no answer from ${address} within the per-try time-out`, {
-      sent: attempt.sent,
-    });
+    const error = new MeshError(
+      "PER_TRY_TIMEOUT",
+      `no answer from ${attempt.endpoint.address} within ${this.#plan!.policy.perTryTimeoutMs} ms`,
+      { sent: attempt.sent },
+    );
     const grpc = this.#call.protocol === "grpc";
     if (this.#plan!.wantsError(error, grpc) && this.#retry(error.sent, false, undefined)) attempt.abort(error);
     else this.abort(error);

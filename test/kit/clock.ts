@@ -1,0 +1,48 @@
+import type { Clock, Timer } from "@trama/engine";
+
+/** Virtual time: stands still until somebody advances it. */
+export interface FakeClock extends Clock {
+  /** Lets time pass, and fires what is due, in order of its due time; what that starts may fire too. */
+  advance(ms: number): void;
+  /** Timers that are set and neither fired nor cancelled: a test that ends with some has found a leak. */
+  readonly pending: number;
+  /** Moves the wall clock alone, as an administrator or a bad battery does. */
+  setWall(ms: number): void;
+}
+
+export function fakeClock(startMs = 1_000): FakeClock {
+  let now = startMs;
+  let wallOffset = Date.UTC(2026, 0, 1) - startMs;
+  let serial = 0;
+  const timers = new Map<number, { readonly at: number; readonly fn: () => void }>();
+  const nextDue = (until: number): number | undefined => {
+    let due: number | undefined;
+    for (const [id, { at }] of timers) if (at <= until && (due === undefined || at < timers.get(due)!.at)) due = id;
+    return due;
+  };
+  return {
+    now: () => now,
+    wall: () => now + wallOffset,
+    after(delayMs, fn): Timer {
+      const id = serial++;
+      timers.set(id, { at: now + Math.max(0, delayMs), fn });
+      return { cancel: () => void timers.delete(id) };
+    },
+    advance(ms) {
+      const end = now + ms;
+      for (let id = nextDue(end); id !== undefined; id = nextDue(end)) {
+        const { at, fn } = timers.get(id)!;
+        timers.delete(id);
+        now = Math.max(now, at);
+        fn();
+      }
+      now = end;
+    },
+    get pending() {
+      return timers.size;
+    },
+    setWall(ms) {
+      wallOffset = ms - now;
+    },
+  };
+}

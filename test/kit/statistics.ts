@@ -1,0 +1,23 @@
+/** Pearson's statistic of observed counts against expected shares. */
+export function chiSquare(observed: readonly number[], shares: readonly number[]): number {
+  const total = sum(observed);
+  const whole = sum(shares);
+  return observed.reduce((statistic, count, at) => {
+    const expected = (total * shares[at]!) / whole;
+    return statistic + (count - expected) ** 2 / expected;
+  }, 0);
+}
+
+/**
+ * The value that chi-square exceeds once in a thousand runs by chance, for the given degrees of freedom (Wilson–Hilferty,
+ * good to a percent from 3 degrees on).
+ */
+export function chiSquareLimit(degrees: number): number {
+  const z = 3.0902;
+  const k = 2 / (9 * degrees);
+  return degrees * (1 - k + z * Math.sqrt(k)) ** 3;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
+}
