@@ -1,1 +1,7 @@
-export {};
+export { MeshError } from "@trama/engine";
+export type { Logger, MeshErrorCode, Peer } from "@trama/engine";
+export { TramaError } from "./errors.ts";
+export type { TramaErrorCode } from "./errors.ts";
+export type { CloseOptions, IdentityStatus, Mesh, MeshStatus, ServerStatus } from "./mesh-types.ts";
+export type { MeshOptions } from "./options.ts";
+export { joinMesh } from "./mesh.ts";

@@ -1,0 +1,175 @@
+import { stringify } from "node:querystring";
+import type { Duplex, Readable } from "node:stream";
+import type { Call, Flow, HeaderList, MeshError, ResponseHead, Sink } from "@trama/engine";
+import { type Dispatcher, errors } from "undici";
+
+import { type BodyValue, HttpBody } from "../transport/body.ts";
+import { UpstreamHead } from "../transport/upstream-request.ts";
+
+type Fields = Record<string, string | string[]>;
+type Raw = Exclude<Dispatcher.DispatchController["rawHeaders"], undefined>;
+
+/**
+ * A request of the application: undici's controller towards its handler, the engine's sink towards the mesh, and the body
+ * of the call. One object for all three, for they live exactly as long as each other.
+ */
+export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchController {
+  /** As the application gave them. */
+  readonly options: Dispatcher.DispatchOptions;
+  readonly value: BodyValue;
+  readonly authority: string;
+  readonly headersTimeout: number | null | undefined;
+  readonly bodyTimeout: number | null | undefined;
+  readonly upgrade: string | null;
+  rawHeaders: Raw = null;
+  rawTrailers: Raw = null;
+  /** Has been told its end. */
+  over = false;
+  aborted = false;
+  paused = false;
+  reason: Error | null = null;
+  readonly #handler: Dispatcher.DispatchHandler;
+  #call: Call | undefined = undefined;
+  #flow: Flow | undefined = undefined;
+  #switched = false;
+
+  constructor(options: Dispatcher.DispatchOptions, authority: string, handler: Dispatcher.DispatchHandler) {
+    super();
+    this.options = options;
+    this.value = options.body;
+    this.authority = authority;
+    this.headersTimeout = options.headersTimeout;
+    this.bodyTimeout = options.bodyTimeout;
+    this.upgrade = typeof options.upgrade === "string" ? options.upgrade : null;
+    this.#handler = handler;
+    const body = this.value;
+    // Between attempts undici does not listen to the application's stream, and an error without a listener ends the process.
+    if (isStream(body)) body.on("error", (error) => this.abort(error));
+  }
+
+  /** The handler learns at once how to abort: a call may wait long before its first byte is sent. */
+  start(): void {
+    try {
+      this.#handler.onRequestStart?.(this, null);
+    } catch (thrown) {
+      this.abort(thrown as Error);
+    }
+  }
+
+  /** From here on the call is the engine's, and `abort` reaches it. */
+  attach(call: Call): void {
+    this.#call = call;
+  }
+
+  // ── towards the application ──
+
+  abort(reason: Error): void {
+    if (this.over || this.aborted) return;
+    this.aborted = true;
+    this.reason = reason ?? new errors.RequestAbortedError();
+    this.#call?.abort(this.reason);
+    // Nothing was under way that could have answered: the call still waits for its configuration.
+    if (!this.over) this.#fail(this.reason);
+  }
+
+  pause(): void {
+    this.paused = true;
+    this.#flow?.pause();
+  }
+
+  resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.#flow?.resume();
+  }
+
+  // ── towards the mesh ──
+
+  onHead(head: ResponseHead, flow: Flow): void {
+    if (this.over || this.#switched) return;
+    this.#flow = flow;
+    this.rawHeaders = head instanceof UpstreamHead && head.untouched ? (head.raw ?? null) : buffers(head.headers);
+    try {
+      this.#handler.onResponseStart?.(this, head.status, head.headers.record() as Fields, head.statusText ?? "");
+    } catch (thrown) {
+      this.abort(thrown as Error);
+    }
+  }
+
+  onData(chunk: Uint8Array): void {
+    if (this.over) return;
+    const buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    try {
+      this.#handler.onResponseData?.(this, buffer);
+    } catch (thrown) {
+      this.abort(thrown as Error);
+    }
+  }
+
+  onEnd(trailers: HeaderList | undefined): void {
+    if (this.over) return;
+    this.over = true;
+    this.#leaveBody();
+    if (this.#switched) return;
+    this.rawTrailers = trailers === undefined ? null : buffers(trailers);
+    try {
+      this.#handler.onResponseEnd?.(this, (trailers?.record() ?? {}) as Fields);
+    } catch (thrown) {
+      this.#tell(thrown as Error);
+    }
+  }
+
+  onError(error: MeshError): void {
+    // Whoever aborted gets back its own reason, whatever it had become on the way (law 5).
+    if (!this.over) this.#fail(this.reason ?? error);
+  }
+
+  switched(status: number, headers: Fields, socket: Duplex): void {
+    this.#switched = true;
+    try {
+      this.#handler.onRequestUpgrade?.(this, status, headers, socket);
+    } catch (thrown) {
+      socket.destroy(thrown as Error);
+    }
+  }
+
+  /** A failure before there was a call: the configuration could not be had, or the request is malformed. */
+  #fail(error: Error): void {
+    this.over = true;
+    this.#leaveBody();
+    this.#tell(error);
+  }
+
+  /** What the handler throws here has nowhere to go but where every uncaught error goes; never into the mesh. */
+  #tell(error: Error): void {
+    try {
+      this.#handler.onResponseError?.(this, error);
+    } catch (thrown) {
+      queueMicrotask(() => {
+        throw thrown;
+      });
+    }
+  }
+
+  /** Nobody will read the rest of an application's stream whose request was answered or refused before. */
+  #leaveBody(): void {
+    const body = this.value;
+    if (isStream(body) && !body.readableEnded && !body.destroyed) body.destroy();
+  }
+}
+
+/** What undici names `query` is part of the path for everyone else. */
+export function pathOf({ path, query }: Dispatcher.DispatchOptions): string {
+  if (query === undefined || query === null) return path;
+  if (path.includes("?") || path.includes("#")) throw new TypeError('query cannot be given when the path has "?" or "#" already');
+  const text = stringify(query as NodeJS.Dict<string>);
+  return text === "" ? path : `${path}?${text}`;
+}
+
+function isStream(body: BodyValue): body is Readable {
+  return body !== null && typeof body === "object" && "pipe" in body && typeof body.pipe === "function";
+}
+
+function buffers(headers: HeaderList): Buffer[] {
+  return headers.flat().map((text) => Buffer.from(text, "latin1"));
+}

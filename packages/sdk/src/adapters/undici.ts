@@ -1,0 +1,166 @@
+import { Call, type Clock, type Engine, HeaderList, MeshError, type MeshErrorCode, type Service, type Transport } from "@trama/engine";
+import type { XdsClient, XdsError } from "@trama/xds";
+import { Agent, Dispatcher } from "undici";
+
+import { type Destination, Destinations } from "./destination.ts";
+import { OutboundCall, pathOf } from "./outbound-call.ts";
+import { blackHole, passThrough } from "./pass-through.ts";
+import { requestHeaders } from "./request-headers.ts";
+
+/** Calls that may wait for the first configuration of their host, all hosts together. */
+const maxWaiting = 1_024;
+/** Hosts remembered as unknown to the mesh; fewer than xds holds names for, so that what is forgotten there is asked again. */
+const maxUnknown = 1_000;
+
+export interface MeshDispatcherOptions {
+  readonly engine: Engine;
+  readonly transport: Transport;
+  /** Asks the control plane for a host that is not known here. */
+  readonly discovery: Pick<XdsClient, "outbound">;
+  readonly clock: Clock;
+  readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
+  /** Value of the peer header (docs/wire.md); empty to send none. */
+  readonly peer: string;
+}
+
+/**
+ * The mesh as an undici dispatcher. A request whose `host:port` the mesh knows becomes a call of the engine, whatever its scheme:
+ * transport security is the mesh's business then. A host heard of for the first time is asked of the control plane once, while its
+ * calls wait. One that the mesh does not know passes as it is, or is refused, by policy; and when nobody can say which it is, the
+ * call fails: never plaintext by accident (dataplane.md §23 rule 6).
+ */
+export class MeshDispatcher extends Dispatcher {
+  readonly #options: MeshDispatcherOptions;
+  readonly #destinations = new Destinations();
+  /** Asked for, no answer yet. */
+  readonly #asking = new Map<string, Promise<"found" | "missing">>();
+  /** The control plane said that there is no such host. Should that change, the snapshot has it, and is looked at first. */
+  readonly #unknown = new Set<string>();
+  readonly #plain = new Agent();
+  readonly #outside: Service;
+  readonly #refused: Service;
+  #waiting = 0;
+  #closed = false;
+
+  constructor(options: MeshDispatcherOptions) {
+    super();
+    this.#options = options;
+    this.#outside = options.engine.observe(passThrough(this.#plain));
+    this.#refused = options.engine.observe(blackHole);
+  }
+
+  /** Always true: what waits, waits in bounded queues below, and is refused past them. */
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    let destination: Destination | undefined;
+    let malformed: unknown;
+    try {
+      destination = this.#destinations.of(options.origin);
+    } catch (thrown) {
+      malformed = thrown;
+    }
+    const outbound = new OutboundCall(options, destination?.host ?? "", handler);
+    outbound.start();
+    if (outbound.over) return true;
+    if (destination === undefined) fail(outbound, "BAD_REQUEST", malformed);
+    else if (this.#closed) fail(outbound, "CLOSED", new Error("the mesh is closed"));
+    else if (this.#options.engine.current.outbound(destination.listener) !== undefined) this.#send(outbound, destination);
+    else if (destination.loopback) this.#start(outbound, destination, this.#outside);
+    else if (this.#unknown.has(destination.listener)) this.#stranger(outbound, destination);
+    else this.#ask(outbound, destination);
+    return true;
+  }
+
+  override close(): Promise<void>;
+  override close(callback: () => void): void;
+  override close(callback?: () => void): Promise<void> | void {
+    this.#closed = true;
+    return callback === undefined ? this.#plain.close() : this.#plain.close(callback);
+  }
+
+  override destroy(): Promise<void>;
+  override destroy(error: Error | null): Promise<void>;
+  override destroy(callback: () => void): void;
+  override destroy(error: Error | null, callback: () => void): void;
+  override destroy(error?: Error | null | (() => void), callback?: () => void): Promise<void> | void {
+    this.#closed = true;
+    if (typeof error === "function") return this.#plain.destroy(error);
+    return callback === undefined ? this.#plain.destroy(error ?? null) : this.#plain.destroy(error ?? null, callback);
+  }
+
+  #send(outbound: OutboundCall, destination: Destination): void {
+    const { engine } = this.#options;
+    const call = this.#newCall(outbound, destination);
+    if (call !== undefined) engine.outbound(destination.listener, call, outbound);
+  }
+
+  #start(outbound: OutboundCall, destination: Destination, service: Service): void {
+    const call = this.#newCall(outbound, destination);
+    if (call !== undefined) service(call, outbound);
+  }
+
+  #stranger(outbound: OutboundCall, destination: Destination): void {
+    this.#start(outbound, destination, this.#options.outboundTrafficPolicy === "ALLOW_ANY" ? this.#outside : this.#refused);
+  }
+
+  #newCall(outbound: OutboundCall, { host }: Destination): Call | undefined {
+    const { engine, transport, clock, peer } = this.#options;
+    const { options } = outbound;
+    try {
+      const call = new Call({
+        snapshot: engine.current,
+        side: "outbound",
+        protocol: "http",
+        method: options.method,
+        authority: host,
+        path: pathOf(options),
+        headers: HeaderList.ofFlat(requestHeaders(options.headers, host, peer)),
+        body: outbound,
+        transport,
+        startMs: clock.now(),
+      });
+      outbound.attach(call);
+      return call;
+    } catch (thrown) {
+      fail(outbound, "BAD_REQUEST", thrown);
+      return undefined;
+    }
+  }
+
+  #ask(outbound: OutboundCall, destination: Destination): void {
+    const { listener } = destination;
+    if (this.#waiting >= maxWaiting) {
+      fail(outbound, "OVERFLOW", new Error(`${maxWaiting} calls wait for the configuration of their hosts already`));
+      return;
+    }
+    this.#waiting++;
+    let asking = this.#asking.get(listener);
+    if (asking === undefined) {
+      asking = this.#options.discovery.outbound(listener).finally(() => this.#asking.delete(listener));
+      this.#asking.set(listener, asking);
+    }
+    asking.then(
+      (answer) => {
+        this.#waiting--;
+        if (answer === "missing") this.#remember(listener);
+        if (outbound.over) return;
+        if (this.#closed) fail(outbound, "CLOSED", new Error("the mesh is closed"));
+        else if (answer === "found") this.#send(outbound, destination);
+        else this.#stranger(outbound, destination);
+      },
+      (error: XdsError) => {
+        this.#waiting--;
+        if (!outbound.over) fail(outbound, error.code === "CLOSED" ? "CLOSED" : "NO_CONFIG", error);
+      },
+    );
+  }
+
+  #remember(listener: string): void {
+    if (this.#unknown.size >= maxUnknown) this.#unknown.delete(this.#unknown.values().next().value!);
+    this.#unknown.add(listener);
+  }
+}
+
+/** Before there is a call to tell: nothing was sent. */
+function fail(outbound: OutboundCall, code: MeshErrorCode, cause: unknown): void {
+  outbound.onError(MeshError.from(cause, code));
+}

@@ -1,0 +1,105 @@
+import type { Clock, Timer } from "@trama/engine";
+
+/** Width of a tick: a deadline is kept to within one of these. */
+const tickMs = 10;
+/** Ticks around the wheel; what is further away waits in its slot for more turns. */
+const slots = 512;
+
+/**
+ * Real time, with one Node timer for all deadlines. A call arms and cancels up to two timers; `setTimeout` would cost
+ * half a microsecond and a list entry for each, the wheel a slot in a doubly linked list (Varghese and Lauck's hashed
+ * wheel). The Node timer runs only while something waits and never keeps the process alive.
+ */
+export function createClock(): Clock & { close(): void } {
+  const wheel: WheelTimer[] = Array.from({ length: slots }, () => new WheelTimer(undefined));
+  let waiting = 0;
+  let ticker: NodeJS.Timeout | undefined;
+  let tick = 0;
+
+  const now = (): number => performance.now();
+
+  const turn = (): void => {
+    // A blocked event loop catches up: every slot it slept through is visited, at most one turn.
+    const target = Math.floor(now() / tickMs);
+    if (target - tick > slots) tick = target - slots;
+    while (tick < target) {
+      tick++;
+      const head = wheel[tick % slots]!;
+      for (let each = head.next!; each !== head; ) {
+        const next = each.next!;
+        if (each.tick <= tick) each.fire();
+        // Whatever `fire` cancelled may have been `next`: a cancelled timer still knows the way on only if it is linked.
+        each = next.next === undefined && next !== head ? head.next! : next;
+      }
+    }
+    if (waiting === 0 && ticker !== undefined) {
+      clearInterval(ticker);
+      ticker = undefined;
+    }
+  };
+
+  const unlinked = (): void => {
+    waiting--;
+  };
+
+  return {
+    now,
+    wall: () => Date.now(),
+    after(delayMs: number, fn: () => void): Timer {
+      const timer = new WheelTimer(fn);
+      const nowMs = now();
+      if (ticker === undefined) {
+        tick = Math.floor(nowMs / tickMs);
+        ticker = setInterval(turn, tickMs);
+        ticker.unref();
+      }
+      // Never early: the tick in which the delay has wholly passed.
+      timer.tick = Math.max(Math.ceil((nowMs + Math.min(Math.max(delayMs, 0), 2 ** 40)) / tickMs), tick + 1);
+      timer.unlinked = unlinked;
+      timer.link(wheel[timer.tick % slots]!);
+      waiting++;
+      return timer;
+    },
+    close() {
+      clearInterval(ticker);
+      ticker = undefined;
+    },
+  };
+}
+
+class WheelTimer implements Timer {
+  tick = 0;
+  next: WheelTimer | undefined;
+  previous: WheelTimer | undefined;
+  unlinked: (() => void) | undefined = undefined;
+  #fn: (() => void) | undefined;
+
+  /** Without a function: the head of a slot. */
+  constructor(fn: (() => void) | undefined) {
+    this.#fn = fn;
+    this.next = fn === undefined ? this : undefined;
+    this.previous = this.next;
+  }
+
+  link(head: WheelTimer): void {
+    this.previous = head.previous;
+    this.next = head;
+    head.previous!.next = this;
+    head.previous = this;
+  }
+
+  cancel(): void {
+    if (this.next === undefined) return;
+    this.previous!.next = this.next;
+    this.next.previous = this.previous;
+    this.next = this.previous = undefined;
+    this.#fn = undefined;
+    this.unlinked!();
+  }
+
+  fire(): void {
+    const fn = this.#fn!;
+    this.cancel();
+    fn();
+  }
+}

@@ -1,0 +1,77 @@
+import type { Server } from "node:http";
+import type { Registry } from "prom-client";
+import type { Dispatcher } from "undici";
+
+/** A process's membership in the mesh; made by `joinMesh()`. */
+export interface Mesh {
+  /** Node's `fetch` through the mesh: the same function, the same classes. */
+  readonly fetch: typeof globalThis.fetch;
+  /**
+   * The mesh as an undici dispatcher: per call (`request(url, { dispatcher: mesh.dispatcher })`), or for the whole
+   * process (`setGlobalDispatcher(mesh.dispatcher)`, which also catches Node's built-in fetch).
+   */
+  readonly dispatcher: Dispatcher;
+  /**
+   * Makes a server that does not listen yet a mesh server on the same port: mTLS and, where policy permits, plaintext;
+   * authorization before any handler. Returns it. Idempotent.
+   */
+  protect<S extends Server>(server: S): S;
+  /** Resolves when every protected server that listens has its configuration and the identity is there; rejects with `NOT_READY`. */
+  ready(): Promise<void>;
+  /** Prometheus text of the mesh's own metrics. */
+  metricsText(): Promise<string>;
+  /** A prom-client registry that holds the mesh's metrics, to merge with the application's. */
+  register(): Promise<Registry>;
+  /** What the mesh knows and how it stands, as plain JSON. */
+  status(): MeshStatus;
+  /** Drains and closes, servers first and outbound last; resolves when all is closed. Idempotent. */
+  close(options?: CloseOptions): Promise<void>;
+  /** Closes on SIGTERM and SIGINT, then ends the process by that very signal. Returns an undo. */
+  closeOnSignals(options?: CloseOptions): () => void;
+}
+
+export interface CloseOptions {
+  /** Latest end of the whole close, calls in flight included; what is left is cut. Default 30,000. */
+  readonly deadlineMs?: number | undefined;
+}
+
+export interface MeshStatus {
+  readonly identity: IdentityStatus | undefined;
+  readonly controlPlane: {
+    readonly server: string;
+    readonly connected: boolean;
+    /** Why the last stream ended, as text. */
+    readonly lastError: string | undefined;
+  };
+  /** Of the configuration in use; grows by one with each change. */
+  readonly configVersion: number;
+  readonly resources: readonly {
+    readonly type: string;
+    readonly name: string;
+    readonly state: string;
+    readonly version: string;
+    /** Why the newest version was refused. */
+    readonly error: string | undefined;
+  }[];
+  readonly servers: readonly ServerStatus[];
+  readonly state: "open" | "draining" | "closed";
+}
+
+export interface IdentityStatus {
+  readonly spiffeId: string;
+  /** ISO 8601. */
+  readonly notBefore: string;
+  readonly notAfter: string;
+  /** Grows by one with each renewal. */
+  readonly epoch: number;
+}
+
+export interface ServerStatus {
+  /** `ip:port`, or empty text before it listens. */
+  readonly address: string;
+  readonly ready: boolean;
+  /** Why it is not ready; `undefined` when it is. */
+  readonly waitingFor: string | undefined;
+  readonly connections: number;
+  readonly requestsInFlight: number;
+}

@@ -1,0 +1,67 @@
+import type { Logger } from "@trama/engine";
+
+/**
+ * How a process joins the mesh. Every option can also come from an environment variable, so that `joinMesh()` without
+ * any is the usual form; what is given in code wins.
+ */
+export interface MeshOptions {
+  /**
+   * `host:port` of the control plane (ADS and certificates, TLS). `TRAMA_CONTROL_PLANE`. Required unless `bootstrap` is
+   * given. Istio: `discoveryAddress`.
+   */
+  readonly controlPlane?: string | undefined;
+  /** Name in the control plane's certificate, where it is not the dialled host. `TRAMA_CONTROL_PLANE_NAME`. */
+  readonly controlPlaneName?: string | undefined;
+  /**
+   * PEM file of the root(s) that vouch for the control plane and for every peer; all blocks are read, anew for each
+   * connection (I3). `TRAMA_ROOT_CERT_FILE`. Istio: `./var/run/secrets/istio/root-cert.pem`.
+   */
+  readonly rootCertFile?: string | undefined;
+  /** The same as PEM text. `TRAMA_ROOT_CERT`. */
+  readonly rootCert?: string | undefined;
+  /** Join token: a JWT that says which service account this process is (I4, I8). `TRAMA_TOKEN`. */
+  readonly token?: string | (() => string | Promise<string>) | undefined;
+  /** File with the join token, read anew for each use, for a platform that renews it. `TRAMA_TOKEN_FILE`. */
+  readonly tokenFile?: string | undefined;
+  /**
+   * A gRPC xDS bootstrap (gRFC A27): path of a file. Node, servers and certificate providers are taken from it.
+   * `TRAMA_BOOTSTRAP`. Instead of `controlPlane` and what belongs to it.
+   */
+  readonly bootstrap?: string | undefined;
+  /** Namespace of this workload. Default: that of the token's subject. `TRAMA_NAMESPACE`. Istio: `NAMESPACE`. */
+  readonly namespace?: string | undefined;
+  /** Service account. Default: that of the token's subject. `TRAMA_SERVICE_ACCOUNT`. Istio: `SERVICE_ACCOUNT`. */
+  readonly serviceAccount?: string | undefined;
+  /** Name of the workload, for telemetry. Default: the service account. `TRAMA_WORKLOAD`. Istio: `WORKLOAD_NAME`. */
+  readonly workload?: string | undefined;
+  /** Labels of the workload: they choose policies. `TRAMA_LABELS` as `app=reviews,version=v1`. Istio: `LABELS`. */
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** The workload's own address, by which Istio recognises it (I13). Default: 127.0.0.1. `TRAMA_ADDRESS`. Istio: `INSTANCE_IPS`. */
+  readonly address?: string | undefined;
+  /** Name of the Kubernetes cluster, where tokens are reviewed by several (I5). Default: `Kubernetes`. `TRAMA_CLUSTER_ID`. */
+  readonly clusterId?: string | undefined;
+  /**
+   * What becomes of calls to hosts that the mesh does not know: `ALLOW_ANY` (default) lets them pass as they are,
+   * `REGISTRY_ONLY` fails them with `BLOCKED`. Loopback is never touched. `TRAMA_OUTBOUND_TRAFFIC_POLICY`.
+   * Istio: `outboundTrafficPolicy.mode`.
+   */
+  readonly outboundTrafficPolicy?: "ALLOW_ANY" | "REGISTRY_ONLY" | undefined;
+  /**
+   * Folder for key and certificate (mode 0600), so that a restart finds its identity while the control plane is away.
+   * Default: none, the key stays in memory. `TRAMA_IDENTITY_DIR`. Istio: `OUTPUT_CERTS`.
+   */
+  readonly identityDir?: string | undefined;
+  /** Asked life of the certificate in seconds, 10 to 7,776,000 (90 days). Default 86,400. `TRAMA_CERTIFICATE_LIFE_SECONDS`. Istio: `SECRET_TTL`. */
+  readonly certificateLifeSeconds?: number | undefined;
+  /** How long `joinMesh` waits for identity and control plane, 100 to 600,000. Default 20,000. `TRAMA_JOIN_TIMEOUT_MS`. */
+  readonly joinTimeoutMs?: number | undefined;
+  /** How long a call to a new host waits for its configuration, 100 to 600,000. Default 10,000. `TRAMA_DISCOVERY_TIMEOUT_MS`. */
+  readonly discoveryTimeoutMs?: number | undefined;
+  /**
+   * How long servers keep serving after `close` began, so that clients let go of their connections (theirs idle for 4 s),
+   * 0 to 600,000. Default 5,000. `TRAMA_DRAIN_MS`. Istio: `terminationDrainDuration`.
+   */
+  readonly drainMs?: number | undefined;
+  /** Where messages for people go; a pino logger or `console` will do. Default: warnings and errors to stderr. */
+  readonly log?: Logger | undefined;
+}

@@ -1,0 +1,132 @@
+import { connect as connectTcp, isIP, type NetConnectOpts, type Socket } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import { type Clock, type EndpointConfig, MeshError, type UpstreamTls } from "@trama/engine";
+import type { Identity } from "@trama/xds/ca";
+
+import { checkPeer, type SecureContexts, unknownProvider } from "./tls.ts";
+
+/** What a connection was checked for when it was made; asked again with every request, as integers (dataplane.md §23 rule 8). */
+export interface ConnectedPeer {
+  readonly mtls: boolean;
+  readonly spiffeId: string | undefined;
+  readonly notAfterMs: number;
+}
+
+export const plaintextPeer: ConnectedPeer = { mtls: false, spiffeId: undefined, notAfterMs: Infinity };
+
+/** Everything that decides what a new connection to an endpoint looks like. */
+export interface ConnectOptions {
+  readonly endpoint: EndpointConfig;
+  readonly connectTimeoutMs: number;
+  readonly tls: UpstreamTls | undefined;
+  /** Present with `tls`. */
+  readonly identity: Identity | undefined;
+  readonly contexts: SecureContexts;
+  readonly clock: Clock;
+}
+
+export type Connected = (error: MeshError | null, socket: Socket | null, peer: ConnectedPeer) => void;
+
+/**
+ * Opens one connection; `done` is called exactly once. The time-out covers TCP and TLS, as Envoy's `connect_timeout`
+ * does. Every error is one before any byte of a request, so `sent` is false: that is what makes it safe to retry.
+ */
+export function connect(options: ConnectOptions, done: Connected): void {
+  const { endpoint, connectTimeoutMs, tls, identity, clock } = options;
+  let finished = false;
+  const socket = open(options);
+  const finish = (error: MeshError | undefined, peer: ConnectedPeer): void => {
+    if (finished) return;
+    finished = true;
+    timer.cancel();
+    socket.removeListener("error", onError);
+    socket.removeListener("close", onClose);
+    if (error === undefined) return done(null, socket, peer);
+    // Whatever the dying socket still says is of no interest, but must not be without a listener.
+    socket.on("error", () => {});
+    socket.destroy();
+    done(error, null, peer);
+  };
+  const fail = (code: "CONNECT_FAILED" | "TLS_FAILED", reason: string, cause?: unknown): void =>
+    finish(new MeshError(code, `${endpoint.address}: ${reason}`, { cause }), plaintextPeer);
+  const onError = (error: NodeJS.ErrnoException): void =>
+    fail(reachedTcp(error) ? "TLS_FAILED" : "CONNECT_FAILED", describe(error), error);
+  const onClose = (): void => fail(tls === undefined ? "CONNECT_FAILED" : "TLS_FAILED", "closed before the connection stood");
+  const timer = clock.after(connectTimeoutMs, () => fail("CONNECT_FAILED", `no connection within ${connectTimeoutMs} ms`));
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, 60_000);
+  socket.on("error", onError);
+  socket.on("close", onClose);
+  if (tls === undefined) {
+    socket.once("connect", () => finish(undefined, plaintextPeer));
+    return;
+  }
+  socket.once("secureConnect", () => {
+    const secured = socket as TLSSocket;
+    const certificate = secured.getPeerX509Certificate();
+    // Never happens, for no session is ever offered; if it did, the certificate would not be this connection's.
+    if (secured.isSessionReused()) return fail("TLS_FAILED", "a resumed session cannot be verified");
+    const id = checkPeer(certificate, tls.subjectNames, identity!.trustDomain);
+    if (typeof id === "string") return fail("TLS_FAILED", `refused: ${id}`);
+    finish(undefined, { mtls: tls.identity !== undefined, spiffeId: id.uri, notAfterMs: certificate!.validToDate.getTime() });
+  });
+}
+
+function open({ endpoint, tls, identity, contexts }: ConnectOptions): Socket {
+  const { host, port } = endpoint;
+  const address: NetConnectOpts & { highWaterMark: number } = { host, port, highWaterMark: 64 * 1024 };
+  if (tls === undefined) return connectTcp(address);
+  return connectTls({
+    host,
+    port,
+    secureContext: contexts.client(identity!, tls.identity !== undefined),
+    // An empty name sends no SNI; without one Node would send the host.
+    servername: tls.serverName === undefined || isIP(tls.serverName) !== 0 ? "" : tls.serverName,
+    ALPNProtocols: ["http/1.1"],
+    rejectUnauthorized: true,
+    // The chain is verified by OpenSSL, the name by us when the handshake is done: see `secureConnect` above.
+    checkServerIdentity: () => undefined,
+  });
+}
+
+/** Why these settings cannot be used now; security fails closed, so nothing is tried then. */
+export function refuseToConnect(tls: UpstreamTls, identity: Identity | undefined, nowMs: number): MeshError | undefined {
+  const unknown = unknownProvider(tls);
+  if (unknown !== undefined)
+    return new MeshError("TLS_FAILED", `the configuration asks for certificate provider ${JSON.stringify(unknown)}, which this process does not have`);
+  if (identity === undefined) return new MeshError("TLS_FAILED", "the configuration asks for mTLS, and there is no certificate yet");
+  if (tls.identity !== undefined && nowMs >= identity.notAfterMs)
+    return new MeshError("TLS_FAILED", `our own certificate ended at ${new Date(identity.notAfterMs).toISOString()} and could not be renewed; see mesh.status()`);
+  return undefined;
+}
+
+/** Errors of OpenSSL and of the verification come after TCP stood. */
+function reachedTcp(error: NodeJS.ErrnoException): boolean {
+  const code = error.code ?? "";
+  return code.startsWith("ERR_SSL") || code.startsWith("ERR_TLS") || code === "EPROTO" || verification.has(code);
+}
+
+const verification: ReadonlySet<string> = new Set([
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "CERT_HAS_EXPIRED",
+  "CERT_NOT_YET_VALID",
+  "CERT_SIGNATURE_FAILURE",
+  "CERT_UNTRUSTED",
+  "CERT_REJECTED",
+  "CERT_CHAIN_TOO_LONG",
+  "CERT_REVOKED",
+  "INVALID_CA",
+  "INVALID_PURPOSE",
+  "PATH_LENGTH_EXCEEDED",
+]);
+
+/** Node sums up the attempts at several addresses in an error without a message. */
+function describe(error: NodeJS.ErrnoException): string {
+  if (error instanceof AggregateError && error.message === "")
+    return error.errors.map((each: unknown) => (each instanceof Error ? each.message : String(each))).join("; ");
+  return error.message;
+}

@@ -1,0 +1,165 @@
+import { MeshError } from "@trama/engine";
+import { Client } from "undici";
+
+import { connect, type ConnectedPeer, type ConnectOptions, plaintextPeer } from "./connect.ts";
+
+/** Shorter than any sensible server's, so that it is we who let go of an idle connection (dataplane.md §22). */
+const keepAliveMs = 4_000;
+/** A connection ends gracefully at this age, less up to a fifth at random, so that load finds new endpoints. Envoy: `max_connection_duration`. */
+const maxAgeMs = 3_600_000;
+/** No request begins on a connection whose peer's certificate ends within this. */
+const expiryMarginMs = 500;
+
+/** A request as the pool sees it: something that takes a connection. */
+export interface Pooled {
+  /** False when it was aborted meanwhile. Otherwise it is on its way, and gives the connection back when it has ended. */
+  begin(connection: Connection): boolean;
+  fail(error: MeshError): void;
+}
+
+export interface PoolOptions extends ConnectOptions {
+  /** Connections at once to this endpoint; Envoy's `max_connections`. */
+  readonly maxConnections: number;
+  /** Requests that wait for a connection to be free; Envoy's `max_pending_requests`. */
+  readonly maxPending: number;
+  readonly random: () => number;
+}
+
+/** One connection, or the place for one: undici's client connects anew by itself when the peer has closed. */
+export interface Connection {
+  readonly client: Client;
+  readonly pool: Pool;
+  peer: ConnectedPeer;
+  /** Wall-clock milliseconds; from then on it takes no new request. */
+  retireAtMs: number;
+}
+
+/**
+ * The connections to one endpoint under one TLS setting and one identity. A pool of our own over undici's `Client`, because what
+ * a mesh needs cannot be had from undici's `Pool`: an end of life per connection (its peer's certificate, its age), a
+ * bound on what waits, and the connection's verified peer for each request.
+ */
+export class Pool {
+  readonly options: PoolOptions;
+  /** For whoever sweeps unused pools; monotonic. */
+  lastUsedMs = 0;
+  /** Last in, first out: the others may grow idle and close. */
+  readonly #idle: Connection[] = [];
+  readonly #all = new Set<Connection>();
+  readonly #waiting: Pooled[] = [];
+  #closed = false;
+  #closing = 0;
+  #empty: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: PoolOptions) {
+    this.options = options;
+  }
+
+  /** Connections in use. */
+  get busy(): number {
+    return this.#all.size - this.#idle.length;
+  }
+
+  submit(request: Pooled): void {
+    const { clock, maxConnections, maxPending } = this.options;
+    this.lastUsedMs = clock.now();
+    let connection: Connection | undefined;
+    while ((connection = this.#idle.pop()) !== undefined) {
+      if (clock.wall() < connection.retireAtMs) break;
+      this.#drop(connection);
+    }
+    if (connection === undefined) {
+      if (this.#all.size >= maxConnections) {
+        if (this.#waiting.length < maxPending) this.#waiting.push(request);
+        else request.fail(new MeshError("OVERFLOW", `${this.options.endpoint.address}: all ${maxConnections} connections are busy and ${maxPending} requests wait`));
+        return;
+      }
+      connection = this.#open();
+    }
+    if (!request.begin(connection)) this.release(connection);
+  }
+
+  /** The request that had this connection has ended. */
+  release(connection: Connection): void {
+    if (!this.#all.has(connection)) return;
+    let usable = connection;
+    if (this.options.clock.wall() >= connection.retireAtMs) {
+      this.#drop(connection);
+      if (this.#waiting.length === 0) return;
+      usable = this.#open();
+    }
+    for (let request = this.#waiting.shift(); request !== undefined; request = this.#waiting.shift())
+      if (request.begin(usable)) return;
+    if (this.#closed) this.#drop(usable);
+    else this.#idle.push(usable);
+  }
+
+  /** A request that was aborted while it waited. */
+  forget(request: Pooled): void {
+    const at = this.#waiting.indexOf(request);
+    if (at >= 0) this.#waiting.splice(at, 1);
+  }
+
+  /** Lets what is under way or waits end, then opens nothing more. Resolves when the last connection is closed. */
+  close(): Promise<void> {
+    this.#closed = true;
+    for (const connection of this.#idle.splice(0)) this.#drop(connection);
+    if (this.#all.size + this.#closing === 0) return Promise.resolve();
+    return (this.#empty ??= Promise.withResolvers<void>()).promise;
+  }
+
+  /** Cuts everything. */
+  destroy(error: MeshError): void {
+    this.#closed = true;
+    for (const request of this.#waiting.splice(0)) request.fail(error);
+    this.#idle.length = 0;
+    const connections = [...this.#all];
+    this.#all.clear();
+    for (const { client } of connections) client.destroy(error).catch(() => {});
+    this.#empty?.resolve();
+  }
+
+  #open(): Connection {
+    const { clock, random } = this.options;
+    const client = new Client(origin, {
+      ...clientOptions,
+      connect: (_options, done) => {
+        connect(this.options, (error, socket, peer) => {
+          connection.peer = peer;
+          connection.retireAtMs = Math.min(peer.notAfterMs - expiryMarginMs, clock.wall() + maxAgeMs * (1 - random() / 5));
+          if (error === null) done(null, socket!);
+          else done(error, null);
+        });
+      },
+    });
+    const connection: Connection = { client, pool: this, peer: plaintextPeer, retireAtMs: Infinity };
+    this.#all.add(connection);
+    return connection;
+  }
+
+  /** Closes a connection once its request, if it has one, has ended. */
+  #drop(connection: Connection): void {
+    this.#all.delete(connection);
+    this.#closing++;
+    const closed = (): void => {
+      this.#closing--;
+      if (this.#closed && this.#all.size + this.#closing === 0) this.#empty?.resolve();
+    };
+    connection.client.close().then(closed, closed);
+  }
+}
+
+/**
+ * Never dialled: the connector above decides where to and how. Always `http:`, for undici would tear a connection of an `https:`
+ * origin down whenever the Host header, from which it takes the server name, differs from the last one.
+ */
+const origin = "http://endpoint.invalid";
+
+const clientOptions = {
+  pipelining: 1,
+  allowH2: false,
+  keepAliveTimeout: keepAliveMs,
+  // A server that offers to wait longer does not change when we let go.
+  keepAliveMaxTimeout: keepAliveMs,
+  maxHeaderSize: 61_440,
+} as const;

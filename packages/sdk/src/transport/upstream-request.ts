@@ -1,0 +1,184 @@
+import { type Abortable, type Attempt, type Clock, type Flow, HeaderList, MeshError, type ResponseHead, type Sink } from "@trama/engine";
+import type { Duplex } from "node:stream";
+import type { Dispatcher } from "undici";
+
+import { type BodyValue, HttpBody } from "./body.ts";
+import type { Connection, Pool, Pooled } from "./pool.ts";
+import { fromUndici } from "./undici-errors.ts";
+
+/** Says who is calling, for metrics at the receiver (docs/wire.md); only ever sent over mTLS. */
+export const peerHeader = "x-trama-peer";
+
+/** The head of an answer, with the form in which undici had it, for adapters that hand it on to undici's own handlers. */
+export class UpstreamHead implements ResponseHead {
+  readonly status: number;
+  readonly statusText: string | undefined;
+  readonly headers: HeaderList;
+  readonly raw: Dispatcher.DispatchController["rawHeaders"];
+  readonly #parsed: object;
+
+  constructor(status: number, statusText: string | undefined, parsed: Record<string, string | string[]>, raw: UpstreamHead["raw"]) {
+    this.status = status;
+    this.statusText = statusText;
+    this.headers = HeaderList.ofRecord(parsed);
+    this.raw = raw;
+    this.#parsed = parsed;
+  }
+
+  /** Whether `raw` still says the same as `headers`. */
+  get untouched(): boolean {
+    return this.headers.record() === this.#parsed;
+  }
+}
+
+/**
+ * One attempt on the wire, and the only object it costs: undici reads it as the options of the request and calls it as the handler;
+ * the engine pauses it as the Flow of the answer and aborts it.
+ *
+ * It is waiting (in the pool, or for its connection), then started (bytes may be out), then over. `over` means that the sink has heard the
+ * last; undici may have to be told still, and the connection goes back only when undici has spoken its last.
+ */
+export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Abortable, Pooled {
+  // What undici reads.
+  readonly method: string;
+  readonly path: string;
+  readonly headers: readonly string[];
+  readonly body: BodyValue;
+  readonly headersTimeout: number | null | undefined;
+  readonly bodyTimeout: number | null | undefined;
+  readonly upgrade: string | null;
+  over = false;
+  readonly #attempt: Attempt;
+  readonly #sink: Sink;
+  readonly #pool: Pool;
+  readonly #clock: Clock;
+  #connection: Connection | undefined = undefined;
+  #controller: Dispatcher.DispatchController | undefined = undefined;
+
+  constructor(attempt: Attempt, sink: Sink, pool: Pool, clock: Clock) {
+    const { call } = attempt;
+    const body = call.body instanceof HttpBody ? call.body : undefined;
+    this.method = call.method;
+    this.path = call.path;
+    this.headers = wireHeaders(call.headers.flat(), pool.options.tls?.identity !== undefined, body?.authority === call.authority ? undefined : call.authority);
+    this.body = body?.value ?? null;
+    this.headersTimeout = body?.headersTimeout;
+    this.bodyTimeout = body?.bodyTimeout;
+    this.upgrade = body?.upgrade ?? null;
+    this.#attempt = attempt;
+    this.#sink = sink;
+    this.#pool = pool;
+    this.#clock = clock;
+  }
+
+  begin(connection: Connection): boolean {
+    if (this.over) return false;
+    this.#connection = connection;
+    // What undici refuses at once, such as a malformed header, comes back through onResponseError.
+    connection.client.dispatch(this as unknown as Dispatcher.DispatchOptions, this);
+    return true;
+  }
+
+  fail(error: MeshError): void {
+    if (this.over) return;
+    this.over = true;
+    this.#sink.onError(error);
+  }
+
+  abort(reason: MeshError): void {
+    if (this.over) return;
+    this.over = true;
+    if (this.#controller !== undefined) this.#controller.abort(reason);
+    else if (this.#connection === undefined) this.#pool.forget(this);
+    this.#sink.onError(reason);
+  }
+
+  pause(): void {
+    this.#controller?.pause();
+  }
+
+  resume(): void {
+    if (!this.over) this.#controller?.resume();
+  }
+
+  /** A connection is there, and the request is written as soon as this returns. */
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    if (this.over) {
+      controller.abort(new MeshError("ABORTED", "aborted before it was sent"));
+      return;
+    }
+    const { peer } = this.#connection!;
+    if (peer.notAfterMs <= this.#clock.wall()) {
+      this.#connection!.retireAtMs = 0;
+      controller.abort(new MeshError("TLS_FAILED", `${this.#pool.options.endpoint.address}: the server's certificate has expired since the connection was made`));
+      return;
+    }
+    this.#controller = controller;
+    this.#attempt.sent = true;
+    const { call } = this.#attempt;
+    if (call.body instanceof HttpBody) call.body.begin();
+    call.record.mtls = peer.mtls;
+    call.record.peerPrincipal = peer.spiffeId;
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Record<string, string | string[]>, statusText?: string): void {
+    // 1xx are not heads (law 2).
+    if (this.over || status < 200) return;
+    this.#sink.onHead(new UpstreamHead(status, statusText, headers, controller.rawHeaders), this);
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (!this.over) this.#sink.onData(chunk);
+  }
+
+  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: Record<string, string | string[]>): void {
+    this.#release();
+    if (this.over) return;
+    this.over = true;
+    this.#sink.onEnd(hasAny(trailers) ? HeaderList.ofRecord(trailers) : undefined);
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    this.#release();
+    this.fail(fromUndici(error, this.#pool.options.endpoint.address, this.#attempt.sent));
+  }
+
+  /** Exactly one of the three ends comes from undici. The socket leaves with the caller; its place takes a new one. */
+  onRequestUpgrade(_controller: Dispatcher.DispatchController, status: number, headers: Record<string, string | string[]>, socket: Duplex): void {
+    this.#release();
+    const { body } = this.#attempt.call;
+    if (this.over || !(body instanceof HttpBody)) {
+      socket.destroy();
+      return;
+    }
+    this.over = true;
+    body.switched(status, headers, socket);
+    this.#sink.onHead(new UpstreamHead(status, undefined, headers, null), this);
+    this.#sink.onEnd(undefined);
+  }
+
+  #release(): void {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    this.#connection = undefined;
+    this.#pool.release(connection);
+  }
+}
+
+/** The adapter has put `host` and, last, our own description into the fields; they hold for mTLS and an authority nobody rewrote. */
+function wireHeaders(flat: readonly string[], secured: boolean, authority: string | undefined): readonly string[] {
+  if (authority === undefined && (secured || !flat.includes(peerHeader))) return flat;
+  const out: string[] = authority === undefined ? [] : ["host", authority];
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!;
+    if (name === peerHeader && !secured) continue;
+    if (authority !== undefined && name.length === 4 && name.toLowerCase() === "host") continue;
+    out.push(name, flat[i + 1]!);
+  }
+  return out;
+}
+
+function hasAny(record: object | null | undefined): boolean {
+  for (const _ in record) return true;
+  return false;
+}
