@@ -1,0 +1,63 @@
+import { parseArgs } from "node:util";
+import { build } from "./build.ts";
+import { measureClient, measureServer, measureNoise } from "./requests.ts";
+import { microFiles, runMicro } from "./micro.ts";
+import { summarize, summaryLine, table, type Report } from "./report.ts";
+import { measureStartup, measureSwap } from "./startup.ts";
+import { allocationError } from "./meter.ts";
+import type { Effort } from "./paired.ts";
+import { openWorld } from "./world.ts";
+
+/**
+ * `npm run bench`: what Trama costs, against the same program without it. See docs/performance.md for the method and for what the
+ * figures mean. `--quick` measures less, `--json` ends with one line for machines, `--pairs n` and `--only client,server,…` are for
+ * whoever works on a part.
+ */
+const parts = ["client", "server", "noise", "startup", "swap", "micro"] as const;
+const { values: options } = parseArgs({
+  options: {
+    json: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
+    pairs: { type: "string" },
+    only: { type: "string" },
+  },
+});
+const wanted = new Set<string>(options.only?.split(",") ?? parts);
+const unknown = [...wanted].filter((part) => !(parts as readonly string[]).includes(part));
+const pairs = Number(options.pairs ?? (options.quick ? 3 : 7));
+if (unknown.length > 0 || !Number.isInteger(pairs) || pairs < 1) {
+  process.stderr.write(`usage: npm run bench -- [--json] [--quick] [--pairs n] [--only ${parts.join(",")}]\n`);
+  process.exit(2);
+}
+const effort: Effort = {
+  pairs,
+  warmUpRequests: options.quick ? 10_000 : 20_000,
+  slices: options.quick ? 6 : 10,
+  sliceRequests: 2_000,
+  inFlight: 16,
+  latencyRequests: 600,
+};
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+const progress = (text: string): void => void process.stderr.write(`${text}\n`);
+const startMs = performance.now();
+
+build(progress);
+const report: Report = { effort, allocationError: allocationError() };
+const world = await openWorld();
+try {
+  if (wanted.has("client")) report.client = await measureClient(world, effort, progress);
+  if (wanted.has("server")) report.server = await measureServer(world, effort, progress);
+  if (wanted.has("noise")) report.noise = await measureNoise(world, { ...effort, pairs: Math.min(3, pairs) }, progress);
+  if (wanted.has("startup")) report.startup = await measureStartup(world, options.quick ? 3 : 7, progress);
+  if (wanted.has("swap")) report.swap = await measureSwap(options.quick ? 1 : 3, progress);
+} finally {
+  await world.close();
+}
+if (wanted.has("micro")) report.micro = await runMicro(await microFiles(), progress);
+report.seconds = Math.round((performance.now() - startMs) / 1_000);
+
+const text = table(report);
+if (options.json) process.stderr.write(`${text}\n`);
+else process.stdout.write(`${text}\n`);
+if (options.json) process.stdout.write(`${summaryLine(summarize(report))}\n`);

@@ -1,0 +1,96 @@
+import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { Usage } from "./meter.ts";
+import type { Answer, Command } from "./subject.ts";
+
+/** A subject seen from the driver. */
+export interface Remote {
+  readonly name: string;
+  readonly ready: Readonly<Record<string, number>>;
+  run(requests: number, inFlight: number): Promise<void>;
+  latency(requests: number): Promise<number>;
+  begin(): Promise<void>;
+  end(): Promise<Usage>;
+  rssBytes(): Promise<number>;
+  close(): Promise<void>;
+}
+
+const keptOutput = 16_384;
+const commandTimeoutMs = 120_000;
+const running = new Set<ChildProcess>();
+
+/** The driver ends what it started, by its handle, however the driver itself ends. */
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
+/**
+ * Starts a file of this folder as a process of its own. It runs without the condition `trama-source`, so that `trama` is the built code
+ * that users install; only the few lines of the harness itself have their types stripped, once, while they load.
+ */
+export async function start(
+  name: string,
+  file: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<Remote> {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
+    env: { ...process.env, NODE_OPTIONS: "", ...env },
+    execArgv: [...(process.env["BENCH_EXEC_ARGV"]?.split(" ").filter(Boolean) ?? [])],
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+  });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  let output = "";
+  const keep = (chunk: Buffer): void => {
+    output = (output + chunk.toString()).slice(-keptOutput);
+  };
+  child.stdout?.on("data", keep);
+  child.stderr?.on("data", keep);
+
+  const next = <T>(): Promise<T> =>
+    new Promise((resolve, reject) => {
+      const settle = (fn: () => void): void => {
+        clearTimeout(timer);
+        child.off("message", onMessage);
+        child.off("exit", onExit);
+        fn();
+      };
+      const onMessage = (message: unknown): void => settle(() => resolve(message as T));
+      const onExit = (): void => settle(() => reject(new Error(`${name} ended too early.\n${output}`)));
+      const timer = setTimeout(
+        () => settle(() => reject(new Error(`${name} did not answer in time.\n${output}`))),
+        commandTimeoutMs,
+      );
+      if (child.exitCode !== null || child.signalCode !== null) onExit();
+      child.on("message", onMessage);
+      child.on("exit", onExit);
+    });
+  const ask = async (command: Command): Promise<Answer> => {
+    const answer = next<Answer>();
+    child.send(command);
+    const result = await answer;
+    if (result.error !== undefined) throw new Error(`${name}: ${result.error}\n${output}`);
+    return result;
+  };
+
+  const first = await next<{ ready?: Record<string, number>; error?: string }>();
+  return {
+    name,
+    ready: first.ready ?? {},
+    run: async (requests, inFlight) => void (await ask({ op: "run", requests, inFlight })),
+    latency: async (requests) => (await ask({ op: "latency", requests })).p50Us ?? NaN,
+    begin: async () => void (await ask({ op: "begin" })),
+    end: async () => (await ask({ op: "end" })).usage!,
+    rssBytes: async () => (await ask({ op: "memory" })).rssBytes!,
+    async close() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const ended = once(child, "exit");
+      const timer = setTimeout(() => child.kill("SIGKILL"), 10_000);
+      child.send({ op: "close" } satisfies Command);
+      await ended;
+      clearTimeout(timer);
+    },
+  };
+}

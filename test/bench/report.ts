@@ -1,0 +1,188 @@
+import { cpus } from "node:os";
+import type { Micro } from "./micro.ts";
+import { spread, type Cost, type Effort, type Pair, type Spread } from "./paired.ts";
+import type { Startup, Swap } from "./startup.ts";
+
+/** What was measured; a part that was not asked for is missing. */
+export interface Report {
+  readonly effort: Effort;
+  readonly allocationError: number;
+  client?: Pair[];
+  server?: Pair[];
+  noise?: Pair[];
+  startup?: Startup;
+  swap?: Swap;
+  micro?: Micro[];
+  seconds?: number;
+}
+
+/** Of pairs: medians over the pairs. */
+export interface Side {
+  readonly cpuRatio: number;
+  readonly addedUs: number;
+  readonly addedBytes: number;
+  readonly plainUs: number;
+  readonly meshUs: number;
+  readonly cpuRatioMin: number;
+  readonly cpuRatioMax: number;
+  readonly addedP50Us: number;
+}
+
+/** The JSON of the last line. */
+export interface Summary {
+  readonly client?: Side;
+  readonly server?: Side;
+  readonly noise?: Side;
+  readonly startup?: {
+    readonly importMs: number;
+    readonly joinMs: number;
+    readonly joinCpuMs: number;
+    readonly rssMb: number;
+  };
+  readonly swap?: { readonly firstMs: number; readonly medianMs: number; readonly maxMs: number };
+}
+
+export function summarize(report: Report): Summary {
+  const { client, server, noise, startup, swap } = report;
+  return {
+    ...(client && { client: sideOf(client) }),
+    ...(server && { server: sideOf(server) }),
+    ...(noise && { noise: sideOf(noise) }),
+    ...(startup && { startup: medians(startup) }),
+    ...(swap && { swap: medians(swap) }),
+  };
+}
+
+export function summaryLine(summary: Summary): string {
+  return JSON.stringify(summary, (_key, value: unknown) =>
+    typeof value === "number" ? Math.round(value * 1_000) / 1_000 : value,
+  );
+}
+
+/** Budgets of the design. */
+const budgets = { clientUs: 3, clientBytes: 1_024, startupMs: 60, startupMb: 20, swapMs: 5 };
+
+export function table(report: Report): string {
+  const { effort, startup, swap } = report;
+  const lines = [
+    `${new Date().toISOString().slice(0, 10)} · Node ${process.version} · ${process.platform} ${process.arch} · ${cpus().length} × ${cpus()[0]?.model.trim() || "unnamed CPU"}`,
+    `${effort.pairs} pairs of fresh processes, ${effort.slices} × ${effort.sliceRequests} requests each side, ${effort.inFlight} in flight; median [min … max] of the pairs`,
+    "",
+  ];
+  for (const [name, pairs, plain] of [
+    ["client", report.client, "undici Pool, mTLS"],
+    ["server", report.server, "node:https, mTLS"],
+    ["noise", report.noise, "plain client against itself"],
+  ] as const) {
+    if (pairs !== undefined) lines.push(...pairsTable(name, plain, pairs), "");
+  }
+  if (startup !== undefined) {
+    lines.push(
+      `import of trama ${range(startup.importMs, 0)} ms, join ${range(startup.joinMs, 0)} ms, of which CPU ${range(startup.joinCpuMs, 0)} ms`,
+      budget(
+        "import + join without waiting",
+        startup.importMs.median + startup.joinCpuMs.median,
+        budgets.startupMs,
+        "ms",
+      ),
+      budget("resident memory added", startup.rssMb.median, budgets.startupMb, "MB"),
+      "",
+    );
+  }
+  if (swap !== undefined) {
+    lines.push(
+      `one of 10,000 endpoints changes: publish takes ${range(swap.medianMs, 2)} ms; the first time in a process ${range(swap.firstMs, 2)} ms`,
+      budget("longest block of the event loop", swap.maxMs.max, budgets.swapMs, "ms"),
+      "",
+    );
+  }
+  if (report.client !== undefined) {
+    const { addedUs, addedBytes } = sideOf(report.client);
+    lines.push(
+      budget("client CPU added", addedUs, budgets.clientUs, "µs a request"),
+      budget("client garbage added", addedBytes, budgets.clientBytes, "bytes a request"),
+      "",
+    );
+  }
+  for (const { name, output } of report.micro ?? []) lines.push(`── micro/${name}`, output, "");
+  lines.push(
+    `allocation meter against a known program: ${(report.allocationError * 100).toFixed(2)} % off` +
+      (report.seconds === undefined ? "" : ` · ${report.seconds} s in all`),
+  );
+  return lines.join("\n");
+}
+
+function pairsTable(name: string, plain: string, pairs: readonly Pair[]): string[] {
+  const of = (pick: (pair: Pair) => number): Spread => spread(pairs.map(pick));
+  const row = (label: string, cost: (cost: Cost) => number, added: (pair: Pair) => number, digits: number): string =>
+    `  ${label.padEnd(26)}${range(
+      of((pair) => cost(pair.plain)),
+      digits,
+    ).padEnd(26)}${range(
+      of((pair) => cost(pair.mesh)),
+      digits,
+    ).padEnd(26)}${signed(of(added), digits)}`;
+  return [
+    `${name.padEnd(28)}${plain.padEnd(26)}${(name === "noise" ? "the same" : "Trama").padEnd(26)}difference`,
+    row(
+      "CPU µs a request",
+      (cost) => cost.cpuUs,
+      (pair) => pair.addedUs,
+      1,
+    ),
+    row(
+      "heap bytes a request",
+      (cost) => cost.heapBytes,
+      (pair) => pair.addedBytes,
+      0,
+    ),
+    row(
+      "p50 µs, one in flight",
+      (cost) => cost.p50Us,
+      (pair) => pair.addedP50Us,
+      0,
+    ),
+    row(
+      "resident MB",
+      (cost) => cost.rssBytes / 2 ** 20,
+      (pair) => (pair.mesh.rssBytes - pair.plain.rssBytes) / 2 ** 20,
+      0,
+    ),
+    `  CPU ratio                 × ${range(
+      of((pair) => pair.cpuRatio),
+      3,
+    )}`,
+  ];
+}
+
+function sideOf(pairs: readonly Pair[]): Side {
+  const of = (pick: (pair: Pair) => number): Spread => spread(pairs.map(pick));
+  const ratio = of((pair) => pair.cpuRatio);
+  return {
+    cpuRatio: ratio.median,
+    addedUs: of((pair) => pair.addedUs).median,
+    addedBytes: Math.round(of((pair) => pair.addedBytes).median),
+    plainUs: of((pair) => pair.plain.cpuUs).median,
+    meshUs: of((pair) => pair.mesh.cpuUs).median,
+    cpuRatioMin: ratio.min,
+    cpuRatioMax: ratio.max,
+    addedP50Us: of((pair) => pair.addedP50Us).median,
+  };
+}
+
+function medians<K extends string>(spreads: Readonly<Record<K, Spread>>): Record<K, number> {
+  const entries = Object.entries<Spread>(spreads).map(([key, value]) => [key, value.median]);
+  return Object.fromEntries(entries) as Record<K, number>;
+}
+
+function budget(what: string, value: number, limit: number, unit: string): string {
+  return `${value <= limit ? "met    " : "MISSED "} ${what}: ${value.toFixed(value < 10 ? 1 : 0)} of ${limit} ${unit}`;
+}
+
+function range({ median, min, max }: Spread, digits: number): string {
+  return `${median.toFixed(digits)} [${min.toFixed(digits)} … ${max.toFixed(digits)}]`;
+}
+
+function signed(spread: Spread, digits: number): string {
+  return `${spread.median >= 0 ? "+" : ""}${range(spread, digits)}`;
+}

@@ -1,0 +1,77 @@
+import type { Effort, Pair, Side } from "./paired.ts";
+import { runPairs } from "./paired.ts";
+import { start, type Remote } from "./process.ts";
+import type { World } from "./world.ts";
+
+type Progress = (text: string) => void;
+
+/** Endpoints of each service, so that the picker has something to choose from. */
+const endpoints = 3;
+
+/** The client through the mesh against an undici Pool with the same TLS; both call the same plain server. */
+export async function measureClient(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {
+  const backend = await start("backend", "subjects/server-plain.ts", [world.folder, "backend", String(endpoints)]);
+  try {
+    const ports = Object.values(backend.ready);
+    await world.registerBackend(ports);
+    return await runPairs(
+      effort,
+      () => plainClient(world, "backend", ports[0]!),
+      async () => alone(await start("client-mesh", "subjects/client-mesh.ts", [], world.environment("client"))),
+      (pair, index) => progress(line("client", effort, pair, index)),
+    );
+  } finally {
+    await backend.close();
+  }
+}
+
+/** A protected server against `node:https` that demands a client certificate; the same plain client loads both. */
+export function measureServer(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {
+  return runPairs(
+    effort,
+    async () => loaded(world, await start("server-plain", "subjects/server-plain.ts", [world.folder, "target"])),
+    async () => loaded(world, await start("server-mesh", "subjects/server-mesh.ts", [], world.environment("target"))),
+    (pair, index) => progress(line("server", effort, pair, index)),
+  );
+}
+
+/** The plain client against itself: what this machine, today, shows as a difference where there is none. */
+export async function measureNoise(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {
+  const backend = await start("backend", "subjects/server-plain.ts", [world.folder, "backend"]);
+  try {
+    const side = (): Promise<Side> => plainClient(world, "backend", backend.ready["port"]!);
+    return await runPairs(effort, side, side, (pair, index) => progress(line("noise", effort, pair, index)));
+  } finally {
+    await backend.close();
+  }
+}
+
+async function plainClient(world: World, server: string, port: number): Promise<Side> {
+  const args = [world.folder, "client", server, String(port)];
+  return alone(await start("client-plain", "subjects/client-plain.ts", args));
+}
+
+/** A client makes its own load. */
+function alone(client: Remote): Side {
+  return { measured: client, load: client, close: () => client.close() };
+}
+
+async function loaded(world: World, server: Remote): Promise<Side> {
+  const client = await plainClient(world, "target", server.ready["port"]!);
+  return {
+    measured: server,
+    load: client.load,
+    async close() {
+      await client.close();
+      await server.close();
+    },
+  };
+}
+
+function line(what: string, effort: Effort, pair: Pair, index: number): string {
+  const { plain, mesh, cpuRatio, addedUs, addedBytes } = pair;
+  return (
+    `${what} pair ${index + 1} of ${effort.pairs}: CPU ${plain.cpuUs.toFixed(1)} → ${mesh.cpuUs.toFixed(1)} µs a request ` +
+    `(× ${cpuRatio.toFixed(3)}, ${addedUs.toFixed(1)} µs), heap ${addedBytes.toFixed(0)} bytes more`
+  );
+}

@@ -1,0 +1,54 @@
+import { spread, type Spread } from "./paired.ts";
+import { start } from "./process.ts";
+import type { World } from "./world.ts";
+
+export interface Startup {
+  readonly importMs: Spread;
+  readonly joinMs: Spread;
+  /** CPU of the main thread: what is left of the join when nobody has to be waited for. */
+  readonly joinCpuMs: Spread;
+  readonly rssMb: Spread;
+}
+
+export async function measureStartup(world: World, times: number, progress: (text: string) => void): Promise<Startup> {
+  progress(`import and join, ${times} times`);
+  const all = await repeat(times, "startup", "subjects/startup.ts", world.environment("client"));
+  return {
+    importMs: spread(all.map((one) => one["importMs"]!)),
+    joinMs: spread(all.map((one) => one["joinMs"]!)),
+    joinCpuMs: spread(all.map((one) => one["joinCpuMs"]!)),
+    rssMb: spread(all.map((one) => one["rssBytes"]! / 2 ** 20)),
+  };
+}
+
+export interface Swap {
+  /** In a fresh process, before any of it was optimised. */
+  readonly firstMs: Spread;
+  readonly medianMs: Spread;
+  readonly maxMs: Spread;
+}
+
+export async function measureSwap(times: number, progress: (text: string) => void): Promise<Swap> {
+  progress("one of 10,000 endpoints changes");
+  const all = await repeat(times, "swap", "subjects/swap.ts", {});
+  return {
+    firstMs: spread(all.map((one) => one["firstMs"]!)),
+    medianMs: spread(all.map((one) => one["medianMs"]!)),
+    maxMs: spread(all.map((one) => one["maxMs"]!)),
+  };
+}
+
+async function repeat(
+  times: number,
+  name: string,
+  file: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Readonly<Record<string, number>>[]> {
+  const all: Readonly<Record<string, number>>[] = [];
+  for (let i = 0; i < times; i++) {
+    const subject = await start(name, file, [], env);
+    all.push(subject.ready);
+    await subject.close();
+  }
+  return all;
+}
