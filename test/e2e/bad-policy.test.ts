@@ -1,0 +1,174 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expectNoLeaks } from "./harness/leaks.ts";
+import "./harness/limits.ts";
+import { startMesh, type Client, type TestMesh } from "./harness/mesh.ts";
+import { during, until } from "./harness/until.ts";
+import { authorization, documents, serviceEntry, subsets } from "./harness/yaml.ts";
+
+/** Policy with a fault: said with its place, and without effect until it is mended. */
+
+interface Diagnostic {
+  readonly severity: string;
+  readonly code: string;
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly message: string;
+}
+
+const good = (version: string): string => `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: catalog, namespace: shop }
+spec:
+  hosts: [catalog.shop.svc.cluster.local]
+  http:
+    - route:
+        - destination:
+            host: catalog.shop.svc.cluster.local
+            subset: ${version}
+`;
+
+/**
+ * Each is the good file that would move all traffic to v2, with one fault in it. `^` in the text stands before the place that
+ * must be named.
+ */
+const faults = [
+  {
+    what: "text that is not YAML",
+    code: "yaml",
+    text: good("v2").replace("hosts: [catalog.shop.svc.cluster.local]", "hosts: [catalog.shop.svc.cluster.local"),
+    place: undefined,
+  },
+  {
+    what: "an unknown kind",
+    code: "kind",
+    text: good("v2").replace("VirtualService", "^VirtualServise"),
+  },
+  {
+    what: "an unknown field",
+    code: "unknown-field",
+    text: good("v2").replace("    - route:", "    - ^roote: []\n      route:"),
+  },
+  {
+    what: "a field of Istio's that this release does not act on",
+    code: "unsupported",
+    text: good("v2").replace("    - route:", "    - ^mirror: { host: catalog.shop.svc.cluster.local }\n      route:"),
+  },
+  {
+    what: "a kind of Istio's that this release does not act on",
+    code: "unsupported",
+    text: `${good("v2")}---\napiVersion: networking.istio.io/v1\nkind: ^EnvoyFilter\nmetadata: { name: x, namespace: shop }\nspec: {}\n`,
+  },
+  {
+    what: "a value of the wrong type",
+    code: "value",
+    text: good("v2").replace("            subset: v2", "            subset: v2\n          weight: ^many"),
+  },
+  {
+    what: "a subset that does not exist",
+    code: "reference",
+    text: good("v2").replace("subset: v2", "subset: ^v3"),
+  },
+  {
+    what: "a retry policy that contradicts itself",
+    code: "value",
+    text: `${good("v2")}      retries: { attempts: 0, ^perTryTimeout: 1s }\n`,
+    place: "line",
+  },
+] as const;
+
+let mesh: TestMesh;
+let client: Client;
+
+beforeAll(async () => {
+  mesh = await startMesh({
+    yaml: {
+      "services.yaml": documents(serviceEntry("catalog", "shop"), subsets("catalog", "shop", ["v1", "v2"])),
+      "security.yaml": authorization(
+        "catalog",
+        "shop",
+        "catalog",
+        "DENY",
+        `    - to: [{ operation: { paths: [/secret] } }]`,
+      ),
+      "catalog.yaml": good("v1"),
+    },
+  });
+  [, , client] = await Promise.all([
+    mesh.service({ app: "catalog", version: "v1" }),
+    mesh.service({ app: "catalog", version: "v2" }),
+    mesh.client({ account: "customer" }),
+  ]);
+  await until("the policy is in force", async () => {
+    const { versions } = await client.call("burst", { url: "http://catalog:8080/books", count: 20 });
+    const { answer } = await client.call("attempt", { url: "http://catalog:8080/secret" });
+    return versions["v1"] === 20 && answer?.status === 403;
+  });
+});
+afterAll(async () => {
+  await mesh?.close();
+  await expectNoLeaks();
+});
+
+const diagnostics = async (): Promise<Diagnostic[]> => (await mesh.controlPlane.call("diagnostics")) as Diagnostic[];
+
+describe.each(faults)("$what", ({ code, text, ...rest }) => {
+  test("is named with file, line and column, changes nothing, and once mended takes effect", async () => {
+    const { text: faulty, line, column } = marked(text);
+    await mesh.write("catalog.yaml", faulty);
+    const fault = await until("the fault is reported", async () =>
+      (await diagnostics()).find(({ severity, file }) => severity === "error" && file.endsWith("catalog.yaml")),
+    );
+    expect(fault.code, fault.message).toBe(code);
+    expect(fault.message.length).toBeGreaterThan(10);
+    if (!("place" in rest)) expect(fault, fault.message).toMatchObject({ line, column });
+    else if (rest.place === "line") expect(fault, fault.message).toMatchObject({ line });
+    expect(fault.line).toBeGreaterThan(0);
+    expect(fault.column).toBeGreaterThan(0);
+
+    // Where people look: the same finding over HTTP, in the form that terminals make clickable.
+    const response = await fetch(`${mesh.controlPlane.httpUrl}/status`);
+    expect(await response.text()).toContain(fault.file);
+
+    // Half a second is many times what a good change needs to arrive: the old policy stays in force, all of it.
+    const endMs = performance.now() + 500;
+    while (performance.now() < endMs) {
+      const { versions, failed } = await client.call("burst", { url: "http://catalog:8080/books", count: 20 });
+      expect({ versions, failed }).toEqual({ versions: { v1: 20 }, failed: 0 });
+      expect((await client.call("call", { url: "http://catalog:8080/secret" })).status).toBe(403);
+      await during(50);
+    }
+
+    await mesh.write("catalog.yaml", good("v2"));
+    await until("the mended file is in force", async () => {
+      const { versions } = await client.call("burst", { url: "http://catalog:8080/books", count: 10 });
+      return versions["v2"] === 10;
+    });
+    expect((await diagnostics()).filter(({ severity }) => severity === "error")).toEqual([]);
+    await mesh.write("catalog.yaml", good("v1"));
+    await until("back to v1", async () => {
+      const { versions } = await client.call("burst", { url: "http://catalog:8080/books", count: 10 });
+      return versions["v1"] === 10;
+    });
+  });
+});
+
+test("a fault in one file does not hold back the others for ever", async () => {
+  await mesh.write("broken.yaml", "kind: [");
+  await until("the fault is reported", async () =>
+    (await diagnostics()).some(({ file }) => file.endsWith("broken.yaml")),
+  );
+  await mesh.remove("broken.yaml");
+  await until("the fault went with its file", async () => (await diagnostics()).length === 0);
+  await mesh.write("catalog.yaml", good("v2"));
+  await until("a later change is in force", async () => {
+    const { versions } = await client.call("burst", { url: "http://catalog:8080/books", count: 10 });
+    return versions["v2"] === 10;
+  });
+});
+
+function marked(text: string): { text: string; line: number; column: number } {
+  const at = text.indexOf("^");
+  const before = text.slice(0, Math.max(at, 0)).split("\n");
+  return { text: text.replace("^", ""), line: before.length, column: before.at(-1)!.length + 1 };
+}

@@ -1,0 +1,388 @@
+import { execFile } from "node:child_process";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
+import net from "node:net";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expectNoLeaks } from "./harness/leaks.ts";
+import "./harness/limits.ts";
+import { startMesh, type TestMesh } from "./harness/mesh.ts";
+import { RemoteError, start, type Program, type StartOptions } from "./harness/program.ts";
+import { rawPlain, rawTls, requestBytes } from "./harness/raw.ts";
+import { during } from "./harness/until.ts";
+import type { JoinMethods, JoinOptions, Outcome } from "./programs/join.ts";
+import { documents, peerAuthentication, serviceEntry } from "./harness/yaml.ts";
+
+/**
+ * Bad circumstances of a start. Each ends in one typed error with a code, in bounded time, and leaves nothing behind:
+ * never a hang, never plaintext by accident.
+ */
+
+/** Given to joinMesh where something does not answer; the error must come soon after. */
+const joinTimeoutMs = 2_000;
+const slackMs = 3_000;
+
+let mesh: TestMesh;
+let foreign: TestMesh;
+let good: { controlPlane: string; rootCertFile: string; token: string };
+
+beforeAll(async () => {
+  [mesh, foreign] = await Promise.all([
+    startMesh({
+      yaml: { "shop.yaml": documents(peerAuthentication("shop", "STRICT"), serviceEntry("catalog", "shop")) },
+    }),
+    startMesh(),
+  ]);
+  good = {
+    controlPlane: `127.0.0.1:${mesh.controlPlane.port}`,
+    rootCertFile: mesh.controlPlane.rootCertFile,
+    token: await token(mesh, "shop"),
+  };
+});
+afterAll(async () => {
+  await Promise.all([mesh?.close(), foreign?.close()]);
+  await expectNoLeaks();
+});
+
+function token(of: TestMesh, namespace: string, lifeSeconds: number = 3_600): Promise<string> {
+  return of.controlPlane.call("issueToken", { namespace, serviceAccount: "customer", lifeSeconds });
+}
+
+function joiner(more: Partial<StartOptions> = {}): Promise<Program<JoinMethods>> {
+  return start<JoinMethods>({ name: "joiner", file: "join.ts", ...more });
+}
+
+/** Tries to join; after a failure the process must end by itself: nothing was left behind that holds it. */
+async function tryToJoin(options: JoinOptions, more: Partial<StartOptions> = {}): Promise<Outcome> {
+  const program = await joiner(more);
+  const outcome = await program.call("join", options);
+  if (outcome.failure === undefined) {
+    await program.call("close");
+  }
+  await expectToEnd(program, outcome.failure?.code ?? "close");
+  return outcome;
+}
+
+/** Nothing but the test's channel may have held the process. */
+async function expectToEnd(program: Program<JoinMethods>, after: string): Promise<void> {
+  await program.call("letGo");
+  const end = await Promise.race([program.ended, during(5_000)]);
+  if (end === undefined) {
+    program.kill("SIGKILL");
+    await program.ended;
+    throw new Error(`the process did not end by itself after ${after}`);
+  }
+  expect(end, program.output()).toMatchObject({ code: 0 });
+}
+
+function expectTyped(outcome: Outcome, codes: readonly string[], withinMs: number = slackMs): void {
+  expect(outcome.failure, "it joined").toBeDefined();
+  expect(codes, JSON.stringify(outcome.failure)).toContain(outcome.failure!.code);
+  expect(outcome.failure!.name).toBe("TramaError");
+  expect(outcome.failure!.message.length).toBeGreaterThan(20);
+  expect(outcome.tookMs).toBeLessThan(withinMs);
+}
+
+describe("what it was told cannot be used", () => {
+  // One process tries them all: a refusal must not stand in the way of the next attempt either.
+  let program: Program<JoinMethods>;
+  beforeAll(async () => {
+    program = await joiner();
+  });
+  afterAll(() => expectToEnd(program, "all the refusals"));
+
+  test.each<[string, () => JoinOptions]>([
+    ["nothing at all", () => ({})],
+    ["a control plane without port", () => ({ ...good, controlPlane: "127.0.0.1" })],
+    ["a control plane with an impossible port", () => ({ ...good, controlPlane: "127.0.0.1:99999" })],
+    ["a control plane that is a URL", () => ({ ...good, controlPlane: "http://127.0.0.1:1/" })],
+    ["an empty control plane", () => ({ ...good, controlPlane: "" })],
+    ["no root certificate", () => ({ controlPlane: good.controlPlane, token: good.token })],
+    ["a root certificate file that is not there", () => ({ ...good, rootCertFile: join(mesh.folder, "none.pem") })],
+    [
+      "a root certificate that is not one",
+      () => ({ controlPlane: good.controlPlane, token: good.token, rootCert: "hello" }),
+    ],
+    ["no token", () => ({ controlPlane: good.controlPlane, rootCertFile: good.rootCertFile })],
+    ["a token that is not a JWT", () => ({ ...good, token: "not.a-token" })],
+    ["a token with a line break", () => ({ ...good, token: `${good.token.slice(0, 20)}\r\nx: y` })],
+    ["a token file that is not there", () => ({ ...good, token: undefined, tokenFile: join(mesh.folder, "none") })],
+    ["a certificate life out of bounds", () => ({ ...good, certificateLifeSeconds: 1 })],
+    ["a time-out that is not a number", () => ({ ...good, joinTimeoutMs: Number.NaN })],
+    ["a traffic policy that does not exist", () => ({ ...good, outboundTrafficPolicy: "ANYTHING" as "ALLOW_ANY" })],
+  ])("%s", async (_what, options) => {
+    expectTyped(await program.call("join", options()), ["OPTIONS_INVALID"]);
+  });
+
+  test.each<[string, Record<string, string>]>([
+    ["labels without a value", { TRAMA_LABELS: "app" }],
+    ["a time-out in words", { TRAMA_JOIN_TIMEOUT_MS: "soon" }],
+    ["a certificate life of nothing", { TRAMA_CERTIFICATE_LIFE_SECONDS: "0" }],
+    ["a negative drain", { TRAMA_DRAIN_MS: "-1" }],
+  ])("in the environment: %s", async (_what, env) => {
+    const outcome = await tryToJoin(good, { env });
+    expectTyped(outcome, ["OPTIONS_INVALID"]);
+    // The message names the very variable, so that it can be mended.
+    expect(outcome.failure!.message).toContain(Object.keys(env)[0]);
+  });
+
+  test.each<[string, string | undefined]>([
+    ["a file that is not there", undefined],
+    ["an empty file", ""],
+    ["text that is not JSON", "{ node: "],
+    ["JSON that is not an object", "[]"],
+    ["no servers", `{ "node": { "id": "x" } }`],
+    ["servers that are not a list", `{ "xds_servers": {}, "node": { "id": "x" } }`],
+    ["an empty list of servers", `{ "xds_servers": [], "node": { "id": "x" } }`],
+    [
+      "a server without channel credentials",
+      `{ "xds_servers": [{ "server_uri": "127.0.0.1:1" }], "node": { "id": "x" } }`,
+    ],
+    [
+      "channel credentials that nobody knows",
+      `{ "xds_servers": [{ "server_uri": "127.0.0.1:1", "channel_creds": [{ "type": "magic" }] }], "node": { "id": "x" } }`,
+    ],
+    ["megabytes of nothing", `{ "x": "${"x".repeat(5_000_000)}" }`],
+    ["depth without end", `${"[".repeat(100_000)}`],
+  ])("a bootstrap that is %s", async (what, text) => {
+    const file = join(mesh.folder, `${what.replace(/\W/g, "-")}.json`);
+    if (text !== undefined) await writeFile(file, text);
+    const outcome = await program.call("join", { bootstrap: file, joinTimeoutMs });
+    expectTyped(outcome, ["BOOTSTRAP_INVALID"], joinTimeoutMs + slackMs);
+  });
+});
+
+describe.concurrent("a control plane that cannot be had", () => {
+  const unreachable = ["CONTROL_PLANE_UNREACHABLE", "CA_UNREACHABLE"];
+  const withinMs = joinTimeoutMs + slackMs;
+
+  test("nobody listens", async () => {
+    const server = net.createServer();
+    await listen(server);
+    const { port } = server.address() as net.AddressInfo;
+    await new Promise((resolve) => server.close(resolve));
+    expectTyped(await tryToJoin({ ...good, controlPlane: `127.0.0.1:${port}`, joinTimeoutMs }), unreachable, withinMs);
+  });
+
+  test.each<[string, (socket: net.Socket) => void]>([
+    ["takes the connection and says nothing", () => {}],
+    ["takes the connection and drops it", (socket) => socket.destroy()],
+    ["answers in plain HTTP", (socket) => socket.end("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")],
+    ["answers rubbish", (socket) => socket.write(Buffer.alloc(1_000, 0xff))],
+  ])("something that %s, and it is never told the token", async (_what, act) => {
+    const heard: Buffer[] = [];
+    const sockets = new Set<net.Socket>();
+    const server = net.createServer((socket) => {
+      sockets.add(socket);
+      socket.on("data", (chunk: Buffer) => heard.push(chunk));
+      socket.on("error", () => {});
+      act(socket);
+    });
+    await listen(server);
+    try {
+      const { port } = server.address() as net.AddressInfo;
+      expectTyped(
+        await tryToJoin({ ...good, controlPlane: `127.0.0.1:${port}`, joinTimeoutMs }),
+        unreachable,
+        withinMs,
+      );
+      expect(Buffer.concat(heard).includes(good.token.slice(0, 30))).toBe(false);
+      expect(Buffer.concat(heard).includes("PRI * HTTP/2")).toBe(false);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    }
+  });
+
+  test("a control plane that our root does not vouch for", async () => {
+    const outcome = await tryToJoin({ ...good, rootCertFile: foreign.controlPlane.rootCertFile, joinTimeoutMs });
+    expectTyped(outcome, unreachable, withinMs);
+    expect(outcome.failure!.message).toMatch(/certificate|root|trust/i);
+  });
+
+  test("a control plane of another name than was asked for", async () => {
+    const outcome = await tryToJoin({ ...good, controlPlaneName: "someone.else.example", joinTimeoutMs });
+    expectTyped(outcome, unreachable, withinMs);
+  });
+});
+
+describe.concurrent("a control plane that does not take us", () => {
+  const refused = ["CA_REFUSED", "UNAUTHENTICATED"];
+  const withinMs = joinTimeoutMs + slackMs;
+
+  test("an expired token", async () => {
+    const short = await token(mesh, "shop", 1);
+    await during(2_100);
+    expectTyped(await tryToJoin({ ...good, token: short, joinTimeoutMs }), refused, withinMs);
+  });
+
+  test("a token of another control plane", async () => {
+    expectTyped(await tryToJoin({ ...good, token: await token(foreign, "shop"), joinTimeoutMs }), refused, withinMs);
+  });
+
+  test("a token whose signature was changed, and one that claims no algorithm", async () => {
+    const [head, body, signature] = good.token.split(".") as [string, string, string];
+    const changed = [head, body, signature.startsWith("A") ? `B${signature.slice(1)}` : `A${signature.slice(1)}`].join(
+      ".",
+    );
+    const none = [Buffer.from(`{"alg":"none","typ":"JWT"}`).toString("base64url"), body, ""].join(".");
+    for (const forged of [changed, none])
+      expectTyped(
+        await tryToJoin({ ...good, token: forged, joinTimeoutMs }),
+        [...refused, "OPTIONS_INVALID"],
+        withinMs,
+      );
+  });
+
+  test("a namespace that is not that of the token", async () => {
+    const outcome = await tryToJoin({ ...good, namespace: "other", joinTimeoutMs });
+    expectTyped(outcome, ["PERMISSION_DENIED"], withinMs);
+    expect(outcome.failure!.message).toContain("other");
+  });
+});
+
+describe.concurrent("a clock that is an hour off", () => {
+  const hour = 3_600_000;
+  const shifted = (ms: number): Partial<StartOptions> => ({
+    execArgv: ["--import", new URL("./programs/clock-shift.ts", import.meta.url).href],
+    env: { TEST_CLOCK_SHIFT_MS: String(ms) },
+  });
+
+  test("ours is behind: the certificate is not valid yet", async () => {
+    const outcome = await tryToJoin({ ...good, joinTimeoutMs }, shifted(-hour));
+    expectTyped(outcome, ["CLOCK_SKEW"], joinTimeoutMs + slackMs);
+  });
+
+  test("ours is ahead: a certificate of half an hour has ended before it came", async () => {
+    const outcome = await tryToJoin({ ...good, certificateLifeSeconds: 1_800, joinTimeoutMs }, shifted(hour));
+    expectTyped(outcome, ["CLOCK_SKEW"], joinTimeoutMs + slackMs);
+  });
+
+  test("ours is right again: it joins", async () => {
+    expect((await tryToJoin({ ...good, joinTimeoutMs: 10_000 }, shifted(0))).failure).toBeUndefined();
+  });
+});
+
+describe.concurrent("a folder for the key that cannot be used", () => {
+  test("a file stands in its place, or in that of its parent", async () => {
+    const file = join(mesh.folder, "in-the-way");
+    await writeFile(file, "not a folder");
+    for (const identityDir of [file, join(file, "below")])
+      expectTyped(await tryToJoin({ ...good, identityDir }), ["KEY_STORE_FAILED"]);
+  });
+
+  test("a folder stands where a file belongs", async () => {
+    const identityDir = join(mesh.folder, "crowded");
+    for (const name of ["key.pem", "cert-chain.pem", "cert.pem", "root-cert.pem", "identity.json"])
+      await mkdir(join(identityDir, name, "x"), { recursive: true });
+    expectTyped(await tryToJoin({ ...good, identityDir }), ["KEY_STORE_FAILED"]);
+  });
+
+  test("files in it that are rubbish do not become an identity", async () => {
+    const identityDir = join(mesh.folder, "rubbish");
+    await mkdir(identityDir, { recursive: true });
+    for (const name of ["key.pem", "cert-chain.pem", "cert.pem", "root-cert.pem", "identity.json"])
+      await writeFile(join(identityDir, name), "rubbish", { mode: 0o600 });
+    const outcome = await tryToJoin({ ...good, identityDir });
+    // A new key and certificate in their place, or a refusal that says so: nothing in between.
+    if (outcome.failure !== undefined) expectTyped(outcome, ["KEY_STORE_FAILED"]);
+  });
+
+  test("the disk is full, or may not be written", async (context) => {
+    // A small file system of its own, for that one process; where the system does not permit that, there is nothing to see.
+    const point = join(mesh.folder, "disk");
+    await mkdir(point, { recursive: true });
+    if (!(await canMount(point))) return context.skip("this system lets nobody mount a file system of his own");
+    for (const [name, mount] of [
+      [
+        "full",
+        `mount -t tmpfs -o size=16k tmpfs ${point} && (dd if=/dev/zero of=${point}/filler bs=1k count=64 2>/dev/null; true)`,
+      ],
+      ["read-only", `mount -t tmpfs -o ro tmpfs ${point}`],
+    ] as const) {
+      const shell = join(mesh.folder, `node-${name}`);
+      await writeFile(
+        shell,
+        `#!/bin/sh\nexec unshare -Urm sh -c '${mount} && exec "$0" "$@"' "${process.execPath}" "$@"\n`,
+      );
+      await chmod(shell, 0o700);
+      const outcome = await tryToJoin({ ...good, identityDir: join(point, "identity") }, { execPath: shell });
+      expectTyped(outcome, ["KEY_STORE_FAILED"]);
+    }
+  });
+});
+
+describe("a control plane that goes before everything is there", () => {
+  test("a server without configuration takes nobody, in no form, and says so; a call to an unknown host fails", async () => {
+    const own = await startMesh();
+    const program = await joiner();
+    try {
+      const joined = await program.call("join", {
+        controlPlane: `127.0.0.1:${own.controlPlane.port}`,
+        rootCertFile: own.controlPlane.rootCertFile,
+        token: await token(own, "shop"),
+        joinTimeoutMs: 10_000,
+        discoveryTimeoutMs: 1_000,
+        drainMs: 0,
+      });
+      expect(joined.failure).toBeUndefined();
+      await own.killControlPlane();
+
+      const port = await program.call("listen");
+      expect((await rawPlain(port, requestBytes("GET", "/"))).text).toBe("");
+      expect((await rawTls(port, { servername: "x" }, requestBytes("GET", "/"))).text).toBe("");
+      expect(await program.call("handled")).toBe(0);
+
+      const call = await program.call("fetch", "http://catalog:8080/");
+      const codes = [call.failure?.code, ...(call.failure?.causes.map(({ code }) => code) ?? [])];
+      expect(codes, JSON.stringify(call.failure)).toContain("NO_CONFIG");
+      expect(call.tookMs).toBeLessThan(1_000 + slackMs);
+
+      const readiness = await program.call("ready");
+      expect(readiness.failure, "it says that it is ready").toMatchObject({ name: "TramaError", code: "NOT_READY" });
+      expect(readiness.tookMs).toBeLessThan(25_000);
+      expect((await program.call("close")).failure).toBeUndefined();
+    } finally {
+      await program.stop();
+      await own.close();
+    }
+  });
+});
+
+describe.concurrent("the control plane itself", () => {
+  const startControlPlane = (options: object): Promise<unknown> =>
+    start({
+      name: "control plane",
+      file: "control-plane.ts",
+      options: {
+        configDirs: [join(mesh.folder, "policy")],
+        dataDir: join(mesh.folder, "second"),
+        port: 0,
+        httpPort: 0,
+        ...options,
+      },
+    });
+  test.each<[string, () => object, string]>([
+    ["a file in place of its data folder", () => ({ dataDir: mesh.controlPlane.rootCertFile }), "DATA_DIR"],
+    ["a policy folder that is not there", () => ({ configDirs: [join(mesh.folder, "nowhere")] }), "SOURCE"],
+    ["a port that is taken", () => ({ port: mesh.controlPlane.port }), "LISTEN"],
+    ["an option that does not exist", () => ({ porrt: 1 }), "OPTIONS"],
+    ["a trust domain that is not one", () => ({ trustDomain: "Not A Domain" }), "OPTIONS"],
+  ])("%s", async (_what, options, code) => {
+    const failure = await startControlPlane(options()).then(
+      () => undefined,
+      (error: unknown) => (error instanceof RemoteError ? error.failure : Promise.reject(error as Error)),
+    );
+    expect(failure).toMatchObject({ name: "ControlPlaneError", code });
+  });
+});
+
+function listen(server: net.Server): Promise<void> {
+  return new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+}
+
+/** Whether a process here may have a mount of its own. */
+function canMount(point: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    execFile("unshare", ["-Urm", "mount", "-t", "tmpfs", "tmpfs", point], (error) => resolve(error === null));
+  });
+}

@@ -1,0 +1,191 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { expectNoLeaks } from "./harness/leaks.ts";
+import "./harness/limits.ts";
+import { startMesh, type Client, type Service, type TestMesh } from "./harness/mesh.ts";
+import { tolerance } from "./harness/numbers.ts";
+import { until } from "./harness/until.ts";
+import { documents, peerAuthentication, route, serviceEntry, subsets, weights } from "./harness/yaml.ts";
+
+/** Where requests go: weights, headers, and what is repeated when something goes wrong. */
+
+const canary = documents(
+  serviceEntry("catalog", "shop"),
+  subsets("catalog", "shop", ["v1", "v2"]),
+  `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: catalog, namespace: shop }
+spec:
+  hosts: [catalog.shop.svc.cluster.local]
+  http:
+    - name: preview
+      match: [{ headers: { x-preview: { exact: "yes" } } }]
+      route: [{ destination: { host: catalog.shop.svc.cluster.local, subset: v2 } }]
+    - name: canary
+      route:
+        - destination: { host: catalog.shop.svc.cluster.local, subset: v1 }
+          weight: 90
+        - destination: { host: catalog.shop.svc.cluster.local, subset: v2 }
+          weight: 10
+`,
+);
+const reviews = (retries: string): string =>
+  documents(serviceEntry("reviews", "shop"), route("reviews", "shop", { timeout: "10s", retries }));
+
+let mesh: TestMesh;
+let client: Client;
+let v1: Service;
+let v2: Service;
+let review: Service;
+
+beforeAll(async () => {
+  mesh = await startMesh({
+    yaml: {
+      "security.yaml": peerAuthentication("shop", "STRICT"),
+      "catalog.yaml": canary,
+      "reviews.yaml": reviews(`{ attempts: 3, retryOn: "connect-failure,refused-stream,reset,503", backoff: 2ms }`),
+      "weights.yaml": documents(
+        serviceEntry("stock", "shop"),
+        subsets("stock", "shop", ["v1", "v2"]),
+        weights("stock", "shop", { v1: 50, v2: 50 }),
+      ),
+    },
+  });
+  [v1, v2, review, client] = await Promise.all([
+    mesh.service({ app: "catalog", version: "v1", framework: "fastify" }),
+    mesh.service({ app: "catalog", version: "v2", framework: "express" }),
+    mesh.service({ app: "reviews", framework: "http" }),
+    mesh.client({ account: "customer" }),
+  ]);
+  // All three are in the client's view: each answers.
+  await until("every service is found", async () => {
+    const { versions } = await client.call("burst", { url: "http://catalog:8080/warm", count: 40 });
+    const { statuses } = await client.call("burst", { url: "http://reviews:8080/warm", count: 1 });
+    return versions["v1"] !== undefined && versions["v2"] !== undefined && statuses[200] === 1;
+  });
+});
+afterAll(async () => {
+  await mesh?.close();
+  await expectNoLeaks();
+});
+beforeEach(() => Promise.all([v1, v2, review].map((service) => service.call("reset"))));
+
+test("a 90/10 split keeps within its binomial 99.9 % interval over 6,000 requests, by what the servers served", async () => {
+  const count = 6_000;
+  const tally = await client.call("burst", { url: "http://catalog:8080/books", count, concurrency: 16 });
+  expect(tally).toMatchObject({ sent: count, failed: 0, statuses: { 200: count } });
+
+  const served = await Promise.all(
+    [v1, v2].map(async (service) => (await service.call("stats")).served["GET /books"]!),
+  );
+  expect(served[0]! + served[1]!).toBe(count);
+  expect(Math.abs(served[1]! / count - 0.1)).toBeLessThanOrEqual(tolerance(0.1, count));
+  // What the client read in the answers is what the servers counted.
+  expect(tally.versions).toEqual({ v1: served[0], v2: served[1] });
+});
+
+test("a header match sends every such request to v2, and no other is affected", async () => {
+  const preview = await client.call("burst", {
+    url: "http://catalog:8080/preview",
+    count: 200,
+    headers: { "x-preview": "yes" },
+  });
+  expect(preview.versions).toEqual({ v2: 200 });
+  const other = await client.call("burst", {
+    url: "http://catalog:8080/preview",
+    count: 200,
+    headers: { "x-preview": "no" },
+  });
+  expect(other.versions["v1"]).toBeGreaterThan(100);
+});
+
+test("every spelling of a host finds it", async () => {
+  for (const host of ["catalog", "catalog.shop", "catalog.shop.svc", "catalog.shop.svc.cluster.local", "CATALOG"]) {
+    const { status } = await client.call("call", { url: `http://${host}:8080/books` });
+    expect(status, host).toBe(200);
+  }
+});
+
+test("a 503 is retried and the caller does not notice", async () => {
+  const tally = await client.call("burst", { url: "http://reviews:8080/flaky?every=4", count: 200, concurrency: 1 });
+  expect(tally).toMatchObject({ failed: 0, statuses: { 200: 200 } });
+  // One in four was answered 503 and asked again: 200 good answers need 266 tries.
+  const { served } = await review.call("stats");
+  expect(served["GET /flaky"]).toBe(266);
+});
+
+test("no more tries than the policy says, and then the 503 itself is the answer", async () => {
+  const { status, text } = await client.call("call", { url: "http://reviews:8080/flaky?every=1" });
+  expect({ status, text }).toEqual({ status: 503, text: "flaky" });
+  expect((await review.call("stats")).served["GET /flaky"]).toBe(4);
+});
+
+test("a status that the policy does not name is not retried", async () => {
+  expect((await client.call("call", { url: "http://reviews:8080/status?code=500" })).status).toBe(500);
+  expect((await review.call("stats")).served["GET /status"]).toBe(1);
+});
+
+test("a dead endpoint costs nobody a request, not even a POST whose body is a stream", async () => {
+  // It lives until the client has used it; then it is a port in the YAML where nobody listens.
+  const mortal = await mesh.service({ app: "reviews", name: "reviews-b" });
+  try {
+    await until("both instances serve", async () => {
+      await client.call("burst", { url: "http://reviews:8080/both", count: 20 });
+      return (await mortal.call("stats")).served["GET /both"] !== undefined;
+    });
+    mortal.kill("SIGKILL");
+    await mortal.ended;
+
+    const gets = await client.call("burst", { url: "http://reviews:8080/dead", count: 300 });
+    expect(gets).toMatchObject({ failed: 0, statuses: { 200: 300 } });
+    await review.call("reset");
+    const posts = await client.call("burst", {
+      url: "http://reviews:8080/dead",
+      method: "POST",
+      bodyBytes: 100,
+      count: 100,
+    });
+    expect(posts).toMatchObject({ failed: 0, statuses: { 200: 100 } });
+    for (let i = 0; i < 30; i++) {
+      const { text } = await client.call("call", {
+        url: "http://reviews:8080/dead",
+        method: "POST",
+        streamBytes: 200_000,
+      });
+      expect(JSON.parse(text)).toMatchObject({ bytes: 200_000 });
+    }
+    // Each body arrived exactly once.
+    expect((await review.call("stats")).bodies["POST /dead"]).toBe(130);
+  } finally {
+    await mesh.deregister("reviews-b");
+  }
+});
+
+test("a POST is not repeated once its body went out, though the policy would retry a reset", async () => {
+  for (const body of [{ body: "an order" }, { streamBytes: 200_000 }]) {
+    await review.call("reset");
+    const { answer, failure } = await client.call("attempt", {
+      url: "http://reviews:8080/cut",
+      method: "POST",
+      ...body,
+    });
+    // The caller learns of it, in whichever form; a good answer would be a lie.
+    expect(failure !== undefined || (answer?.status ?? 0) >= 500).toBe(true);
+    expect((await review.call("stats")).bodies["POST /cut"]).toBe(1);
+  }
+});
+
+test("a GET that was cut off is retried", async () => {
+  const { answer, failure } = await client.call("attempt", { url: "http://reviews:8080/cut" });
+  expect(failure !== undefined || answer?.status === 503).toBe(true);
+  expect((await review.call("stats")).served["GET /cut"]).toBe(4);
+});
+
+test("a POST that was answered 503 after its body went out is not repeated", async () => {
+  const { status } = await client.call("call", {
+    url: "http://reviews:8080/flaky?every=1",
+    method: "POST",
+    body: "an order",
+  });
+  expect(status).toBe(503);
+  expect((await review.call("stats")).bodies["POST /flaky"]).toBe(1);
+});
