@@ -143,6 +143,8 @@ export interface ForwardAction {
   readonly clusters: readonly WeightedCluster[];
   /** Whole call with retries; `undefined` = none. The decoder has already applied R37's defaults. */
   readonly timeoutMs: number | undefined;
+  /** The same for gRPC, which does not read `timeout` (R37); `undefined` = none. */
+  readonly grpcTimeoutMs?: number | undefined;
   readonly retry: RetryPolicy | undefined;
 }
 

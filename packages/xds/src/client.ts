@@ -1,8 +1,25 @@
-import type { Clock, Logger, MeshConfig, Regex } from "@trama/engine";
+import type { Clock, EndpointSet, Logger, MeshConfig, Regex, RouteConfiguration } from "@trama/engine";
 
+import { Assembly, type Root } from "./assemble.ts";
 import type { Bootstrap } from "./bootstrap.ts";
-import type { XdsStatus } from "./status.ts";
-import type { StreamTransport } from "./stream/transport.ts";
+import { XdsError } from "./errors.ts";
+import { protoNode } from "./node.ts";
+import { ResourceTable, type TableOptions } from "./resource-table.ts";
+import { type DecodedCluster, clusterType } from "./resources/cluster.ts";
+import { endpointType } from "./resources/endpoint.ts";
+import { ResourceError } from "./resources/error.ts";
+import { type DecodedListener, listenerType } from "./resources/listener.ts";
+import { routeType } from "./resources/route.ts";
+import type { ResourceType } from "./resources/type.ts";
+import { Roots } from "./roots.ts";
+import type { ResourceTypeName, XdsStatus } from "./status.ts";
+import { Ads } from "./stream/ads.ts";
+import { createBackoff } from "./stream/backoff.ts";
+import { openDelta } from "./stream/delta.ts";
+import type { Fault, Subscriber, Update } from "./stream/session.ts";
+import { streamError } from "./stream/status.ts";
+import type { StreamStatus, StreamTransport } from "./stream/transport.ts";
+import { wanted } from "./subscriptions.ts";
 
 export interface XdsClientOptions {
   readonly bootstrap: Bootstrap;
@@ -21,6 +38,8 @@ export interface XdsClientOptions {
   readonly onConfig: (config: MeshConfig) => void | Promise<void>;
   /** Called when connection or resources changed, at most once for each event. */
   readonly onStatus?: ((status: XdsStatus) => void) | undefined;
+  /** Delays between streams; the defaults suit everything but tests. */
+  readonly backoff?: { readonly baseMs?: number | undefined; readonly maxMs?: number | undefined } | undefined;
   /** How long a name may stay unanswered on a standing stream before it counts as missing (R10). Default 15,000. */
   readonly doesNotExistTimeoutMs?: number | undefined;
   /** How long `outbound` and `inbound` wait for a first answer. Default 20,000. */
@@ -47,4 +66,286 @@ export interface XdsClient {
   status(): XdsStatus;
   /** Ends the stream; pending waits are rejected with `CLOSED`. The configuration stays readable. Idempotent. */
   close(): Promise<void>;
+}
+
+/** Makes a client; it does nothing until `start()`. */
+export function createXdsClient(options: XdsClientOptions): XdsClient {
+  return new Client(options);
+}
+
+type AnyTable =
+  | ResourceTable<DecodedListener>
+  | ResourceTable<RouteConfiguration>
+  | ResourceTable<DecodedCluster>
+  | ResourceTable<EndpointSet>;
+
+/**
+ * Puts the parts together. A response goes: stream → table (decode, validate) → assembly → published configuration →
+ * new subscriptions → acknowledgement. All of it in one turn of the event loop, unless `onConfig` asks for more.
+ */
+class Client implements XdsClient, Subscriber {
+  readonly #options: XdsClientOptions;
+  readonly #roots: Roots;
+  readonly #tables: {
+    readonly listener: ResourceTable<DecodedListener>;
+    readonly route: ResourceTable<RouteConfiguration>;
+    readonly cluster: ResourceTable<DecodedCluster>;
+    readonly endpoint: ResourceTable<EndpointSet>;
+  };
+  readonly #byTypeUrl: ReadonlyMap<string, AnyTable>;
+  readonly #assembly = new Assembly();
+  readonly #ads: Ads;
+  #lastError: XdsError | undefined;
+  #syncing = false;
+  #closed = false;
+
+  constructor(options: XdsClientOptions) {
+    this.#options = options;
+    this.#roots = new Roots({
+      bootstrap: options.bootstrap,
+      clock: options.clock,
+      waitTimeoutMs: options.waitTimeoutMs ?? 20_000,
+      maxNames: options.maxNames ?? 10_000,
+      outcome: (resource) => this.#assembly.outcome(resource),
+      why: (waitingFor) => this.#whyWaiting(waitingFor),
+    });
+    // The order in which a new stream asks: what makes before what breaks (I15).
+    const cluster = this.#table("cluster", clusterType, "keep");
+    const endpoint = this.#table("endpoint", endpointType, "keep");
+    const listener = this.#table("listener", listenerType, "drop", (name, value) => this.#checkListener(name, value));
+    const route = this.#table("route", routeType, "keep");
+    this.#tables = { listener, route, cluster, endpoint };
+    this.#byTypeUrl = new Map<string, AnyTable>([cluster, endpoint, listener, route].map((one) => [one.typeUrl, one]));
+    this.#ads = new Ads({
+      open: openDelta,
+      transport: options.transport,
+      node: protoNode(options.bootstrap.node),
+      clock: options.clock,
+      log: options.log,
+      subscriber: this,
+      doesNotExistTimeoutMs: options.doesNotExistTimeoutMs ?? 15_000,
+      backoff: createBackoff(options.random, options.backoff),
+      onConnected: () => this.#connected(),
+      onDisconnected: (status, answered, delay) => this.#disconnected(status, answered, delay),
+    });
+  }
+
+  #table<T>(
+    name: ResourceTypeName,
+    type: ResourceType<T>,
+    onRemoval: TableOptions<T>["onRemoval"],
+    check?: TableOptions<T>["check"],
+  ): ResourceTable<T> {
+    const { bootstrap, clock, log, regex } = this.#options;
+    const usable = [...bootstrap.certificateProviders].filter(([, provider]) => provider.kind !== "unsupported");
+    const strict = bootstrap.servers[0].features.has("fail_on_data_errors");
+    return new ResourceTable({
+      name,
+      type,
+      decode: { regex, certificateProviders: new Set(usable.map(([instance]) => instance)) },
+      clock,
+      log,
+      onRemoval: strict ? "drop" : onRemoval,
+      dropRefused: strict,
+      check,
+      onExpired: () => this.#changed(),
+    });
+  }
+
+  // ── the face ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get config(): MeshConfig {
+    return this.#assembly.config;
+  }
+
+  start(): void {
+    this.#ads.start();
+  }
+
+  outbound(name: string): Promise<"found" | "missing"> {
+    return this.#ask("outbound", name);
+  }
+
+  inbound(address: string): Promise<"found" | "missing"> {
+    return this.#ask("inbound", address);
+  }
+
+  release(name: string): void {
+    if (this.#roots.release("outbound", name)) this.#syncSoon();
+  }
+
+  status(): XdsStatus {
+    const tables = this.#tables;
+    return {
+      connected: this.#ads.connected,
+      server: this.#options.bootstrap.servers[0].uri,
+      lastError: this.#lastError,
+      // Made when it is looked at: there may be ten thousand of them.
+      get resources() {
+        return [
+          ...tables.listener.statuses(),
+          ...tables.route.statuses(),
+          ...tables.cluster.statuses(),
+          ...tables.endpoint.statuses(),
+        ];
+      },
+    };
+  }
+
+  close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.#ads.close();
+      for (const table of this.#byTypeUrl.values()) table.close();
+      this.#roots.close(new XdsError("CLOSED", "the mesh was closed; join it again to ask for configuration"));
+    }
+    return Promise.resolve();
+  }
+
+  #ask(side: Root["side"], key: string): Promise<"found" | "missing"> {
+    if (this.#closed) return Promise.reject(new XdsError("CLOSED", `the mesh is closed; ${key} cannot be asked for`));
+    const { answer, added } = this.#roots.ask(side, key);
+    if (added) this.#syncSoon();
+    return answer;
+  }
+
+  /** Names asked for in one turn of the event loop go out in one request. */
+  #syncSoon(): void {
+    if (this.#syncing || this.#closed) return;
+    this.#syncing = true;
+    queueMicrotask(() => {
+      this.#syncing = false;
+      if (!this.#closed) this.#changed();
+    });
+  }
+
+  // ── the stream's subscriber ────────────────────────────────────────────────────────────────────────────────────
+
+  wanted(): ReadonlyMap<string, ReadonlySet<string>> {
+    return new Map(Array.from(this.#byTypeUrl, ([typeUrl, table]) => [typeUrl, table.names]));
+  }
+
+  versions(typeUrl: string): Readonly<Record<string, string>> {
+    return this.#byTypeUrl.get(typeUrl)?.versions() ?? {};
+  }
+
+  apply(update: Update): readonly Fault[] | Promise<readonly Fault[]> {
+    const table = this.#byTypeUrl.get(update.typeUrl);
+    if (table === undefined) return [];
+    const keepDeleted = this.#options.bootstrap.servers[0].features.has("ignore_resource_deletion");
+    const faults: Fault[] = [];
+    for (const resource of update.resources) {
+      const fault = table.put(resource);
+      if (fault !== undefined) faults.push(fault);
+    }
+    for (const name of update.removed) table.remove(name, keepDeleted);
+    const published = this.#refresh();
+    if (published === undefined) return faults; // what it led to is asked for after the acknowledgement
+    // What is no longer wanted was forgotten just now; the server must hear of it before it could be wanted again.
+    this.#ads.sync();
+    return published.then(() => faults);
+  }
+
+  unanswered(typeUrl: string, names: readonly string[]): void {
+    const table = this.#byTypeUrl.get(typeUrl);
+    let changed = false;
+    for (const name of names) if (table?.unanswered(name)) changed = true;
+    if (changed) void this.#refresh();
+  }
+
+  // ── what changed ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** For changes that no response brought. */
+  #changed(): void {
+    void this.#refresh();
+    this.#ads.sync();
+  }
+
+  /** Assembles, publishes what changed, and settles what is wanted and who waits. Never throws. */
+  #refresh(): Promise<void> | undefined {
+    const roots = this.#roots.all();
+    const changed = this.#assembly.update(roots, this.#tables);
+    const names = wanted(this.#roots.all(), this.#tables, this.#assembly);
+    this.#tables.listener.want(names.listener);
+    this.#tables.route.want(names.route);
+    this.#tables.cluster.want(names.cluster);
+    this.#tables.endpoint.want(names.endpoint);
+    const published = changed ? this.#publish() : undefined;
+    if (published === undefined) {
+      this.#settle();
+      return undefined;
+    }
+    return published.then(() => this.#settle());
+  }
+
+  #publish(): Promise<void> | undefined {
+    const failed = (error: unknown): void => this.#options.log.error("onConfig failed", { error });
+    try {
+      return this.#options.onConfig(this.#assembly.config)?.catch(failed);
+    } catch (error) {
+      failed(error);
+      return undefined;
+    }
+  }
+
+  #settle(): void {
+    this.#roots.settle();
+    this.#tell();
+  }
+
+  #tell(): void {
+    try {
+      this.#options.onStatus?.(this.status());
+    } catch (error) {
+      this.#options.log.error("onStatus failed", { error });
+    }
+  }
+
+  /** A listener must be of the kind that was asked for, and an inbound one must be for the very socket (R60, S44). */
+  #checkListener(name: string, listener: DecodedListener): void {
+    const root = this.#roots.byResource(name);
+    if (root === undefined) return;
+    if (root.side !== listener.kind) {
+      throw new ResourceError(
+        root.side === "outbound"
+          ? "the name was asked for as an outbound one, and needs an api_listener"
+          : "the name was asked for as an inbound one, and an api_listener is for outbound ones",
+      );
+    }
+    if (listener.kind === "inbound" && !this.#roots.sameAddress(root.key, listener.address)) {
+      throw new ResourceError(`address ${listener.address} is not the bound address ${root.key}`);
+    }
+  }
+
+  // ── the connection ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  #connected(): void {
+    this.#lastError = undefined;
+    this.#options.log.info("connected to the control plane", { server: this.#options.bootstrap.servers[0].uri });
+    this.#tell();
+  }
+
+  /** Everything that is held stays in service (R18). Rotation after an answer is no error (R17). */
+  #disconnected(status: StreamStatus, answered: boolean, retryInMs: number): void {
+    const { log, bootstrap } = this.#options;
+    const error = streamError(bootstrap.servers[0].uri, status, bootstrap.node);
+    const fields = { code: status.code, message: status.message, retryInMs: Math.round(retryInMs) };
+    if (answered) log.info("the stream to the control plane ended; what is known stays in force", fields);
+    else log.warn(error.message, fields);
+    this.#lastError = error;
+    // Waiting longer does not help somebody who is refused; the next stream tries all the same.
+    if (error.code !== "CONTROL_PLANE_UNREACHABLE") this.#roots.fail(error);
+    this.#tell();
+  }
+
+  #whyWaiting(waitingFor: string): XdsError {
+    if (!this.#ads.connected && this.#lastError !== undefined) return this.#lastError;
+    const server = this.#options.bootstrap.servers[0].uri;
+    if (!this.#ads.connected) {
+      const message = `the control plane at ${server} did not answer; check its address and that it runs`;
+      return new XdsError("CONTROL_PLANE_UNREACHABLE", message);
+    }
+    const message = `the control plane at ${server} sent nothing about ${waitingFor} in time; look at its log`;
+    return new XdsError("TIMEOUT", message);
+  }
 }

@@ -1,0 +1,189 @@
+import type { Clock, Logger, Timer } from "@trama/engine";
+
+import { textOf } from "./errors.ts";
+import { ResourceError } from "./resources/error.ts";
+import type { DecodeOptions, ResourceType } from "./resources/type.ts";
+import type { ResourceState, ResourceStatus, ResourceTypeName } from "./status.ts";
+import type { Fault, RawResource } from "./stream/session.ts";
+
+/** One resource that is asked for, and what is known of it. */
+export interface Entry<T> {
+  readonly state: ResourceState;
+  /** In use. A refused or removed resource may still have one: the last good stays. */
+  readonly value: T | undefined;
+  /** Of the accepted version that the server still has; empty when there is none. */
+  readonly version: string;
+  readonly failed: ResourceStatus["failed"];
+}
+
+interface OwnEntry<T> extends Entry<T> {
+  state: ResourceState;
+  value: T | undefined;
+  version: string;
+  failed: ResourceStatus["failed"];
+  /** What `value` was decoded from: the same bytes again are the same object (R14). */
+  bytes: Uint8Array | undefined;
+  expiry: Timer | undefined;
+}
+
+export interface TableOptions<T> {
+  readonly name: ResourceTypeName;
+  readonly type: ResourceType<T>;
+  readonly decode: DecodeOptions;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /**
+   * What a removal does to the value in use. `keep`: it stays in service for as long as something refers to it, as all data
+   * errors are taken for passing ones (R16), and a server may remove a cluster before the route (R27). `drop`: it is gone.
+   */
+  readonly onRemoval: "keep" | "drop";
+  /** `fail_on_data_errors`: what is refused takes the last good version with it (R16). */
+  readonly dropRefused: boolean;
+  /** A further check of a decoded value against the name that was asked for; throws ResourceError. */
+  readonly check?: ((name: string, value: T) => void) | undefined;
+  /** A time to live ran out: the resource counts as removed (R21). */
+  readonly onExpired: () => void;
+}
+
+/** The resources of one type, by the names that are wanted: no others are held (R8). */
+export class ResourceTable<T> {
+  readonly typeUrl: string;
+  readonly #options: TableOptions<T>;
+  readonly #entries = new Map<string, OwnEntry<T>>();
+  #names: ReadonlySet<string> = new Set();
+
+  constructor(options: TableOptions<T>) {
+    this.#options = options;
+    this.typeUrl = options.type.typeUrl;
+  }
+
+  get(name: string): Entry<T> | undefined {
+    return this.#entries.get(name);
+  }
+
+  /** The names wanted now. */
+  get names(): ReadonlySet<string> {
+    return this.#names;
+  }
+
+  /** From now on these names are wanted and no others; what is known of a dropped one is forgotten. */
+  want(names: ReadonlySet<string>): void {
+    this.#names = names;
+    for (const [name, entry] of this.#entries) {
+      if (names.has(name)) continue;
+      entry.expiry?.cancel();
+      this.#entries.delete(name);
+    }
+    for (const name of names) {
+      if (!this.#entries.has(name)) this.#entries.set(name, newEntry());
+    }
+  }
+
+  /** Accepted versions, for the first request of a stream (R22). A removed resource has none: it may come back as it was (R13). */
+  versions(): Record<string, string> {
+    const found: Record<string, string> = Object.create(null) as Record<string, string>;
+    for (const [name, entry] of this.#entries) if (entry.version !== "") found[name] = entry.version;
+    return found;
+  }
+
+  /** Takes one resource of a response; a fault is a line of the NACK. */
+  put(raw: RawResource): Fault | undefined {
+    const entry = this.#entries.get(raw.name);
+    if (entry === undefined) return undefined; // nobody asked (R8), not even a fault in it counts
+    this.#expire(raw, entry);
+    if (raw.body === undefined) return undefined; // a heartbeat
+    try {
+      if (raw.body.typeUrl !== this.typeUrl)
+        throw new ResourceError(`it is a ${raw.body.typeUrl || "resource without type"}`);
+      this.#accept(entry, raw.name, raw.body.value);
+      entry.state = "ACKED";
+      entry.version = raw.version;
+      entry.failed = undefined;
+      return undefined;
+    } catch (error) {
+      const message = textOf(error);
+      if (!(error instanceof ResourceError)) {
+        this.#options.log.error("a decoder failed with an error of its own", { name: raw.name, error });
+      }
+      // The last good version stays in use (R6); the state says that a newer one was refused (R11).
+      entry.state = "NACKED";
+      entry.failed = { version: raw.version, message };
+      if (this.#options.dropRefused) forget(entry);
+      this.#options.log.warn(`refused ${this.#options.name} ${raw.name}: ${message}`, { version: raw.version });
+      return { name: raw.name, message };
+    }
+  }
+
+  /** The server says that it has no such resource. */
+  remove(name: string, ignoreDeletion: boolean): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    entry.expiry?.cancel();
+    entry.expiry = undefined;
+    const inUse = entry.value !== undefined;
+    if (inUse && (ignoreDeletion || this.#options.onRemoval === "keep") && entry.state !== "DOES_NOT_EXIST") {
+      this.#options.log.warn(
+        `${this.#options.name} ${name} was removed by the control plane; it stays in use while it is needed`,
+      );
+    }
+    entry.failed = undefined;
+    entry.version = "";
+    if (inUse && ignoreDeletion) return; // R15
+    entry.state = "DOES_NOT_EXIST";
+    if (this.#options.onRemoval === "drop") forget(entry);
+  }
+
+  /** True if that settled something: a name that was never answered counts as missing (R10); a refused one does not (R11). */
+  unanswered(name: string): boolean {
+    const entry = this.#entries.get(name);
+    if (entry?.state !== "REQUESTED") return false;
+    entry.state = "DOES_NOT_EXIST";
+    return true;
+  }
+
+  *statuses(): Generator<ResourceStatus> {
+    for (const [name, { state, version, failed }] of this.#entries) {
+      yield { type: this.#options.name, name, state, version, failed };
+    }
+  }
+
+  close(): void {
+    for (const entry of this.#entries.values()) entry.expiry?.cancel();
+  }
+
+  #accept(entry: OwnEntry<T>, name: string, bytes: Uint8Array): void {
+    if (entry.value !== undefined && entry.bytes !== undefined && Buffer.compare(entry.bytes, bytes) === 0) return;
+    const { value } = this.#options.type.decode(bytes, this.#options.decode);
+    this.#options.check?.(name, value);
+    entry.value = value;
+    // A copy: the view would keep the whole response alive.
+    entry.bytes = new Uint8Array(bytes);
+  }
+
+  #expire(raw: RawResource, entry: OwnEntry<T>): void {
+    entry.expiry?.cancel();
+    entry.expiry = undefined;
+    if (raw.ttlMs === undefined || raw.ttlMs === 0) return;
+    entry.expiry = this.#options.clock.after(raw.ttlMs, () => {
+      this.remove(raw.name, false);
+      this.#options.onExpired();
+    });
+  }
+}
+
+function newEntry<T>(): OwnEntry<T> {
+  return {
+    state: "REQUESTED",
+    value: undefined,
+    version: "",
+    failed: undefined,
+    bytes: undefined,
+    expiry: undefined,
+  };
+}
+
+function forget<T>(entry: OwnEntry<T>): void {
+  entry.value = undefined;
+  entry.bytes = undefined;
+  entry.version = "";
+}

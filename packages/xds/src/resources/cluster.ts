@@ -1,0 +1,272 @@
+import type {
+  BalancerConfig,
+  BreakerConfig,
+  ClusterConfig,
+  EndpointSet,
+  ServiceInfo,
+  UpstreamTls,
+} from "@trama/engine";
+import { typeUrls } from "@trama/proto";
+import {
+  type CircuitBreakers,
+  type CircuitBreakers_Thresholds,
+} from "@trama/proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
+import {
+  type Cluster,
+  ClusterSchema,
+  Cluster_DiscoveryType,
+  Cluster_LbPolicy,
+  type LoadBalancingPolicy,
+} from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import { type Metadata, RoutingPriority } from "@trama/proto/envoy/config/core/v3/base_pb.js";
+import { ClusterLoadAssignmentSchema } from "@trama/proto/envoy/config/endpoint/v3/endpoint_pb.js";
+import { LeastRequestSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.js";
+import { RandomSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/random/v3/random_pb.js";
+import { RoundRobinSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin_pb.js";
+import { WrrLocalitySchema } from "@trama/proto/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality_pb.js";
+import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
+import { toBinary } from "@bufbuild/protobuf";
+
+import { type Typed, decode, openAny } from "./any.ts";
+import { durationMs } from "./duration.ts";
+import { endpoints } from "./endpoint.ts";
+import { ResourceError, each, unsupported, within } from "./error.ts";
+import { onlyFields } from "./fields.ts";
+import { upstreamTls } from "./tls.ts";
+import type { DecodeOptions, ResourceType } from "./type.ts";
+
+/** A cluster without its endpoints, which come by EDS or, for a static one, are here already. */
+export interface DecodedCluster extends Omit<ClusterConfig, "endpoints"> {
+  readonly endpoints: { readonly eds: string } | EndpointSet;
+}
+
+export const clusterType: ResourceType<DecodedCluster> = {
+  typeUrl: typeUrls.cluster,
+  decode(bytes, options) {
+    const cluster = decode(ClusterSchema, bytes);
+    return { name: cluster.name, value: decodeCluster(cluster, options) };
+  },
+};
+
+function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster {
+  if (cluster.name === "") throw new ResourceError("name is empty");
+  onlyFields(
+    cluster,
+    [
+      "name",
+      "clusterDiscoveryType",
+      "edsClusterConfig",
+      "loadAssignment",
+      "connectTimeout",
+      "lbPolicy",
+      "lbConfig",
+      "loadBalancingPolicy",
+      "circuitBreakers",
+      "http2ProtocolOptions",
+      "typedExtensionProtocolOptions",
+      "transportSocket",
+      "transportSocketMatches",
+      "metadata",
+    ],
+    harmless,
+  );
+  return {
+    name: cluster.name,
+    service: serviceInfo(cluster.metadata),
+    balancer: balancer(cluster),
+    endpoints: endpointSource(cluster),
+    connectTimeoutMs: connectTimeout(cluster),
+    ...tls(cluster, options),
+    breaker: within("circuit_breakers", () => breaker(cluster.circuitBreakers)),
+    http2:
+      cluster.http2ProtocolOptions !== undefined || within("typed_extension_protocol_options", () => http2(cluster)),
+  };
+}
+
+/**
+ * Of a proxy's own affairs (buffers, statistics, DNS of kinds we refuse anyway, pool warming), or, as `common_lb_config`, about
+ * what the engine has its own fixed answer to: locality weights always count, and there is no panic routing.
+ */
+const harmless: readonly (keyof Cluster)[] = [
+  "altStatName",
+  "perConnectionBufferLimitBytes",
+  "commonHttpProtocolOptions",
+  "httpProtocolOptions",
+  "upstreamHttpProtocolOptions",
+  "dnsRefreshRate",
+  "dnsFailureRefreshRate",
+  "respectDnsTtl",
+  "dnsLookupFamily",
+  "waitForWarmOnInit",
+  "cleanupInterval",
+  "commonLbConfig",
+  "protocolSelection",
+  "upstreamConnectionOptions",
+  "closeConnectionsOnHostHealthFailure",
+  "ignoreHealthOnHostRemoval",
+  "lrsServer",
+  "lrsReportEndpointMetrics",
+  "trackTimeoutBudgets",
+  "trackClusterStats",
+  "preconnectPolicy",
+];
+
+/** Istio names the services behind a cluster or port in `metadata.filter_metadata.istio.services`. */
+export function serviceInfo(metadata: Metadata | undefined): ServiceInfo | undefined {
+  const services = metadata?.filterMetadata["istio"]?.["services"];
+  const first: unknown = Array.isArray(services) ? services[0] : undefined;
+  if (typeof first !== "object" || first === null) return undefined;
+  const { host, name, namespace } = first as Readonly<Record<string, unknown>>;
+  if (typeof host !== "string" || typeof name !== "string" || typeof namespace !== "string") return undefined;
+  return { host, name, namespace };
+}
+
+function connectTimeout(cluster: Cluster): number {
+  if (cluster.connectTimeout === undefined) return 5_000; // Envoy's default
+  const ms = durationMs(cluster.connectTimeout, "connect_timeout");
+  if (ms <= 0) throw new ResourceError("connect_timeout must be greater than zero");
+  return ms;
+}
+
+function endpointSource(cluster: Cluster): DecodedCluster["endpoints"] {
+  const { clusterDiscoveryType: kind } = cluster;
+  if (kind.case === "clusterType") return unsupported(`cluster_type ${kind.value.name}`);
+  if (kind.value === Cluster_DiscoveryType.EDS) {
+    const source = cluster.edsClusterConfig?.edsConfig?.configSourceSpecifier.case;
+    if (source !== "ads" && source !== "self") {
+      throw new ResourceError("eds_cluster_config.eds_config must be ads or self");
+    }
+    return { eds: cluster.edsClusterConfig?.serviceName || cluster.name };
+  }
+  if ((kind.value ?? Cluster_DiscoveryType.STATIC) !== Cluster_DiscoveryType.STATIC) {
+    return unsupported(`type ${Cluster_DiscoveryType[kind.value ?? 0] ?? kind.value}`);
+  }
+  const assignment = cluster.loadAssignment;
+  if (assignment === undefined) throw new ResourceError("a STATIC cluster needs load_assignment");
+  return within("load_assignment", () => endpoints(toBinary(ClusterLoadAssignmentSchema, assignment), cluster.name));
+}
+
+// ── load balancing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+function balancer(cluster: Cluster): BalancerConfig {
+  if (cluster.loadBalancingPolicy !== undefined) return policy(cluster.loadBalancingPolicy, 0);
+  const { lbConfig } = cluster;
+  switch (cluster.lbPolicy) {
+    case Cluster_LbPolicy.ROUND_ROBIN:
+      if (lbConfig.case === "roundRobinLbConfig") onlyFields(lbConfig.value, []);
+      return { kind: "round_robin" };
+    case Cluster_LbPolicy.LEAST_REQUEST: {
+      if (lbConfig.case !== "leastRequestLbConfig") return leastRequest(undefined);
+      onlyFields(lbConfig.value, ["choiceCount"]);
+      return leastRequest(lbConfig.value.choiceCount);
+    }
+    case Cluster_LbPolicy.RANDOM:
+      return { kind: "random" };
+    default:
+      return unsupported(`lb_policy ${Cluster_LbPolicy[cluster.lbPolicy] ?? cluster.lbPolicy}`);
+  }
+}
+
+function leastRequest(choiceCount: number | undefined): BalancerConfig {
+  const choices = choiceCount ?? 2;
+  if (choices < 2) throw new ResourceError(`choice_count ${choices} must be at least 2`);
+  return { kind: "least_request", choices };
+}
+
+const maxPolicyDepth = 16;
+
+/** The first policy that we know wins; the list exists so that a server may put newer ones first (S38). */
+function policy(list: LoadBalancingPolicy, depth: number): BalancerConfig {
+  if (depth > maxPolicyDepth) throw new ResourceError("load_balancing_policy is nested too deeply");
+  for (const { typedExtensionConfig } of list.policies) {
+    if (typedExtensionConfig?.typedConfig === undefined) continue;
+    const found = knownPolicy(openAny(typedExtensionConfig.typedConfig), depth);
+    if (found !== undefined) return found;
+  }
+  throw new ResourceError(
+    "load_balancing_policy names no policy that is supported: round_robin, least_request, random",
+  );
+}
+
+function knownPolicy(typed: Typed, depth: number): BalancerConfig | undefined {
+  switch (typed.typeName) {
+    case RoundRobinSchema.typeName:
+      onlyFields(typed.as(RoundRobinSchema), [], ["localityLbConfig"]);
+      return { kind: "round_robin" };
+    case RandomSchema.typeName:
+      return { kind: "random" };
+    case LeastRequestSchema.typeName: {
+      const config = typed.as(LeastRequestSchema);
+      onlyFields(config, ["choiceCount"], ["localityLbConfig"]);
+      return leastRequest(config.choiceCount);
+    }
+    case WrrLocalitySchema.typeName: {
+      // Localities are always weighted here, so the policy inside is all that it says.
+      const inner = typed.as(WrrLocalitySchema).endpointPickingPolicy;
+      return inner === undefined ? undefined : policy(inner, depth + 1);
+    }
+    default:
+      return undefined;
+  }
+}
+
+// ── circuit breakers ─────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Only the row of priority DEFAULT is used (R48); what it leaves out has Envoy's defaults. */
+function breaker(breakers: CircuitBreakers | undefined): BreakerConfig {
+  if (breakers !== undefined) onlyFields(breakers, ["thresholds"]);
+  const row = breakers?.thresholds.find((one) => one.priority === RoutingPriority.DEFAULT);
+  return {
+    maxConnections: row?.maxConnections ?? 1024,
+    maxPending: row?.maxPendingRequests ?? 1024,
+    maxRequests: row?.maxRequests ?? 1024,
+    maxRetries: row?.maxRetries ?? 3,
+    retryBudget: row && retryBudget(row),
+  };
+}
+
+function retryBudget(row: CircuitBreakers_Thresholds): BreakerConfig["retryBudget"] {
+  if (row.retryBudget === undefined) return undefined;
+  const percent = row.retryBudget.budgetPercent?.value ?? 20;
+  if (!(percent >= 0 && percent <= 100)) throw new ResourceError(`budget_percent ${percent} is not between 0 and 100`);
+  return { percent, minConcurrency: row.retryBudget.minRetryConcurrency ?? 3 };
+}
+
+// ── protocol and transport ───────────────────────────────────────────────────────────────────────────────────────
+
+function http2(cluster: Cluster): boolean {
+  let found = false;
+  for (const [name, any] of Object.entries(cluster.typedExtensionProtocolOptions)) {
+    const typed = openAny(any);
+    if (typed.typeName !== HttpProtocolOptionsSchema.typeName) return unsupported(name);
+    const options = typed.as(HttpProtocolOptionsSchema);
+    onlyFields(options, ["upstreamProtocolOptions"], ["commonHttpProtocolOptions", "upstreamHttpProtocolOptions"]);
+    if (options.upstreamProtocolOptions.case !== "explicitHttpConfig") continue;
+    const explicit = options.upstreamProtocolOptions.value.protocolConfig.case;
+    if (explicit === "http3ProtocolOptions") return unsupported("http3_protocol_options");
+    found = explicit === "http2ProtocolOptions";
+  }
+  return found;
+}
+
+/** The plain transport socket, or automatic mTLS: a list in which the first match by the endpoint's `tlsMode` wins. */
+function tls(cluster: Cluster, options: DecodeOptions): Pick<ClusterConfig, "tls" | "tlsByMode"> {
+  let fallback = within("transport_socket", () => upstreamTls(cluster.transportSocket, options));
+  const byMode = new Map<string, UpstreamTls | undefined>();
+  let decided = false;
+  each("transport_socket_matches", cluster.transportSocketMatches, ({ match, transportSocket }) => {
+    const keys = Object.keys(match ?? {});
+    const mode = match?.["tlsMode"];
+    const value = upstreamTls(transportSocket, options);
+    if (keys.length === 0) {
+      // Matches every endpoint: what comes after it is never reached.
+      if (!decided) fallback = value;
+      decided = true;
+    } else if (keys.length !== 1 || typeof mode !== "string") {
+      throw new ResourceError(`match on ${keys.join(", ")} is not supported; match on tlsMode`);
+    } else if (!decided && !byMode.has(mode)) {
+      byMode.set(mode, value);
+    }
+  });
+  return { tls: fallback, tlsByMode: byMode };
+}

@@ -1,0 +1,80 @@
+import type { ForwardAction, WeightedCluster } from "@trama/engine";
+import type {
+  RouteAction as ProtoRouteAction,
+  WeightedCluster as ProtoWeightedCluster,
+} from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
+
+import { durationMs } from "./duration.ts";
+import { ResourceError, each, unsupported, within } from "./error.ts";
+import { onlyFields, snake } from "./fields.ts";
+import { overrides } from "./filters/overrides.ts";
+import { retryPolicy } from "./retry.ts";
+import type { DecodeOptions } from "./type.ts";
+
+/** R37: what a route without `timeout` has. */
+const defaultTimeoutMs = 15_000;
+
+export function forwardAction(action: ProtoRouteAction, options: DecodeOptions): ForwardAction {
+  onlyFields(action, ["clusterSpecifier", "timeout", "retryPolicy", "maxStreamDuration", "maxGrpcTimeout"], harmless);
+  return {
+    kind: "forward",
+    clusters: clusters(action, options),
+    timeoutMs: timeout(action),
+    grpcTimeoutMs: grpcTimeout(action),
+    retry: action.retryPolicy && within("retry_policy", () => retryPolicy(action.retryPolicy!)),
+  };
+}
+
+/**
+ * `hash_policy` speaks to hashing balancers only, and a cluster with one is refused. The answer to a missing
+ * cluster is the engine's. 0-RTT is never used. The virtual host's rate limits are refused where they stand.
+ */
+const harmless: readonly (keyof ProtoRouteAction)[] = [
+  "hashPolicy",
+  "clusterNotFoundResponseCode",
+  "earlyDataPolicy",
+  "includeVhRateLimits",
+];
+
+/** HTTP: absent is 15 s, zero is none. */
+function timeout(action: ProtoRouteAction): number | undefined {
+  if (action.timeout === undefined) return defaultTimeoutMs;
+  return durationMs(action.timeout, "timeout") || undefined;
+}
+
+/** gRPC: `grpc_timeout_header_max`, else `max_stream_duration`, and the older field where neither is given; zero is none. */
+function grpcTimeout({ maxStreamDuration: limits, maxGrpcTimeout: older }: ProtoRouteAction): number | undefined {
+  if (limits !== undefined) onlyFields(limits, ["maxStreamDuration", "grpcTimeoutHeaderMax"]);
+  const found = limits?.grpcTimeoutHeaderMax ?? limits?.maxStreamDuration ?? older;
+  return found && (durationMs(found, "max_stream_duration") || undefined);
+}
+
+function clusters({ clusterSpecifier: one }: ProtoRouteAction, options: DecodeOptions): WeightedCluster[] {
+  switch (one.case) {
+    case "cluster":
+      if (one.value === "") throw new ResourceError("cluster is empty");
+      return [{ name: one.value, weight: 1, overrides: new Map() }];
+    case "weightedClusters":
+      return within("weighted_clusters", () => weighted(one.value, options));
+    case undefined:
+      throw new ResourceError("the route names no cluster, or in a way that this release does not know");
+    default:
+      return unsupported(snake(one.case));
+  }
+}
+
+/** R35: the total is the sum, whatever `total_weight` says; a weight of zero is legal, all of them zero is not. */
+function weighted(message: ProtoWeightedCluster, options: DecodeOptions): WeightedCluster[] {
+  onlyFields(message, ["clusters"], ["totalWeight", "runtimeKeyPrefix"]);
+  let sum = 0;
+  const found = each("clusters", message.clusters, (one) => {
+    onlyFields(one, ["name", "weight", "typedPerFilterConfig"]);
+    if (one.name === "") throw new ResourceError("name is empty");
+    const weight = one.weight ?? 0;
+    sum += weight;
+    const own = within("typed_per_filter_config", () => overrides(one.typedPerFilterConfig, options));
+    return { name: one.name, weight, overrides: own };
+  });
+  if (sum < 1 || sum > 0xffff_ffff) throw new ResourceError(`the weights add up to ${sum}, not to 1 … 2^32-1`);
+  return found;
+}
