@@ -46,9 +46,9 @@ export interface ControlPlaneOptions {
 }
 
 /** The options after validation, nothing missing. */
-export type ControlPlaneConfig = Readonly<Required<Omit<ControlPlaneOptions, "caDir">>> & {
-  readonly caDir: string | undefined;
-};
+export type ControlPlaneConfig = {
+  readonly [K in Exclude<keyof ControlPlaneOptions, "caDir">]-?: Exclude<ControlPlaneOptions[K], undefined>;
+} & { readonly caDir: string | undefined };
 
 const DAY = 86_400;
 const MAX_CERTIFICATE_LIFE = 90 * DAY;

@@ -1,0 +1,228 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { aggregatedDiscoveryService, istioCertificateService } from "@trama/proto";
+import { type Logger, destination, pino } from "pino";
+
+import { type AdsEvents, adsServer } from "./ads/server.ts";
+import { type AdsLimits, defaultLimits } from "./ads/limits.ts";
+import { authenticator } from "./auth/authenticate.ts";
+import { issueJoinToken, type TokenRequest } from "./auth/join-token.ts";
+import { loadTokenKey } from "./auth/token-key.ts";
+import { loadAuthority } from "./ca/authority.ts";
+import { type CertificateEvents, certificateService } from "./ca/service.ts";
+import { certificateAuthority } from "./ca/certificate-authority.ts";
+import { serverNames, serveWithOwnCertificate } from "./ca/serving.ts";
+import { spiffeId } from "./auth/identity.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { type ControlPlaneConfig, type ControlPlaneOptions, parseOptions } from "./config.ts";
+import { makePrivateDir } from "./data-dir.ts";
+import { type Diagnostic, formatDiagnostic } from "./diagnostics.ts";
+import { statusServer } from "./http.ts";
+import { type ControlPlaneMetrics, controlPlaneMetrics } from "./metrics.ts";
+import { grpcPort } from "./server.ts";
+import type { SnapshotSource } from "./snapshot.ts";
+import type { ControlPlaneStatus } from "./status.ts";
+
+/** A control plane that runs. */
+export interface ControlPlane {
+  /** `host:port` of the TLS port for ADS and certificates. */
+  readonly address: string;
+  readonly port: number;
+  /** Of the status server: `/healthz`, `/ready`, `/status`, `/metrics`. */
+  readonly httpUrl: string;
+  /** PEM file that clients must trust. */
+  readonly rootCertFile: string;
+  /** All findings about the configuration that hold now, errors first. */
+  readonly diagnostics: readonly Diagnostic[];
+  /** A token by which a process joins as that service account; it lives 1 second to 366 days. */
+  issueToken(request: TokenRequest): Promise<string>;
+  status(): ControlPlaneStatus;
+  /** Ends the streams over the grace, then everything else. Calling it again gives the same promise. */
+  close(): Promise<void>;
+}
+
+/** What a test, or another source of configuration, puts in place of the usual. */
+export interface Environment {
+  readonly openSource: (config: ControlPlaneConfig) => Promise<SnapshotSource>;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+  readonly limits?: Partial<AdsLimits>;
+}
+
+/** Starts everything in order; if a step fails, what was started is closed again and the step's error is thrown. */
+export async function runControlPlane(options: ControlPlaneOptions, environment: Environment): Promise<ControlPlane> {
+  const config = parseOptions(options);
+  const { clock = systemClock, random = Math.random } = environment;
+  const limits: AdsLimits = {
+    ...defaultLimits,
+    maxConnectionAgeMs: config.maxConnectionAgeSeconds * 1_000,
+    ...environment.limits,
+  };
+  const log = pino(
+    { level: config.logLevel, base: { replica: config.identifier } },
+    destination({ dest: 2, sync: true }),
+  );
+  const startedAt = new Date(clock.now()).toISOString();
+  const graceMs = config.shutdownGraceSeconds * 1_000;
+  const closers: (() => Promise<void> | void)[] = [];
+  let closing = false;
+  const closeAll = async (): Promise<void> => {
+    closing = true;
+    // Last started, first closed: the streams, the port, the certificates, the source; the status server is the last one
+    // that answers, so that a probe sees "not ready" until the end.
+    for (const close of closers.toReversed()) await close();
+  };
+
+  try {
+    makePrivateDir(config.dataDir);
+    const ownCa = config.caDir === undefined;
+    const authority = loadAuthority(
+      config.caDir ?? join(config.dataDir, "ca"),
+      clock.now(),
+      ownCa ? { trustDomain: config.trustDomain } : undefined,
+    );
+    const tokenKey = loadTokenKey(config.dataDir);
+
+    const metrics = controlPlaneMetrics(ownVersion(), authority, clock, () => ads.clients().length);
+    const status = (): ControlPlaneStatus => ({
+      identifier: config.identifier,
+      startedAt,
+      ready: !closing && source.current !== undefined,
+      snapshotVersion: source.current?.version,
+      ca: {
+        rootExpiresAt: authority.roots.map((root) => root.validToDate.toISOString()).sort()[0] ?? "",
+        signerExpiresAt: new Date(authority.notAfter).toISOString(),
+      },
+      clients: ads.clients(),
+      diagnostics: source.diagnostics,
+    });
+
+    const source = await environment.openSource(config);
+    closers.push(() => source.close());
+    logDiagnostics(log, source.diagnostics);
+    closers.push(source.onDiagnostics((diagnostics) => logDiagnostics(log, diagnostics)));
+
+    const ca = certificateAuthority(
+      authority,
+      { defaultSeconds: config.certificateLifeSeconds, maxSeconds: config.maxCertificateLifeSeconds },
+      () => clock.now(),
+    );
+    closers.push(() => ca.close());
+    const names = serverNames(config.trustDomain, config.rootNamespace, [config.host, ...config.serverNames]);
+    const serving = await serveWithOwnCertificate(ca, names, clock, (error) =>
+      log.error({ err: error }, "the server's own certificate could not be renewed"),
+    );
+    closers.push(() => serving.close());
+
+    const port = grpcPort({
+      host: config.host,
+      port: config.port,
+      maxMessageBytes: limits.maxMessageBytes,
+      maxConnections: limits.maxStreams,
+      maxConnectionAgeMs: limits.maxConnectionAgeMs,
+      clock,
+    });
+    const authenticate = authenticator(tokenKey, config.trustDomain, () => clock.now());
+    const ads = adsServer({
+      source,
+      authenticate,
+      connections: port.connections,
+      clock,
+      random,
+      limits,
+      identifier: config.identifier,
+      events: adsEvents(log, metrics),
+    });
+    port.offer(aggregatedDiscoveryService, ads.service);
+    port.offer(istioCertificateService, certificateService(ca, authenticate, certificateEvents(log, metrics)));
+    const boundPort = await port.listen(serving.credentials);
+    closers.push(() => port.close(Math.min(graceMs, 1_000)));
+    closers.push(() => ads.close(graceMs));
+
+    const http = await statusServer({
+      host: config.httpHost,
+      port: config.httpPort,
+      status,
+      metrics: metrics.registry,
+    });
+    closers.unshift(() => http.close());
+
+    const address = `${config.host.includes(":") ? `[${config.host}]` : config.host}:${boundPort}`;
+    log.info({ address, status: http.url, configDirs: config.configDirs }, "the control plane serves");
+    let closed: Promise<void> | undefined;
+    return {
+      address,
+      port: boundPort,
+      httpUrl: http.url,
+      rootCertFile: authority.rootCertFile,
+      get diagnostics() {
+        return source.diagnostics;
+      },
+      issueToken: (request) => issueJoinToken(tokenKey, request, clock.now()),
+      status,
+      close: () => (closed ??= closeAll()),
+    };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+function ownVersion(): string {
+  // The same relative path from src and from dist.
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+const MAX_LOGGED_DIAGNOSTICS = 50;
+
+function logDiagnostics(log: Logger, diagnostics: readonly Diagnostic[]): void {
+  for (const diagnostic of diagnostics.slice(0, MAX_LOGGED_DIAGNOSTICS))
+    log[diagnostic.severity === "error" ? "error" : "warn"]({ code: diagnostic.code }, formatDiagnostic(diagnostic));
+  const more = diagnostics.length - MAX_LOGGED_DIAGNOSTICS;
+  if (more > 0) log.error(`${more} more findings; /status has them all`);
+}
+
+/** What is worth a line in the log, besides the metrics. */
+function adsEvents(log: Logger, { ads }: ControlPlaneMetrics): AdsEvents {
+  return {
+    ...ads,
+    acked: () => {},
+    identified: (node) => log.debug({ node: node.id, namespace: node.namespace, kind: node.kind }, "node connected"),
+    nacked(node, typeUrl, text) {
+      ads.nacked(node, typeUrl, text);
+      log.warn({ node: node.id, typeUrl, nack: text }, "a client refused its configuration");
+    },
+    unknownType: (node, typeUrl) => log.warn({ node: node.id, typeUrl }, "a client asks for a type that is not served"),
+    sendTimedOut(node, typeUrl) {
+      ads.sendTimedOut(node, typeUrl);
+      log.warn({ node: node.id, typeUrl }, "a client that takes nothing any more was cut");
+    },
+    crashed(error) {
+      ads.crashed(error);
+      log.error({ err: error }, "a stream was ended by a fault of the control plane");
+    },
+    refused(peer, code, why) {
+      ads.refused();
+      log.warn({ peer, code, why }, "a stream was refused");
+    },
+  };
+}
+
+function certificateEvents(log: Logger, { certificates }: ControlPlaneMetrics): CertificateEvents {
+  return {
+    ...certificates,
+    refused(identity, why) {
+      certificates.refused(identity, why);
+      log.warn({ identity: spiffeId(identity), why }, "a signing request was refused");
+    },
+    failed(identity, why) {
+      certificates.failed(identity, why);
+      log.error({ identity: spiffeId(identity), why }, "a signing request failed");
+    },
+    issued(identity) {
+      certificates.issued(identity);
+      log.debug({ identity: spiffeId(identity) }, "a certificate was issued");
+    },
+  };
+}
