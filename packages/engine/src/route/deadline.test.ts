@@ -1,0 +1,115 @@
+import { describe, expect, test } from "vitest";
+import type { Call } from "../call.ts";
+import { MeshError } from "../errors.ts";
+import { HeaderList } from "../headers.ts";
+import { noFlow } from "../service.ts";
+import type { Service, Sink } from "../service.ts";
+import { makeCall, Recorder, testEnv } from "../../test/fixture.ts";
+import { deadlineLayer } from "./deadline.ts";
+
+/** A service that keeps the call until the test ends it, and answers an abort as transports do. */
+function held(): { readonly service: Service; sink: Sink | undefined; readonly aborted: MeshError[] } {
+  const state = {
+    sink: undefined as Sink | undefined,
+    aborted: [] as MeshError[],
+    service: (call: Call, sink: Sink) => {
+      state.sink = sink;
+      call.record.attempts = 1;
+      call.active = {
+        abort(reason) {
+          state.aborted.push(reason);
+          sink.onError(reason);
+        },
+      };
+    },
+  };
+  return state;
+}
+
+describe("whole-call deadline", () => {
+  test("no time-out, no deadline: the sink goes on untouched and no timer runs (law 3)", () => {
+    const env = testEnv();
+    const inner = held();
+    const sink = new Recorder();
+    deadlineLayer(undefined, env)(inner.service)(makeCall(), sink);
+    expect(inner.sink).toBe(sink);
+    expect(env.clock.pending).toBe(0);
+  });
+
+  test("when it passes, the upstream is told and the caller gets TIMEOUT once", () => {
+    const env = testEnv();
+    const inner = held();
+    const sink = new Recorder();
+    const call = makeCall();
+    deadlineLayer(500, env)(inner.service)(call, sink);
+    expect(call.deadlineMs).toBe(500);
+    env.clock.advance(499);
+    expect(sink.events).toEqual([]);
+    env.clock.advance(1);
+    expect(sink.events).toEqual(["error TIMEOUT"]);
+    expect(sink.error).toMatchObject({ status: 504, flag: "UT", sent: true });
+    expect(inner.aborted).toEqual([sink.error]);
+  });
+
+  test("an upstream that is told and stays silent is not waited for", () => {
+    const env = testEnv();
+    const sink = new Recorder();
+    let late: Sink | undefined;
+    deadlineLayer(10, env)((_call, inner) => void (late = inner))(makeCall(), sink);
+    env.clock.advance(10);
+    late!.onHead({ status: 200, headers: HeaderList.empty() }, noFlow);
+    late!.onEnd(undefined);
+    expect(sink.events).toEqual(["error TIMEOUT"]);
+    expect(sink.error!.sent).toBe(false);
+  });
+
+  test("it covers the body, and its timer ends with the answer", () => {
+    const env = testEnv();
+    const inner = held();
+    const sink = new Recorder();
+    deadlineLayer(500, env)(inner.service)(makeCall(), sink);
+    inner.sink!.onHead({ status: 200, headers: HeaderList.empty() }, noFlow);
+    expect(env.clock.pending).toBe(1);
+    inner.sink!.onData(new Uint8Array(3));
+    inner.sink!.onEnd(undefined);
+    expect(env.clock.pending).toBe(0);
+    env.clock.advance(1_000);
+    expect(sink.events).toEqual(["head 200", "data 3", "end"]);
+  });
+
+  test("the nearer deadline holds: a route never lengthens the application's own", () => {
+    const env = testEnv();
+    for (const [own, routeMs, expected] of [[100, 500, 100], [500, 100, 100], [100, undefined, 100]] as const) {
+      const call = makeCall();
+      call.deadlineMs = env.clock.now() + own;
+      const sink = new Recorder();
+      deadlineLayer(routeMs, env)(held().service)(call, sink);
+      expect(call.deadlineMs - env.clock.now()).toBe(expected);
+      env.clock.advance(expected);
+      expect(sink.events).toEqual(["error TIMEOUT"]);
+    }
+  });
+
+  test("a deadline that has passed is refused without being sent", () => {
+    const env = testEnv();
+    env.clock.nowMs = 50;
+    const call = makeCall();
+    call.deadlineMs = 50;
+    const sink = new Recorder();
+    const inner = held();
+    deadlineLayer(500, env)(inner.service)(call, sink);
+    expect(inner.sink).toBeUndefined();
+    expect(sink.error).toMatchObject({ code: "TIMEOUT", sent: false });
+  });
+
+  test("law 5: a caller that gave up before gets back its own reason", () => {
+    const env = testEnv();
+    const sink = new Recorder();
+    const call = makeCall();
+    const reason = new Error("mine");
+    deadlineLayer(10, env)(() => {})(call, sink);
+    call.abort(reason);
+    env.clock.advance(10);
+    expect(sink.error).toMatchObject({ code: "ABORTED", cause: reason });
+  });
+});
