@@ -1,3 +1,5 @@
+import type { Dice } from "./dice.ts";
+
 /**
  * Vose's alias table: an index drawn in proportion to its weight, in constant time and without allocation, however many
  * weights there are and however unequal.
@@ -39,10 +41,8 @@ export class AliasTable {
     this.#other = other;
   }
 
-  /** `random` is uniform in [0, 1): its whole part after scaling is the column, the rest is the toss. */
-  draw(random: number): number {
-    const scaled = random * this.#keep.length;
-    const column = Math.floor(scaled);
-    return scaled - column < this.#keep[column]! ? column : this.#other[column]!;
+  draw(dice: Dice): number {
+    const column = dice.below(this.#keep.length);
+    return (dice.next() >>> 0) / 4_294_967_296 < this.#keep[column]! ? column : this.#other[column]!;
   }
 }

@@ -4,6 +4,7 @@ import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
 import { newClusterState } from "../state.ts";
 import type { ClusterState, State } from "../state.ts";
+import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { byLocality } from "./locality.ts";
@@ -59,15 +60,16 @@ function buildPicker(config: ClusterConfig, shared: ClusterState, cursors: strin
       for (const endpoint of locality.endpoints) shared.endpoints.use(endpoint.address, newLoad);
   const serving = usable(config.endpoints);
   if (serving === undefined) return nobody(config.name);
+  const dice = new Dice(random);
   const pickers: Picker[] = [];
   const weights: number[] = [];
   for (const { locality, weight, endpoints } of serving.localities) {
     const ready = endpoints.map((each): Endpoint => ({ config: each, load: shared.endpoints.get(each.address)! }));
     const key = `${serving.priority}/${locality.region}/${locality.zone}/${locality.subZone}`;
-    pickers.push(balancer(config.balancer, ready, key, shared, cursors, random));
+    pickers.push(balancer(config.balancer, ready, key, shared, cursors, dice));
     weights.push(weight);
   }
-  return byLocality(pickers, weights, random);
+  return byLocality(pickers, weights, dice);
 }
 
 function balancer(
@@ -76,19 +78,19 @@ function balancer(
   key: string,
   shared: ClusterState,
   cursors: string[],
-  random: () => number,
+  dice: Dice,
 ): Picker {
   switch (config.kind) {
     case "round_robin": {
       cursors.push(key);
       // A random start: processes that start together must not march together.
-      const cursor = shared.cursors.use(key, () => ({ value: Math.floor(random() * endpoints.length) }));
-      return roundRobin(endpoints, cursor, random);
+      const cursor = shared.cursors.use(key, () => ({ value: dice.below(endpoints.length) }));
+      return roundRobin(endpoints, cursor, dice);
     }
     case "least_request":
-      return leastRequest(endpoints, config.choices, random);
+      return leastRequest(endpoints, config.choices, dice);
     case "random":
-      return randomPicker(endpoints, random);
+      return randomPicker(endpoints, dice);
   }
 }
 

@@ -1,3 +1,5 @@
+import type { Dice } from "../dice.ts";
+
 /**
  * Earliest deadline first: the schedule behind every weighted rotation. Each index has a deadline; the earliest is
  * taken and put back `1 / weight` later, so that in the long run each is taken in proportion to its weight, and in the
@@ -13,13 +15,13 @@ export class EdfSchedule {
    * Starts each index at a random point of its own period: many processes that got the same endpoints at the same
    * moment must not all begin with the same one.
    */
-  constructor(weights: ArrayLike<number>, random: () => number) {
+  constructor(weights: ArrayLike<number>, dice: Dice) {
     const n = weights.length;
     this.#heap = new Uint32Array(n);
     this.#deadline = new Float64Array(n);
     for (let i = 0; i < n; i++) {
       this.#heap[i] = i;
-      this.#deadline[i] = random() / weights[i]!;
+      this.#deadline[i] = (dice.next() >>> 0) / 4_294_967_296 / weights[i]!;
     }
     for (let at = (n >> 1) - 1; at >= 0; at--) this.#sink(at);
   }

@@ -1,3 +1,4 @@
+import type { Dice } from "../dice.ts";
 import type { Endpoint } from "../endpoint.ts";
 import type { Picker } from "../picker.ts";
 import { EdfSchedule } from "./edf.ts";
@@ -9,18 +10,18 @@ import { unequalWeights } from "./round-robin.ts";
  * are few. With unequal weights Envoy turns to a weighted rotation in which load lowers the weight,
  * `weight / (active + 1)`, and so does this.
  */
-export function leastRequest(endpoints: readonly Endpoint[], choices: number, random: () => number): Picker {
+export function leastRequest(endpoints: readonly Endpoint[], choices: number, dice: Dice): Picker {
   const n = endpoints.length;
   const weights = unequalWeights(endpoints);
-  if (weights !== undefined) return weighted(endpoints, weights, new EdfSchedule(weights, random));
+  if (weights !== undefined) return weighted(endpoints, weights, new EdfSchedule(weights, dice));
   if (n === 1) return { pick: () => endpoints[0]! };
   const others = Math.max(1, choices - 1);
   return {
     pick() {
-      let best = Math.floor(random() * n);
+      let best = dice.below(n);
       let load = endpoints[best]!.load.active;
       for (let i = 0; i < others; i++) {
-        let next = Math.floor(random() * (n - 1));
+        let next = dice.below(n - 1);
         if (next >= best) next++;
         const active = endpoints[next]!.load.active;
         if (active < load) {

@@ -1,4 +1,5 @@
 import type { Cursor } from "../../state.ts";
+import type { Dice } from "../dice.ts";
 import type { Endpoint } from "../endpoint.ts";
 import type { Picker } from "../picker.ts";
 import { EdfSchedule } from "./edf.ts";
@@ -7,9 +8,9 @@ import { EdfSchedule } from "./edf.ts";
  * Round robin (Envoy `ROUND_ROBIN`). Equal weights turn a cursor that lives in keyed state, so that a change of one
  * endpoint does not send everybody back to the first; unequal weights follow an {@link EdfSchedule}.
  */
-export function roundRobin(endpoints: readonly Endpoint[], cursor: Cursor, random: () => number): Picker {
+export function roundRobin(endpoints: readonly Endpoint[], cursor: Cursor, dice: Dice): Picker {
   const weights = unequalWeights(endpoints);
-  if (weights !== undefined) return weighted(endpoints, weights, new EdfSchedule(weights, random));
+  if (weights !== undefined) return weighted(endpoints, weights, new EdfSchedule(weights, dice));
   const n = endpoints.length;
   return {
     pick() {

@@ -1,0 +1,113 @@
+// The budgets of design.md: a pick among 10,000 endpoints in ≤ 1 µs without allocation, and a rebuilt cluster of 10,000
+// within the 5 ms that the event loop may be held while one endpoint changes. Also: what recording a call costs.
+// Run: node tools/task.mjs exec node --conditions=trama-source --expose-gc test/bench/micro/pick.ts
+import { bench, do_not_optimize, group, run } from "mitata";
+import { Cluster } from "../../../packages/engine/src/cluster/cluster.ts";
+import { compile } from "../../../packages/engine/src/compile.ts";
+import type { BalancerConfig, ClusterConfig } from "../../../packages/engine/src/config.ts";
+import { MeshError } from "../../../packages/engine/src/errors.ts";
+import { sendToCluster } from "../../../packages/engine/src/resilience/attempts.ts";
+import { RetryPlan } from "../../../packages/engine/src/resilience/retry-policy.ts";
+import type { Sink } from "../../../packages/engine/src/service.ts";
+import { State } from "../../../packages/engine/src/state.ts";
+import { createMetrics } from "../../../packages/engine/src/telemetry/metrics.ts";
+import { makeCall } from "../../kit/call.ts";
+import { testEnv } from "../../kit/env.ts";
+import { cluster, endpoints, forward, listener, meshConfig, retryPolicy, route } from "../../kit/mesh-config.ts";
+
+const N = 10_000;
+const balancers: BalancerConfig[] = [
+  { kind: "least_request", choices: 2 },
+  { kind: "round_robin" },
+  { kind: "random" },
+];
+const weights = { equal: () => ({}), unequal: (at: number) => ({ weight: 1 + (at % 7) }) };
+const env = { ...testEnv(), random: Math.random };
+const call = makeCall();
+
+function set(balancer: BalancerConfig, weight: keyof typeof weights): ClusterConfig {
+  return cluster("c", { endpoints: endpoints(N, weights[weight]), balancer });
+}
+
+for (const weight of ["equal", "unequal"] as const)
+  group(`a pick among ${N} endpoints, ${weight} weights`, () => {
+    for (const balancer of balancers) {
+      const { picker } = new Cluster(set(balancer, weight), env, new State());
+      bench(`${balancer.kind}, ${weight}`, () => {
+        const picked = picker.pick(call);
+        if (picked instanceof MeshError) throw picked;
+        // Load varies, as it does in life; without it least request would always see zeros.
+        picked.load.active = (picked.load.active + 1) & 7;
+      }).gc("once");
+    }
+  });
+
+group("a call through attempts, 10,000 endpoints", () => {
+  const compiled = new Cluster(set(balancers[0]!, "equal"), env, new State());
+  const plan = new RetryPlan(retryPolicy());
+  const head = { status: 200, headers: call.headers };
+  const flow = { pause() {}, resume() {} };
+  const sink: Sink = {
+    onHead() {},
+    onData() {},
+    onEnd() {},
+    onError(error) {
+      throw error;
+    },
+  };
+  const one = makeCall({
+    transport: {
+      send(_attempt, to) {
+        to.onHead(head, flow);
+        to.onEnd(undefined);
+      },
+    },
+  });
+  bench("with a retry policy, answered at once", () => sendToCluster(one, sink, compiled, plan, env)).gc("once");
+});
+
+group("recording a call", () => {
+  const own = {
+    workload: "w",
+    namespace: "n",
+    app: "a",
+    version: "v",
+    canonicalService: "s",
+    canonicalRevision: "r",
+    cluster: "c",
+    principal: "",
+  };
+  const metrics = createMetrics(own);
+  const calls = Array.from({ length: 64 }, (_, at) => {
+    const made = makeCall();
+    made.record.cluster = cluster(`outbound|80||c${at % 8}`);
+    made.record.peerWorkload = `workload-${at};n;s;r;c`;
+    made.record.status = 200;
+    made.record.endMs = made.record.startMs + (at % 20);
+    return made;
+  });
+  bench("one series", () => metrics.onCall(calls[0]!)).gc("once");
+  let at = 0;
+  bench("64 series in turn", () => metrics.onCall(calls[at++ & 63]!)).gc("once");
+});
+
+group(`one endpoint of ${N} changes: compile and retire`, () => {
+  const others = Array.from({ length: 100 }, (_, at) => cluster(`other-${at}`));
+  const outbound = [listener("c:80", [route(forward("c"))])];
+  for (const balancer of balancers)
+    for (const weight of ["equal", "unequal"] as const) {
+      const state = new State();
+      const versions = [set(balancer, weight), set(balancer, weight)].map((each) =>
+        meshConfig({ outbound, clusters: [each, ...others] }),
+      );
+      let current = compile(versions[0]!, env, state);
+      let turn = 0;
+      bench(`${balancer.kind}, ${weight}`, () => {
+        const next = compile(versions[++turn & 1]!, env, state, current);
+        current.retire();
+        current = do_not_optimize(next) ?? next;
+      }).gc("once");
+    }
+});
+
+await run();
