@@ -6,7 +6,7 @@ export interface Diagnostic {
   /** An error holds back the change that brought it; a warning does not. */
   readonly severity: "error" | "warning";
   readonly code: DiagnosticCode;
-  /** Path of the file below the folder that was named, with `/`; the folder itself for faults that have no file. */
+  /** The folder as it was named and the path below it, so that it can be opened; the folder alone for faults without a file. */
   readonly file: string;
   /** From 1. */
   readonly line: number;

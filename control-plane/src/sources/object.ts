@@ -79,8 +79,11 @@ const envelope = message({
   status: ignored,
 });
 
+/** Gives the content that is known already if it is the same, so that identity stays. */
+export type Intern = (content: Content) => Content;
+
 /** The objects of one file, and everything that is wrong in it. */
-export function readObjects(file: string, text: string): FileContent {
+export function readObjects(file: string, text: string, intern: Intern): FileContent {
   const { documents, faults } = readYaml(text);
   if (faults.length > 0) {
     return { objects: [], diagnostics: faults.map((fault) => ({ severity: "error", code: "yaml", file, ...fault })) };
@@ -90,14 +93,18 @@ export function readObjects(file: string, text: string): FileContent {
   for (const [index, { value }] of documents.entries()) {
     // Nothing between two `---`.
     if (value === undefined || value === null) continue;
-    const read = readObject(new Place(file, text, index), value);
+    const read = readObject(new Place(file, text, index), value, intern);
     if ("content" in read) objects.push(read);
     else diagnostics.push(...read.diagnostics);
   }
   return { objects, diagnostics };
 }
 
-function readObject(place: Place, value: unknown): ConfigObject | { readonly diagnostics: readonly Diagnostic[] } {
+function readObject(
+  place: Place,
+  value: unknown,
+  intern: Intern,
+): ConfigObject | { readonly diagnostics: readonly Diagnostic[] } {
   const kind = kindOf(place, value);
   if (typeof kind !== "string") return { diagnostics: [kind] };
   const outer = envelope.safeParse(value);
@@ -121,7 +128,7 @@ function readObject(place: Place, value: unknown): ConfigObject | { readonly dia
     return { diagnostics: [place.error("unsupported", path, text)] };
   }
   const said = { kind, namespace, name, labels: own, spec: inner.data };
-  return new PlacedObject({ ...said, hash: hashOf(said) }, place);
+  return new PlacedObject(intern({ ...said, hash: hashOf(said) }), place);
 }
 
 /** The kind, if it is one of ours in one of its versions. */

@@ -14,7 +14,7 @@ import { peerPolicy } from "./istio/peer-authentication.ts";
 import { services } from "./istio/service-entry.ts";
 import { routeTable } from "./istio/virtual-service.ts";
 import { endpoint, workloadLabels } from "./istio/workload-entry.ts";
-import { WorkloadIndex } from "./workload-index.ts";
+import { indexWorkloads } from "./workload-index.ts";
 
 /**
  * Contents → model. What an unchanged content became before is taken over as the same object; lists and joins likewise, so
@@ -63,10 +63,10 @@ export class Translator {
     entries: readonly Content<"ServiceEntry">[],
     workloads: readonly Content<"WorkloadEntry">[],
   ): Map<Service, readonly Endpoint[]> {
-    const selected = new WorkloadIndex(workloads);
+    const selected = indexWorkloads(workloads);
     const found = new Map<Service, readonly Endpoint[]>();
     for (const entry of entries) {
-      const endpoints = this.#endpoints(entry, selected.matching(entry));
+      const endpoints = this.#endpoints(entry, selected(entry));
       for (const service of this.services(entry)) found.set(service, endpoints);
     }
     return found;

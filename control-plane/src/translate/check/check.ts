@@ -12,7 +12,7 @@ import { checkServices } from "./services.ts";
 export interface Subject {
   readonly model: Model;
   readonly translator: Translator;
-  all<K extends Kind>(kind: K): readonly ConfigObject<K>[];
+  readonly all: <K extends Kind>(kind: K) => readonly ConfigObject<K>[];
 }
 
 /** More findings than anyone reads; the first ones are enough to begin with. */

@@ -20,7 +20,7 @@ export function* checkRoutes({ model, translator, all }: Subject): Iterable<Diag
       table.hosts.map((host, index) => ({ object, host, index, visible: table.visible })),
     ),
   );
-  const rules = new RuleIndex(model);
+  const rules = indexRules(model);
   for (const { object, table } of tables) {
     const served = table.hosts.map((host) => hostsOf(model, host));
     for (const [index, host] of table.hosts.entries()) {
@@ -134,29 +134,27 @@ function callers(model: Model, table: RouteTable, rules: RuleIndex, hosts: reado
   for (const host of hosts) {
     for (const service of model.services.all(host)) add([service.namespace, ...service.visible.namespaces]);
     for (const other of model.routes.all(host)) add(other.visible.namespaces);
-    add(rules.namespaces(host));
+    add(rules(host));
   }
   found.add(anyNamespace);
   return new Set([...found].filter((namespace) => isVisible(table.visible, namespace)));
 }
 
-/** Namespaces in which the DestinationRules of a host may differ. */
-class RuleIndex {
-  readonly #exact = new Map<string, Set<string>>();
-  readonly #wildcards: { readonly host: string; readonly namespaces: readonly string[] }[] = [];
+/** Host → the namespaces in which its DestinationRules may differ. */
+type RuleIndex = (host: string) => readonly string[];
 
-  constructor({ destinations }: Model) {
-    for (const { host, namespace, visible } of [...destinations.values()].flat()) {
-      const namespaces = [namespace, ...visible.namespaces];
-      if (host.startsWith("*")) this.#wildcards.push({ host, namespaces });
-      else for (const each of namespaces) getOrMake(this.#exact, host, () => new Set<string>()).add(each);
-    }
+function indexRules({ destinations }: Model): RuleIndex {
+  const exact = new Map<string, Set<string>>();
+  const wildcards: { readonly host: string; readonly namespaces: readonly string[] }[] = [];
+  for (const { host, namespace, visible } of [...destinations.values()].flat()) {
+    const namespaces = [namespace, ...visible.namespaces];
+    if (host.startsWith("*")) wildcards.push({ host, namespaces });
+    else for (const each of namespaces) getOrMake(exact, host, () => new Set<string>()).add(each);
   }
-
-  namespaces(host: string): readonly string[] {
-    const wide = this.#wildcards.filter((rule) => covers(rule.host, host)).flatMap((rule) => rule.namespaces);
-    return [...(this.#exact.get(host) ?? []), ...wide];
-  }
+  return (host) => [
+    ...(exact.get(host) ?? []),
+    ...wildcards.filter((rule) => covers(rule.host, host)).flatMap((rule) => rule.namespaces),
+  ];
 }
 
 /** What stands behind a rule that takes everything is never reached (0130 in Istio's analyzer). */

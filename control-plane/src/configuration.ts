@@ -1,0 +1,48 @@
+import { ConfigStore } from "./config-store.ts";
+import { type Diagnostic, compareDiagnostics } from "./diagnostics.ts";
+import type { MeshSettings } from "./model/mesh.ts";
+import type { Snapshot, SnapshotSource } from "./snapshot.ts";
+import { FileSource, type FileTiming } from "./sources/files.ts";
+import { Watch } from "./watch.ts";
+
+export interface ConfigurationOptions {
+  /** Folders of YAML, watched; what is in all of them is one configuration. */
+  readonly folders: readonly string[];
+  readonly mesh: MeshSettings;
+  /** For tests. */
+  readonly timing?: FileTiming;
+}
+
+/** Files in, snapshots out. `current` is there as soon as all folders were read once. */
+export function openConfiguration({ folders, mesh, timing }: ConfigurationOptions): SnapshotSource {
+  const store = new ConfigStore(mesh);
+  const files = new FileSource(folders, timing);
+  const snapshot = new Watch<Snapshot | undefined>(undefined);
+  const diagnostics = new Watch<readonly Diagnostic[]>([]);
+  const end = files.sets.subscribe((set) => {
+    if (set === undefined) return;
+    // An empty first snapshot would delete everything at every client (S25).
+    if (!set.complete && snapshot.value === undefined) return diagnostics.set(set.diagnostics);
+    const state = store.apply(set.files);
+    // Findings first: who hears of a new snapshot can look at what came with it.
+    diagnostics.set([...set.diagnostics, ...state.diagnostics].sort(compareDiagnostics));
+    snapshot.set(state.snapshot);
+  });
+  return {
+    get current() {
+      return snapshot.value;
+    },
+    subscribe: (fn) =>
+      snapshot.subscribe((value) => {
+        if (value !== undefined) fn(value);
+      }),
+    get diagnostics() {
+      return diagnostics.value;
+    },
+    onDiagnostics: (fn) => diagnostics.subscribe(fn),
+    close: async () => {
+      end();
+      await files.close();
+    },
+  };
+}

@@ -1,0 +1,152 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { CircuitBreakersSchema } from "@trama/proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
+import {
+  Cluster_DiscoveryType,
+  Cluster_LbPolicy,
+  ClusterSchema,
+} from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import { ApiVersion } from "@trama/proto/envoy/config/core/v3/config_source_pb.js";
+import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
+import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
+
+import type { DestinationPolicy, TrafficPolicy } from "../model/destination.ts";
+import type { MeshSettings } from "../model/mesh.ts";
+import type { Endpoint, Service, ServicePort } from "../model/service.ts";
+import type { NodeView, WireResource } from "../snapshot.ts";
+import { type ClusterName, clusterName, serverName } from "./names.ts";
+import { serviceMetadata } from "./metadata.ts";
+import { trustDomains, upstreamTls } from "./tls.ts";
+import { durationOf, pack, wireResource } from "./wire.ts";
+
+export interface ClusterInput {
+  readonly mesh: MeshSettings;
+  readonly service: Service;
+  readonly port: ServicePort;
+  readonly policy: DestinationPolicy | undefined;
+  /** Empty: the whole service. */
+  readonly subset: string;
+  /** Of the whole service: a server's names do not depend on the subset. */
+  readonly endpoints: readonly Endpoint[];
+  readonly kind: NodeView["kind"];
+}
+
+type ClusterInit = MessageInitShape<typeof ClusterSchema>;
+
+/** Istio's default (istio-api §3.4). */
+const connectTimeoutMs = 10_000;
+/** Istio's way to say "no limit". */
+const unlimited = 4_294_967_295;
+
+export function cluster(input: ClusterInput): WireResource {
+  const { service, port, kind } = input;
+  const id: ClusterName = { port: port.number, subset: input.subset, host: service.host };
+  const name = clusterName(id);
+  const traffic = effectiveTraffic(input);
+  return wireResource(ClusterSchema, name, {
+    name,
+    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.EDS },
+    edsClusterConfig: {
+      serviceName: name,
+      edsConfig: { resourceApiVersion: ApiVersion.V3, configSourceSpecifier: { case: "ads", value: {} } },
+    },
+    connectTimeout: durationOf(traffic.pool?.connectTimeoutMs ?? connectTimeoutMs),
+    lbPolicy: balancer(traffic, kind),
+    circuitBreakers: breakers(traffic),
+    metadata: { filterMetadata: serviceMetadata([service]) },
+    ...transport(input, traffic, serverName(id)),
+    ...(port.http2 ? { typedExtensionProtocolOptions: http2 } : {}),
+  });
+}
+
+/** A subset's blocks replace those of the destination, each as a whole (istio-api §3.1). */
+function effectiveTraffic({ policy, subset }: ClusterInput): Partial<TrafficPolicy> {
+  if (policy === undefined) return {};
+  const own = policy.subsets.find(({ name }) => name === subset)?.traffic;
+  const base = policy.traffic;
+  return {
+    balancer: own?.balancer ?? base.balancer,
+    pool: own?.pool ?? base.pool,
+    tls: own?.tls ?? base.tls,
+    retryBudget: own?.retryBudget ?? base.retryBudget,
+  };
+}
+
+/** A policy that a gRPC library does not know would make it refuse every cluster of the answer (S38). */
+function balancer({ balancer: wanted }: Partial<TrafficPolicy>, kind: NodeView["kind"]): Cluster_LbPolicy {
+  if (kind === "grpc" || wanted === "round_robin") return Cluster_LbPolicy.ROUND_ROBIN;
+  return wanted === "random" ? Cluster_LbPolicy.RANDOM : Cluster_LbPolicy.LEAST_REQUEST;
+}
+
+/**
+ * Retries are the one thing that is never without a limit: without a word in the policy, the defaults of Istio's own
+ * retryBudget hold.
+ */
+function breakers({ pool, retryBudget }: Partial<TrafficPolicy>): MessageInitShape<typeof CircuitBreakersSchema> {
+  const counted = retryBudget === undefined && pool?.maxRetries !== undefined;
+  const { percent, minConcurrency } = retryBudget ?? { percent: 20, minConcurrency: 3 };
+  return {
+    thresholds: [
+      {
+        maxConnections: pool?.maxConnections ?? unlimited,
+        maxPendingRequests: pool?.maxPending ?? unlimited,
+        maxRequests: pool?.maxRequests ?? unlimited,
+        maxRetries: pool?.maxRetries ?? unlimited,
+        ...(counted ? {} : { retryBudget: { budgetPercent: { value: percent }, minRetryConcurrency: minConcurrency } }),
+      },
+    ],
+  };
+}
+
+/** How endpoints are reached. Nothing at all means plaintext, so each way there is written out. */
+function transport(
+  { mesh, service, policy, endpoints, kind }: ClusterInput,
+  { tls }: Partial<TrafficPolicy>,
+  ownName: string,
+): Pick<ClusterInit, "transportSocket" | "transportSocketMatches"> {
+  if (tls?.mode === "disable") return {};
+  const wanted = tls?.subjectAltNames ?? [];
+  const names = wanted.length > 0 ? wanted : serverNames(mesh, service, endpoints);
+  const secured = upstreamTls(tls?.sni ?? ownName, names);
+  if (policy !== undefined && tls?.mode === "mesh") return { transportSocket: secured };
+  if (!service.internal) return {};
+  if (kind === "grpc") {
+    // These clients cannot choose by endpoint: all or nothing.
+    const all = endpoints.length > 0 && endpoints.every((endpoint) => endpoint.mesh);
+    return all ? { transportSocket: secured } : {};
+  }
+  return {
+    transportSocketMatches: [
+      { name: "tlsMode-istio", match: { tlsMode: "istio" }, transportSocket: secured },
+      { name: "tlsMode-disabled", match: {}, transportSocket: plaintext },
+    ],
+  };
+}
+
+const plaintext = {
+  name: "envoy.transport_sockets.raw_buffer",
+  configType: { case: "typedConfig" as const, value: pack(RawBufferSchema, {}) },
+};
+
+/** gRPC and h2c do not negotiate in plaintext: the port's protocol says it. */
+const http2 = {
+  "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(HttpProtocolOptionsSchema, {
+    upstreamProtocolOptions: {
+      case: "explicitHttpConfig",
+      value: { protocolConfig: { case: "http2ProtocolOptions", value: {} } },
+    },
+  }),
+};
+
+/** SPIFFE ids of the accounts behind the service, under each of our trust domains; sorted, so that order is no change. */
+function serverNames(mesh: MeshSettings, service: Service, endpoints: readonly Endpoint[]): readonly string[] {
+  const accounts = new Set(
+    endpoints.flatMap(({ namespace, serviceAccount, mesh: secured }) =>
+      secured && serviceAccount !== undefined ? [`ns/${namespace}/sa/${serviceAccount}`] : [],
+    ),
+  );
+  // An empty list would accept everybody. No account has an empty name, so this one accepts nobody, until an endpoint
+  // with an account comes.
+  if (accounts.size === 0) accounts.add(`ns/${service.namespace}/sa/`);
+  const ids = trustDomains(mesh).flatMap((domain) => [...accounts].map((account) => `spiffe://${domain}/${account}`));
+  return [...new Set([...ids, ...service.subjectAltNames])].sort();
+}

@@ -1,0 +1,78 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { LocalityLbEndpointsSchema } from "@trama/proto/envoy/config/endpoint/v3/endpoint_components_pb.js";
+import { ClusterLoadAssignmentSchema } from "@trama/proto/envoy/config/endpoint/v3/endpoint_pb.js";
+import { HealthStatus } from "@trama/proto/envoy/config/core/v3/health_check_pb.js";
+
+import { type PeerPolicies, mtlsMode } from "../model/access.ts";
+import { getOrMake } from "../model/host-index.ts";
+import { type Endpoint, type ServicePort, endpointPort, hasLabels } from "../model/service.ts";
+import type { WireResource } from "../snapshot.ts";
+import { wireResource } from "./wire.ts";
+
+export interface AssignmentInput {
+  readonly name: string;
+  readonly port: ServicePort;
+  readonly endpoints: readonly Endpoint[];
+  /** Labels of the subset; `{}` = all endpoints. */
+  readonly subset: Readonly<Record<string, string>>;
+  /** Of the endpoints' namespace. */
+  readonly peers: PeerPolicies;
+}
+
+/** The endpoints of a cluster by locality. None of them is an empty assignment, which is sent (S43). */
+export function assignment({ name, port, endpoints, subset, peers }: AssignmentInput): WireResource {
+  const localities = new Map<string, Endpoint[]>();
+  for (const endpoint of endpoints) {
+    if (!hasLabels(endpoint.labels, subset)) continue;
+    const { region, zone, subZone } = endpoint.locality;
+    getOrMake(localities, `${region}/${zone}/${subZone}`, () => []).push(endpoint);
+  }
+  return wireResource(ClusterLoadAssignmentSchema, name, {
+    clusterName: name,
+    endpoints: [...localities.values()].map((group) => localityEndpoints(group, port, peers)),
+  });
+}
+
+function localityEndpoints(
+  group: readonly Endpoint[],
+  port: ServicePort,
+  peers: PeerPolicies,
+): MessageInitShape<typeof LocalityLbEndpointsSchema> {
+  const locality = group[0]?.locality;
+  return {
+    ...(locality === undefined ? {} : { locality }),
+    // A locality without weight would be skipped (R43); its share is that of its endpoints.
+    loadBalancingWeight: group.reduce((sum, { weight }) => sum + weight, 0),
+    lbEndpoints: group.map((endpoint) => {
+      const number = endpointPort(endpoint, port);
+      return {
+        healthStatus: HealthStatus.HEALTHY,
+        loadBalancingWeight: endpoint.weight,
+        metadata: { filterMetadata: metadata(endpoint, acceptsMesh(endpoint, number, peers)) },
+        hostIdentifier: {
+          case: "endpoint" as const,
+          value: {
+            address: {
+              address: {
+                case: "socketAddress" as const,
+                value: { address: endpoint.address, portSpecifier: { case: "portValue" as const, value: number } },
+              },
+            },
+          },
+        },
+      };
+    }),
+  };
+}
+
+/** A workload of the mesh takes mTLS unless its own policy turned that off. */
+function acceptsMesh(endpoint: Endpoint, port: number, peers: PeerPolicies): boolean {
+  return endpoint.mesh && mtlsMode(peers, endpoint.labels, port) !== "disable";
+}
+
+function metadata(endpoint: Endpoint, mesh: boolean): Record<string, Record<string, string>> {
+  return {
+    ...(mesh ? { "envoy.transport_socket_match": { tlsMode: "istio" } } : {}),
+    istio: { workload: endpoint.workload },
+  };
+}

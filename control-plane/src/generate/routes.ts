@@ -1,0 +1,210 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Any } from "@bufbuild/protobuf/wkt";
+import {
+  type RetryPolicySchema,
+  type RouteActionSchema,
+  type RouteMatchSchema,
+  type RouteSchema,
+} from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
+import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
+import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
+import { PreviousHostsPredicateSchema } from "@trama/proto/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js";
+import { FractionalPercent_DenominatorType } from "@trama/proto/envoy/type/v3/percent_pb.js";
+
+import type { MeshSettings } from "../model/mesh.ts";
+import { type Destination, type Fault, type Retry, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
+import type { Service } from "../model/service.ts";
+import type { WireResource } from "../snapshot.ts";
+import { escapeRegex, headerMatcher, negatedHeaderMatcher, stringMatcher } from "./match.ts";
+import { clusterName, spellings } from "./names.ts";
+import { durationOf, pack, wireResource } from "./wire.ts";
+
+export const faultFilter = "envoy.filters.http.fault";
+
+export interface RoutesInput {
+  readonly mesh: MeshSettings;
+  readonly service: Service;
+  readonly port: number;
+  /** Of the caller: its short names are part of the domains. */
+  readonly namespace: string;
+  /** What applies to the port and the caller, in order; none: straight to the service. */
+  readonly rules: readonly StaticRule[];
+}
+
+/** A rule with those of its matches that exist for this port and caller, and its destinations' ports filled in. */
+export interface StaticRule {
+  readonly rule: Rule;
+  /** Empty: every request. */
+  readonly matches: readonly RuleMatch[];
+  /** In the order of the rule's destinations. */
+  readonly ports: readonly number[];
+}
+
+type RouteInit = MessageInitShape<typeof RouteSchema>;
+
+export function routes({ mesh, service, port, namespace, rules }: RoutesInput): WireResource {
+  const name = clusterName({ port, subset: "", host: service.host });
+  return wireResource(RouteConfigurationSchema, name, {
+    name,
+    virtualHosts: [
+      {
+        name: `${service.host}:${port}`,
+        domains: spellings(mesh, service, namespace).flatMap((spelling) => [spelling, `${spelling}:${port}`]),
+        routes: rules.length === 0 ? [defaultRoute(name)] : rules.flatMap((rule) => ruleRoutes(rule, port)),
+      },
+    ],
+  });
+}
+
+/** What a service without a VirtualService does. */
+function defaultRoute(cluster: string): RouteInit {
+  return {
+    name: "default",
+    match: { pathSpecifier: { case: "prefix", value: "/" } },
+    action: {
+      case: "route",
+      value: {
+        clusterSpecifier: { case: "cluster", value: cluster },
+        ...timeouts(undefined),
+        retryPolicy: retryPolicy(defaultRetry),
+      },
+    },
+  };
+}
+
+/** Alternatives of a match become routes of their own: on the wire, conditions can only be ANDed. */
+function ruleRoutes({ rule, matches, ports }: StaticRule, port: number): readonly RouteInit[] {
+  const action = { case: "route" as const, value: routeAction(rule, ports) };
+  const overrides = rule.fault === undefined ? {} : { [faultFilter]: fault(rule.fault) };
+  const alternatives = matches.length === 0 ? [undefined] : matches;
+  return alternatives.map((match) => ({
+    name: [rule.name, match?.name ?? ""].filter((part) => part !== "").join("."),
+    match: routeMatch(match, port),
+    action,
+    typedPerFilterConfig: overrides,
+  }));
+}
+
+function routeMatch(match: RuleMatch | undefined, port: number): MessageInitShape<typeof RouteMatchSchema> {
+  if (match === undefined) return { pathSpecifier: { case: "prefix", value: "/" } };
+  return {
+    pathSpecifier: pathSpecifier(match),
+    ...(match.ignorePathCase && match.path?.kind !== "regex" ? { caseSensitive: false } : {}),
+    headers: [
+      ...(match.method === undefined ? [] : [headerMatcher(":method", match.method)]),
+      ...(match.authority === undefined ? [] : [authorityMatcher(match.authority, port)]),
+      ...match.headers.map(({ name, match: condition, negated }) =>
+        negated ? negatedHeaderMatcher(name, condition) : headerMatcher(name, condition),
+      ),
+    ],
+    queryParameters: match.query.map(({ name, match: condition }) => ({
+      name,
+      queryParameterMatchSpecifier:
+        condition.kind === "present"
+          ? { case: "presentMatch", value: true }
+          : { case: "stringMatch", value: stringMatcher(condition) },
+    })),
+  };
+}
+
+function pathSpecifier({ path }: RuleMatch): MessageInitShape<typeof RouteMatchSchema>["pathSpecifier"] & {} {
+  switch (path?.kind) {
+    case "exact":
+      return { case: "path", value: path.value };
+    case "regex":
+      return { case: "safeRegex", value: { regex: path.value } };
+    case "prefix":
+      return { case: "prefix", value: path.value };
+    default:
+      return { case: "prefix", value: "/" };
+  }
+}
+
+/** Clients send the authority with the port or without it; an exact name without one means both (istio-api §2.3). */
+function authorityMatcher(match: NonNullable<RuleMatch["authority"]>, port: number): ReturnType<typeof headerMatcher> {
+  if (match.kind !== "exact" || /:\d+$/.test(match.value)) return headerMatcher(":authority", match);
+  return headerMatcher(":authority", { kind: "regex", value: `${escapeRegex(match.value)}(:${port})?` });
+}
+
+function routeAction(rule: Rule, ports: readonly number[]): MessageInitShape<typeof RouteActionSchema> {
+  const retry = rule.retry ?? defaultRetry;
+  return {
+    clusterSpecifier: clusterSpecifier(rule.destinations, ports),
+    ...timeouts(rule.timeoutMs),
+    ...(retry === "off" ? {} : { retryPolicy: retryPolicy(retry) }),
+  };
+}
+
+/** A single destination gets everything, whatever its weight (istio-api §2.4). */
+function clusterSpecifier(
+  destinations: readonly Destination[],
+  ports: readonly number[],
+): MessageInitShape<typeof RouteActionSchema>["clusterSpecifier"] & {} {
+  const clusters = destinations.map(({ host, subset, weight }, index) => ({
+    name: clusterName({ port: ports[index] ?? 0, subset, host }),
+    weight,
+  }));
+  const [only] = clusters;
+  if (only !== undefined && clusters.length === 1) return { case: "cluster", value: only.name };
+  return { case: "weightedClusters", value: { clusters } };
+}
+
+/** Both ways: `timeout` is read by HTTP clients, where absence would mean 15 s, `max_stream_duration` by gRPC (S40). */
+function timeouts(
+  ms: number | undefined,
+): Pick<MessageInitShape<typeof RouteActionSchema>, "timeout" | "maxStreamDuration"> {
+  if (ms === undefined) return { timeout: durationOf(0) };
+  return { timeout: durationOf(ms), maxStreamDuration: { maxStreamDuration: durationOf(ms) } };
+}
+
+function retryPolicy(retry: Retry): MessageInitShape<typeof RetryPolicySchema> {
+  return {
+    retryOn: retry.conditions.join(","),
+    numRetries: retry.retries,
+    retriableStatusCodes: [...retry.statusCodes],
+    ...(retry.perTryTimeoutMs === undefined ? {} : { perTryTimeout: durationOf(retry.perTryTimeoutMs) }),
+    ...(retry.backoffMs === undefined
+      ? {}
+      : { retryBackOff: { baseInterval: durationOf(retry.backoffMs), maxInterval: durationOf(retry.backoffMs * 10) } }),
+    ...(retry.avoidPreviousHosts ? avoidPreviousHosts : {}),
+  };
+}
+
+/** Five re-selections, as in Istio. */
+const avoidPreviousHosts = {
+  retryHostPredicate: [
+    {
+      name: "envoy.retry_host_predicates.previous_hosts",
+      configType: { case: "typedConfig" as const, value: pack(PreviousHostsPredicateSchema, {}) },
+    },
+  ],
+  hostSelectionRetryMaxAttempts: 5n,
+};
+
+function fault({ delay, abort }: Fault): Any {
+  return pack(HTTPFaultSchema, {
+    ...(delay === undefined
+      ? {}
+      : {
+          delay: {
+            faultDelaySecifier: { case: "fixedDelay", value: durationOf(delay.ms) },
+            percentage: share(delay.perMillion),
+          },
+        }),
+    ...(abort === undefined
+      ? {}
+      : {
+          abort: {
+            errorType:
+              "http" in abort.status
+                ? { case: "httpStatus", value: abort.status.http }
+                : { case: "grpcStatus", value: abort.status.grpc },
+            percentage: share(abort.perMillion),
+          },
+        }),
+  });
+}
+
+function share(perMillion: number): { numerator: number; denominator: FractionalPercent_DenominatorType } {
+  return { numerator: perMillion, denominator: FractionalPercent_DenominatorType.MILLION };
+}
