@@ -225,7 +225,7 @@ class ListenerScope {
     if (config === undefined) return undefined;
     const env = this.#env;
     return {
-      config,
+      config: { name, service: config.service },
       service: (retry: RetryPolicy | undefined): Service => {
         const plan = retry === undefined ? undefined : new RetryPlan(retry);
         return (call, sink) => {

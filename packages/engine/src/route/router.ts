@@ -1,5 +1,4 @@
 import type {
-  ClusterConfig,
   ClusterInfo,
   FilterConfig,
   FilterOverrides,
@@ -26,7 +25,8 @@ import { compileHosts } from "./virtual-host.ts";
 
 /** A cluster as the router sees it. */
 export interface ForwardTarget {
-  readonly config: ClusterConfig;
+  /** What telemetry says of it, and no more: a route outlives many endpoint sets of its cluster. */
+  readonly config: ClusterInfo;
   /** The cluster's ready-made service under this retry policy. Called when a route is compiled, never per call. */
   service(retry: RetryPolicy | undefined): Service;
 }
@@ -136,7 +136,9 @@ function forward(
 
 function inboundAction(host: VirtualHost, route: RouteConfig, layers: LayerFor): Layer {
   if (route.action.kind !== "non_forwarding") {
-    const refuse = wrongSide(`route "${route.name}" of a server must be non_forwarding_action, not ${route.action.kind}`);
+    const refuse = wrongSide(
+      `route "${route.name}" of a server must be non_forwarding_action, not ${route.action.kind}`,
+    );
     return () => refuse;
   }
   const filters = layers([route.overrides, host.overrides]);
@@ -158,7 +160,8 @@ function wrongSide(message: string): Service {
 }
 
 function noCluster(name: string): Service {
-  return (_call, sink) => sink.onError(new MeshError("NO_CLUSTER", `the route leads to cluster "${name}", which does not exist`));
+  return (_call, sink) =>
+    sink.onError(new MeshError("NO_CLUSTER", `the route leads to cluster "${name}", which does not exist`));
 }
 
 /** Names the configuration and the host, not the path: paths carry what does not belong into logs. */
