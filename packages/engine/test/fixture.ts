@@ -180,16 +180,27 @@ export function header(name: string, match: StringMatch, rest: Partial<HeaderMat
   return { name, test: { kind: "string", match }, invert: false, missingIsEmpty: false, ...rest };
 }
 
-export function route(name: string, match: RouteMatch, action: RouteAction, rest: Partial<RouteConfig> = {}): RouteConfig {
+export function route(
+  name: string,
+  match: RouteMatch,
+  action: RouteAction,
+  rest: Partial<RouteConfig> = {},
+): RouteConfig {
   return { name, match, action, overrides: none, ...rest };
 }
 
-export function host(domains: readonly string[], routes: readonly RouteConfig[], rest: Partial<VirtualHost> = {}): VirtualHost {
+export function host(
+  domains: readonly string[],
+  routes: readonly RouteConfig[],
+  rest: Partial<VirtualHost> = {},
+): VirtualHost {
   return { name: domains[0] ?? "", domains, routes, retry: undefined, overrides: none, ...rest };
 }
 
 /** Forwards to clusters by name and weight. */
-export function to(...clusters: readonly (string | readonly [string, number])[]): RouteAction & { readonly kind: "forward" } {
+export function to(
+  ...clusters: readonly (string | readonly [string, number])[]
+): RouteAction & { readonly kind: "forward" } {
   return {
     kind: "forward",
     clusters: clusters.map((one) => {

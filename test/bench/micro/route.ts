@@ -4,7 +4,18 @@ import { bench, group, run, summary } from "mitata";
 import type { ClusterConfig, RouteConfig } from "../../../packages/engine/src/config.ts";
 import { compileRoutes } from "../../../packages/engine/src/route/router.ts";
 import { compileHosts } from "../../../packages/engine/src/route/virtual-host.ts";
-import { exact, header, host, is, makeCall, prefix, route, testEnv, testState, to } from "../../../packages/engine/test/fixture.ts";
+import {
+  exact,
+  header,
+  host,
+  is,
+  makeCall,
+  prefix,
+  route,
+  testEnv,
+  testState,
+  to,
+} from "../../../packages/engine/test/fixture.ts";
 import type { Sink } from "../../../packages/engine/src/service.ts";
 
 const HOSTS = 1_000;
@@ -24,7 +35,11 @@ const routesOf = (shape: "prefixes" | "exact" | "mixed"): RouteConfig[] =>
     return route(`r${at}`, prefix(path, { headers }), to(["one", 90], ["two", 10]));
   });
 
-const domainsOf = (at: number): string[] => [`svc-${at}.shop.svc.cluster.local`, `svc-${at}.shop.svc.cluster.local:9080`, `svc-${at}:9080`];
+const domainsOf = (at: number): string[] => [
+  `svc-${at}.shop.svc.cluster.local`,
+  `svc-${at}.shop.svc.cluster.local:9080`,
+  `svc-${at}:9080`,
+];
 
 function router(shape: "prefixes" | "exact" | "mixed") {
   const before = process.memoryUsage().heapUsed;
@@ -44,24 +59,45 @@ function router(shape: "prefixes" | "exact" | "mixed") {
   const ms = performance.now() - start;
   globalThis.gc?.();
   const megabytes = (process.memoryUsage().heapUsed - before) / 2 ** 20;
-  process.stdout.write(`compile ${HOSTS} × ${ROUTES} ${shape}: ${ms.toFixed(0)} ms, ${megabytes.toFixed(0)} MB with its configuration\n`);
+  process.stdout.write(
+    `compile ${HOSTS} × ${ROUTES} ${shape}: ${ms.toFixed(0)} ms, ${megabytes.toFixed(0)} MB with its configuration\n`,
+  );
   return service;
 }
 
-const sink: Sink = { onHead() {}, onData() {}, onEnd() {}, onError: (error) => { throw error; } };
-const call = (path: string, authority = "svc-777:9080") => makeCall({ authority, path, headers: ["accept", "*/*", "user-agent", "bench", "x-user", "jane"] });
+const sink: Sink = {
+  onHead() {},
+  onData() {},
+  onEnd() {},
+  onError: (error) => {
+    throw error;
+  },
+};
+const call = (path: string, authority = "svc-777:9080") =>
+  makeCall({ authority, path, headers: ["accept", "*/*", "user-agent", "bench", "x-user", "jane"] });
 
 for (const shape of ["prefixes", "exact", "mixed"] as const) {
   const service = router(shape);
   group(`${HOSTS} hosts × ${ROUTES} routes, ${shape}`, () => {
     summary(() => {
-      for (const [name, path] of [["first", "/api/v1/resource-0/"], ["middle", "/api/v1/resource-50/"], ["last: the default", "/other?x=1"]] as const) {
+      for (const [name, path] of [
+        ["first", "/api/v1/resource-0/"],
+        ["middle", "/api/v1/resource-50/"],
+        ["last: the default", "/other?x=1"],
+      ] as const) {
         const one = call(path);
         bench(`${shape}: ${name}`, () => service(one, sink));
       }
     });
   });
 }
+
+const everywhere = router("mixed");
+const cold = Array.from({ length: HOSTS }, (_, at) =>
+  call(flat(`/api/v1/resource-${at % ROUTES}/x`), flat(`svc-${(at * 7) % HOSTS}:9080`)),
+);
+let turn = 0;
+bench("mixed: another host and another route each time", () => everywhere(cold[turn++ % HOSTS]!, sink));
 
 const wildcards = compileHosts(
   Array.from({ length: HOSTS }, (_, at) => ({ domains: [`*.${"x".repeat(at % 20)}svc-${at}.example.com`], value: at })),

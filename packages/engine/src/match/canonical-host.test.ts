@@ -17,21 +17,41 @@ describe("dataplane §23 rule 3", () => {
     ["a_b.c", "a_b.c", ""],
   ])("%s is %s", (authority, host, port) => expect(canonicalHost(authority)).toEqual({ ok: true, host, port }));
 
-  test.each(["", ".", "a..b", "a b", "a/b", "user@a", "a:b", "a:123456", "[fe80::1%25eth0]", "[10.0.0.1]", "[::1", "::1", "a\u0000", "é.com", "a,b"])(
-    "%j is refused",
-    (authority) => expect(canonicalHost(authority).ok).toBe(false),
-  );
+  test.each([
+    "",
+    ".",
+    "a..b",
+    "a b",
+    "a/b",
+    "user@a",
+    "a:b",
+    "a:123456",
+    "[fe80::1%25eth0]",
+    "[10.0.0.1]",
+    "[::1",
+    "::1",
+    "a\u0000",
+    "é.com",
+    "a,b",
+  ])("%j is refused", (authority) => expect(canonicalHost(authority).ok).toBe(false));
 });
 
 test("idempotent, and one text for all spellings of an IPv6 address", () => {
   fc.assert(
-    fc.property(fc.oneof(fc.ipV6().map((text) => `[${text}]`), fc.domain(), fc.ipV4()), (authority) => {
-      const once = canonicalHost(authority.toUpperCase());
-      expect(once.ok).toBe(true);
-      if (once.ok) expect(canonicalHost(once.host)).toEqual({ ok: true, host: once.host, port: "" });
-      if (once.ok && authority.startsWith("[") && once.host.startsWith("["))
-        expect(once.host).toBe(new URL(`http://${authority}`).hostname);
-    }),
+    fc.property(
+      fc.oneof(
+        fc.ipV6().map((text) => `[${text}]`),
+        fc.domain(),
+        fc.ipV4(),
+      ),
+      (authority) => {
+        const once = canonicalHost(authority.toUpperCase());
+        expect(once.ok).toBe(true);
+        if (once.ok) expect(canonicalHost(once.host)).toEqual({ ok: true, host: once.host, port: "" });
+        if (once.ok && authority.startsWith("[") && once.host.startsWith("["))
+          expect(once.host).toBe(new URL(`http://${authority}`).hostname);
+      },
+    ),
     { numRuns: 2_000 },
   );
 });

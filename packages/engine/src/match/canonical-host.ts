@@ -3,7 +3,11 @@ import { parseAddress } from "./cidr.ts";
 import type { Address } from "./cidr.ts";
 
 export type CanonicalHost =
-  | { readonly ok: true; readonly host: string; /** Digits as written; empty when there is none. */ readonly port: string }
+  | {
+      readonly ok: true;
+      readonly host: string;
+      /** Digits as written; empty when there is none. */ readonly port: string;
+    }
   | { readonly ok: false; readonly reason: string };
 
 /**

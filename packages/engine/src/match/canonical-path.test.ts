@@ -34,10 +34,33 @@ describe("dataplane §23 rule 1", () => {
     ["/a%3bx", "/a%3Bx"],
   ])("%s is %s", (target, expected) => expect(canonical(target)).toBe(expected));
 
-  test.each(["", "a", "*", "http://host/a", "host:443", "/a#b", "/a?b#c", "/a\\b", "/a%5cb", "/a%2Fb", "/a%2f", "/a%00", "/a%", "/a%4", "/a%zz", "/a b", "/a\tb", "/a\x7f", "/é", "/%c0%af", "/%ff", "/%c3", "/%ed%a0%80", "/%c3a%a9", "/a?\n"])(
-    "%j is refused",
-    (target) => expect(canonicalPath(target).ok).toBe(false),
-  );
+  test.each([
+    "",
+    "a",
+    "*",
+    "http://host/a",
+    "host:443",
+    "/a#b",
+    "/a?b#c",
+    "/a\\b",
+    "/a%5cb",
+    "/a%2Fb",
+    "/a%2f",
+    "/a%00",
+    "/a%",
+    "/a%4",
+    "/a%zz",
+    "/a b",
+    "/a\tb",
+    "/a\x7f",
+    "/é",
+    "/%c0%af",
+    "/%ff",
+    "/%c3",
+    "/%ed%a0%80",
+    "/%c3a%a9",
+    "/a?\n",
+  ])("%j is refused", (target) => expect(canonicalPath(target).ok).toBe(false));
 
   test("the asterisk is for OPTIONS alone", () => {
     expect(canonicalPath("*", "OPTIONS")).toEqual({ ok: true, path: "*", query: "" });
@@ -49,16 +72,47 @@ describe("dataplane §23 rule 1", () => {
   });
 });
 
-const piece = fc.constantFrom("/", "/", ".", "..", "a", "B", ";", ";x=1", "%2e", "%2E", "%41", "%3b", "%25", "%", "%2f", "41", "%c3%a9", "%C3", "~", "%7E", "*", ":", "?", "?q");
+const piece = fc.constantFrom(
+  "/",
+  "/",
+  ".",
+  "..",
+  "a",
+  "B",
+  ";",
+  ";x=1",
+  "%2e",
+  "%2E",
+  "%41",
+  "%3b",
+  "%25",
+  "%",
+  "%2f",
+  "41",
+  "%c3%a9",
+  "%C3",
+  "~",
+  "%7E",
+  "*",
+  ":",
+  "?",
+  "?q",
+);
 const targets = fc.array(piece, { maxLength: 12 }).map((parts) => `/${parts.join("")}`);
 
 test("the result is a fixed point, whatever came in", () => {
   fc.assert(
-    fc.property(fc.oneof(targets, fc.string({ unit: "binary-ascii" }).map((text) => `/${text}`)), (target) => {
-      const once = canonicalPath(target);
-      if (!once.ok) return;
-      expect(canonicalPath(once.path)).toEqual({ ok: true, path: once.path, query: "" });
-    }),
+    fc.property(
+      fc.oneof(
+        targets,
+        fc.string({ unit: "binary-ascii" }).map((text) => `/${text}`),
+      ),
+      (target) => {
+        const once = canonicalPath(target);
+        if (!once.ok) return;
+        expect(canonicalPath(once.path)).toEqual({ ok: true, path: once.path, query: "" });
+      },
+    ),
     { numRuns: 10_000 },
   );
 });
@@ -83,10 +137,12 @@ test("spellings of one path become one text: encoding, doubling, parameters and 
       const plain = `/${segments.join("/")}`;
       const spelled = segments
         .map((text, at) => {
-          const encoded = [...text]
+          const encoded = Array.from(text)
             .map((c, i) => (choose(at, i) % 2 === 0 ? c : `%${c.charCodeAt(0).toString(16).padStart(2, "0")}`))
             .join("");
-          return ["/", "//", "/./", "/x/../", "/;p/", "/%2e/"][choose(at)]! + encoded + (choose(at, "p") === 0 ? ";q=1" : "");
+          return (
+            ["/", "//", "/./", "/x/../", "/;p/", "/%2e/"][choose(at)]! + encoded + (choose(at, "p") === 0 ? ";q=1" : "")
+          );
         })
         .join("");
       expect(canonical(spelled)).toBe(plain);

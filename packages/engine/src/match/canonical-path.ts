@@ -4,8 +4,15 @@
  * around by spelling. Canonical texts are fixed points: canonicalising twice changes nothing.
  */
 export type CanonicalPath =
-  | { readonly ok: true; readonly path: string; /** From `?` on, that included; empty when there is none. */ readonly query: string }
-  | { readonly ok: false; /** What is wrong, in words for the log; nothing of the request is quoted. */ readonly reason: string };
+  | {
+      readonly ok: true;
+      readonly path: string;
+      /** From `?` on, that included; empty when there is none. */ readonly query: string;
+    }
+  | {
+      readonly ok: false;
+      /** What is wrong, in words for the log; nothing of the request is quoted. */ readonly reason: string;
+    };
 
 /** Canonicalises the target of a request in origin form (`*` only for OPTIONS). Anything ambiguous is refused with a reason. */
 export function canonicalPath(target: string, method?: string): CanonicalPath {

@@ -43,7 +43,10 @@ function blockOf({ address: text, bits }: Cidr): Block {
 
 function checked(text: string, bits: number, address: Address | undefined): Block {
   if (address === undefined || !Number.isInteger(bits) || bits < 0 || bits > address.length * 32)
-    throw new MeshError("INTERNAL", `"${text}/${bits}" is not an address block: write an IPv4 or IPv6 address and its bits`);
+    throw new MeshError(
+      "INTERNAL",
+      `"${text}/${bits}" is not an address block: write an IPv4 or IPv6 address and its bits`,
+    );
   return { address, bits };
 }
 

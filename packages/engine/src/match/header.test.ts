@@ -69,7 +69,12 @@ test.each([
 
 test("R56: pseudo headers, and Host is :authority", () => {
   const options = { authority: "a.b:80", method: "PUT", path: "/x?y" };
-  for (const [name, value] of [[":authority", "a.b:80"], ["host", "a.b:80"], [":method", "PUT"], [":path", "/x?y"]] as const)
+  for (const [name, value] of [
+    [":authority", "a.b:80"],
+    ["host", "a.b:80"],
+    [":method", "PUT"],
+    [":path", "/x?y"],
+  ] as const)
     expect(routes(header(name, is(value)), ["host", "spoofed"], options)).toBe(true);
   expect(() => compileHeader(header(":scheme", is("https")), env)).toThrow(/R56/);
 });
@@ -84,7 +89,11 @@ test("names of the prototype are ordinary names", () => {
 describe("dataplane §23 rule 4, authorization", () => {
   const value = fc.constantFrom("a", "b", "ab", "", "1", "7");
   const string: fc.Arbitrary<StringMatch> = fc.oneof(
-    fc.record({ kind: fc.constantFrom("exact", "prefix", "suffix", "contains" as const), value, ignoreCase: fc.boolean() }),
+    fc.record({
+      kind: fc.constantFrom("exact", "prefix", "suffix", "contains" as const),
+      value,
+      ignoreCase: fc.boolean(),
+    }),
     fc.constantFrom("a.*", "[ab]+").map((source) => ({ kind: "regex" as const, value: source })),
   );
   const condition: fc.Arbitrary<HeaderMatch> = fc.record({

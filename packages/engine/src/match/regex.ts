@@ -46,8 +46,7 @@ function wildcard(pattern: string): TextTest | undefined {
   const head = before === ".+" ? 1 : 0;
   const tail = after === ".+" ? 1 : 0;
   const least = text.length + head + tail;
-  if (before === undefined)
-    return (value) => value.length >= least && value.startsWith(text) && !value.includes("\n");
+  if (before === undefined) return (value) => value.length >= least && value.startsWith(text) && !value.includes("\n");
   if (after === undefined) return (value) => value.length >= least && value.endsWith(text) && !value.includes("\n");
   return (value) => {
     const at = value.indexOf(text, head);

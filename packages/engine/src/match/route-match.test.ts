@@ -10,7 +10,10 @@ const takes = (match: ReturnType<typeof prefix>, options: Parameters<typeof make
 
 describe("R30", () => {
   test("path, headers and query must all hold", () => {
-    const match = prefix("/a", { headers: [header("x", is("1")), header("y", is("2"))], query: [{ name: "q", match: is("3") }] });
+    const match = prefix("/a", {
+      headers: [header("x", is("1")), header("y", is("2"))],
+      query: [{ name: "q", match: is("3") }],
+    });
     expect(takes(match, { path: "/a?q=3", headers: ["x", "1", "y", "2"] })).toBe(true);
     expect(takes(match, { path: "/b?q=3", headers: ["x", "1", "y", "2"] })).toBe(false);
     expect(takes(match, { path: "/a?q=4", headers: ["x", "1", "y", "2"] })).toBe(false);

@@ -13,7 +13,7 @@ import { answerLocally } from "./local-reply.ts";
  */
 export function filterLayer(filters: readonly Filter[], env: Pick<Env, "log">): Layer {
   if (filters.length === 0) return (inner) => inner;
-  const watched = filters.some((filter) => filter.onResponse ?? filter.onEnd ?? filter.wrapSink);
+  const watched = filters.some((filter) => WATCHING.some((hook) => filter[hook] !== undefined));
   return (inner) => {
     const chain: Chain = { filters, inner, env, watched };
     if (watched) return (call, sink) => new Run(chain, call, sink).from(0);
@@ -29,6 +29,9 @@ export function filterLayer(filters: readonly Filter[], env: Pick<Env, "log">): 
     };
   };
 }
+
+/** The hooks for which a call's sink must be replaced. */
+const WATCHING = ["onResponse", "onEnd", "wrapSink"] as const;
 
 interface Chain {
   readonly filters: readonly Filter[];

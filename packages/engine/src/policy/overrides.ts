@@ -22,7 +22,10 @@ export function layersOf(filters: readonly FilterConfig[], env: Env, state: Filt
     const override = levels.find((level) => level.has(name))?.get(name);
     if (override === "off" || (override === undefined && disabled)) return undefined;
     if (override !== undefined && override.kind !== config.kind)
-      throw new MeshError("INTERNAL", `the override of filter "${name}" is for ${override.kind}, the filter is ${config.kind}`);
+      throw new MeshError(
+        "INTERNAL",
+        `the override of filter "${name}" is for ${override.kind}, the filter is ${config.kind}`,
+      );
     const effective = override ?? config;
     const cache = built[at]!;
     if (!cache.has(effective)) cache.set(effective, buildFilter(effective, name, env, state));

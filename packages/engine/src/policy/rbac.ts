@@ -42,7 +42,7 @@ export function rbacFilter(config: RbacConfig, name: string, env: Env): Filter |
     test: compilePolicy(policy, deny ? "any" : "all", scope),
     decision: { filter: name, action, allowed: !deny, policy: policy.name, reason: "policy" } satisfies RbacDecision,
   }));
-  // Made here once, so that a decision costs a call no allocation.
+  // Made here once: a decision costs a call no object of its own.
   const refusals = {
     "no policy": refusal(name, action, "no policy"),
     malformed: refusal(name, action, "malformed"),
@@ -74,7 +74,10 @@ export function rbacFilter(config: RbacConfig, name: string, env: Env): Filter |
       try {
         return judge(call);
       } catch (thrown) {
-        env.log.error("authorization could not be evaluated, so the request is refused", { filter: name, error: thrown });
+        env.log.error("authorization could not be evaluated, so the request is refused", {
+          filter: name,
+          error: thrown,
+        });
         call.put(rbacDecision, refusals.error);
         return DENIED;
       }

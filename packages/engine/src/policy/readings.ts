@@ -59,8 +59,8 @@ function read({ path: target, authority, method }: Call): Readings {
 
 /**
  * A path rule over all readings. The folded reading stands for a router that ignores letter case and a trailing slash, so
- * the rule is compared in that way too, in both slash forms. Whatever matches canonically matches folded, which is
- * why an ALLOW has to look at the first two only.
+ * the rule is compared in that way too, in both slash forms. Whatever matches canonically matches folded, so
+ * "any" need not ask the canonical reading, nor "all" the folded one.
  */
 export function compilePathReadings(match: StringMatch, quantifier: Quantifier, regex: Env["regex"]): CallTest {
   const test = compileString(match, regex);
@@ -71,9 +71,8 @@ export function compilePathReadings(match: StringMatch, quantifier: Quantifier, 
     };
   const lenient = compileString(foldedMatch(match), regex);
   return (call) => {
-    const { raw, canonical, folded } = readingsOf(call);
-    if (test(raw) || (raw !== canonical && test(canonical))) return true;
-    return lenient(folded) || (folded !== "/" && lenient(`${folded}/`));
+    const { raw, folded } = readingsOf(call);
+    return test(raw) || lenient(folded) || (folded !== "/" && lenient(`${folded}/`));
   };
 }
 
@@ -88,16 +87,19 @@ export function compileTargetReadings(match: HeaderMatch, quantifier: Quantifier
     const result = match.test.present !== match.invert;
     return () => result;
   }
-  const compare = valueTest(match.test, env.regex);
+  const condition = match.test;
+  const compare = valueTest(condition, env.regex);
   const test = (text: string): boolean => compare(text) !== match.invert;
   if (quantifier === "all")
     return (call) => {
       const { target, canonical, query } = readingsOf(call);
       return test(target) && test(canonical + query);
     };
+  const folded = condition.kind === "string" ? compileString(foldedMatch(condition.match), env.regex) : compare;
+  const lenient = (text: string): boolean => folded(text) !== match.invert;
   return (call) => {
-    const { target, canonical, query, folded } = readingsOf(call);
-    return test(target) || test(canonical + query) || test(canonical) || test(folded);
+    const { target, canonical, query, folded: bare } = readingsOf(call);
+    return test(target) || lenient(canonical + query) || lenient(bare) || (bare !== "/" && lenient(`${bare}/`));
   };
 }
 

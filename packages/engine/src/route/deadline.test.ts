@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Call } from "../call.ts";
-import { MeshError } from "../errors.ts";
+import type { MeshError } from "../errors.ts";
 import { HeaderList } from "../headers.ts";
 import { noFlow } from "../service.ts";
 import type { Service, Sink } from "../service.ts";
@@ -79,7 +79,11 @@ describe("whole-call deadline", () => {
 
   test("the nearer deadline holds: a route never lengthens the application's own", () => {
     const env = testEnv();
-    for (const [own, routeMs, expected] of [[100, 500, 100], [500, 100, 100], [100, undefined, 100]] as const) {
+    for (const [own, routeMs, expected] of [
+      [100, 500, 100],
+      [500, 100, 100],
+      [100, undefined, 100],
+    ] as const) {
       const call = makeCall();
       call.deadlineMs = env.clock.now() + own;
       const sink = new Recorder();

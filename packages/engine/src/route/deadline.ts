@@ -19,7 +19,8 @@ export function deadlineLayer(timeoutMs: number | undefined, env: Pick<Env, "clo
     const now = env.clock.now();
     if (timeoutMs !== undefined) call.deadlineMs = Math.min(call.deadlineMs, now + timeoutMs);
     const leftMs = call.deadlineMs - now;
-    if (leftMs <= 0) return sink.onError(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
+    if (leftMs <= 0)
+      return sink.onError(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
     if (leftMs > LONGEST_MS) return inner(call, sink);
     const timed = new Timed(call, sink, leftMs);
     timed.start(env);

@@ -28,7 +28,9 @@ test("R30: a route whose other conditions fail leaves the call to the next", () 
 });
 
 test("the index equals trying every route in turn", () => {
-  const text = fc.array(fc.constantFrom("/", "/a", "/b", "/A", "a", "b"), { maxLength: 4 }).map((parts) => `/${parts.join("")}`);
+  const text = fc
+    .array(fc.constantFrom("/", "/a", "/b", "/A", "a", "b"), { maxLength: 4 })
+    .map((parts) => `/${parts.join("")}`);
   const path: fc.Arbitrary<PathMatch> = fc.oneof(
     fc.record({ kind: fc.constantFrom("prefix", "exact", "segments" as const), value: text, ignoreCase: fc.boolean() }),
     text.map((value) => ({ kind: "regex" as const, value: `${value}[ab]*` })),

@@ -25,7 +25,8 @@ export function compileRouteTable<T>(
     const { path } = match;
     const literal = literalOf(path);
     // The index has compared the path already, but for the border of a segment.
-    const test = literal === undefined || path.kind === "segments" ? compileRouteMatch(match, env) : compileConditions(match, env);
+    const test =
+      literal === undefined || path.kind === "segments" ? compileRouteMatch(match, env) : compileConditions(match, env);
     const entry: Entry<T> = { order, test, value };
     if (literal === undefined) others.push(entry);
     else if (path.kind !== "exact") prefixed.push({ literal, entry });

@@ -2,7 +2,19 @@ import { describe, expect, test } from "vitest";
 import type { ClusterConfig, FilterConfig, RbacConfig, RetryPolicy, VirtualHost } from "../config.ts";
 import type { Service } from "../service.ts";
 import type { Call } from "../call.ts";
-import { exact, host, makeCall, none, prefix, Recorder, route, seeded, testEnv, testState, to } from "../../test/fixture.ts";
+import {
+  exact,
+  host,
+  makeCall,
+  none,
+  prefix,
+  Recorder,
+  route,
+  seeded,
+  testEnv,
+  testState,
+  to,
+} from "../../test/fixture.ts";
 import type { CallOptions, TestEnv } from "../../test/fixture.ts";
 import { compileInboundRoutes, compileRoutes } from "./router.ts";
 import type { RouterDeps } from "./router.ts";
@@ -87,7 +99,10 @@ describe("outbound", () => {
   });
 
   test("a cluster that does not exist is NO_CLUSTER, and the others of the split still serve", () => {
-    const using = mesh([], testEnv(() => 0.6));
+    const using = mesh(
+      [],
+      testEnv(() => 0.6),
+    );
     const send = outbound([host(["*"], [route("r", prefix("/"), to(["missing", 1], ["one", 1]))])], using);
     send();
     expect(using.forwarded).toEqual(["one"]);
@@ -99,7 +114,10 @@ describe("outbound", () => {
   test("R38: the split is rolled once a call", () => {
     let rolls = 0;
     const random = seeded(3);
-    const using = mesh([], testEnv(() => (rolls++, random())));
+    const using = mesh(
+      [],
+      testEnv(() => (rolls++, random())),
+    );
     const send = outbound([host(["*"], [route("r", prefix("/"), to(["one", 90], ["two", 10], ["never", 0]))])], using);
     for (let i = 0; i < 1_000; i++) send();
     expect(rolls).toBe(1_000);
@@ -125,7 +143,10 @@ describe("outbound", () => {
     const env = testEnv();
     const using = mesh([], env);
     const silent: Service = () => {};
-    const deps: RouterDeps = { ...using.deps, cluster: (name) => ({ config: { name } as ClusterConfig, service: () => silent }) };
+    const deps: RouterDeps = {
+      ...using.deps,
+      cluster: (name) => ({ config: { name } as ClusterConfig, service: () => silent }),
+    };
     const service = compileRoutes(
       { name: "rc", virtualHosts: [host(["*"], [route("r", prefix("/"), { ...to("one"), timeoutMs: 100 })])] },
       deps,
@@ -142,7 +163,10 @@ describe("outbound", () => {
     const { sink, call } = send();
     expect(sink.events).toEqual(["head 410", "data 4", "end"]);
     expect(call.record).toMatchObject({ route: "r", flag: "-" });
-    expect(outbound([host(["*"], [route("r", prefix("/"), { kind: "direct", status: 204, body: undefined })])])().sink.events).toEqual(["head 204", "end"]);
+    expect(
+      outbound([host(["*"], [route("r", prefix("/"), { kind: "direct", status: 204, body: undefined })])])().sink
+        .events,
+    ).toEqual(["head 204", "end"]);
   });
 
   test("an action of the other side fails loudly", () => {
@@ -152,7 +176,10 @@ describe("outbound", () => {
 
   test("law 5: a call that was aborted before is refused with its own reason", () => {
     const using = mesh();
-    const service = compileRoutes({ name: "rc", virtualHosts: [host(["*"], [route("r", prefix("/"), to("one"))])] }, using.deps);
+    const service = compileRoutes(
+      { name: "rc", virtualHosts: [host(["*"], [route("r", prefix("/"), to("one"))])] },
+      using.deps,
+    );
     const call = makeCall();
     const reason = new Error("mine");
     call.abort(reason);
@@ -164,8 +191,13 @@ describe("outbound", () => {
 });
 
 describe("R33: overrides by instance name, the most specific level wins", () => {
-  const levels = (cluster: RbacConfig | "off" | undefined, routeLevel: RbacConfig | "off" | undefined, vhost: RbacConfig | "off" | undefined) => {
-    const map = (config: RbacConfig | "off" | undefined) => (config === undefined ? none : new Map([["authz", config]]));
+  const levels = (
+    cluster: RbacConfig | "off" | undefined,
+    routeLevel: RbacConfig | "off" | undefined,
+    vhost: RbacConfig | "off" | undefined,
+  ) => {
+    const map = (config: RbacConfig | "off" | undefined) =>
+      config === undefined ? none : new Map([["authz", config]]);
     const action = { ...to("one"), clusters: [{ name: "one", weight: 1, overrides: map(cluster) }] };
     return [host(["*"], [route("r", prefix("/"), action, { overrides: map(routeLevel) })], { overrides: map(vhost) })];
   };
@@ -189,7 +221,9 @@ describe("R33: overrides by instance name, the most specific level wins", () => 
   });
 
   test("an override under another name touches nothing; one of another kind is refused when it is compiled", () => {
-    const other = [host(["*"], [route("r", prefix("/"), to("one"), { overrides: new Map([["other", "off" as const]]) })])];
+    const other = [
+      host(["*"], [route("r", prefix("/"), to("one"), { overrides: new Map([["other", "off" as const]]) })]),
+    ];
     expect(outbound(other, mesh([rbac(denyAll)]))().sink.events[0]).toBe("head 403");
     const fault = { kind: "fault" as const, delay: undefined, abort: undefined, headers: [], maxActive: undefined };
     const wrong = [host(["*"], [route("r", prefix("/"), to("one"), { overrides: new Map([["authz", fault]]) })])];
@@ -201,7 +235,10 @@ describe("inbound", () => {
   const serve = (action: Parameters<typeof route>[2], filters: readonly FilterConfig[] = []) => {
     const using = mesh(filters);
     const handled: string[] = [];
-    const service = compileInboundRoutes({ name: "in", virtualHosts: [host(["*"], [route("r", prefix("/"), action)])] }, using.deps);
+    const service = compileInboundRoutes(
+      { name: "in", virtualHosts: [host(["*"], [route("r", prefix("/"), action)])] },
+      using.deps,
+    );
     const sink = new Recorder();
     service((call, answer) => {
       handled.push(call.path);

@@ -9,7 +9,13 @@ describe("R35", () => {
   test("shares follow the weights, whatever their sum (chi-squared, 99.9 %)", () => {
     // Critical values of chi-squared at 0.999 by degrees of freedom.
     const critical = [0, 10.83, 13.82, 16.27];
-    for (const weights of [[90, 10], [1, 1, 1], [5, 0, 3, 2], [1, 999], [3, 1, 4, 1]]) {
+    for (const weights of [
+      [90, 10],
+      [1, 1, 1],
+      [5, 0, 3, 2],
+      [1, 999],
+      [3, 1, 4, 1],
+    ]) {
       const draws = 20_000;
       const random = seeded(42);
       const split = compileSplit(entries(weights))!;

@@ -6,7 +6,9 @@ export type Split<T> = (random: () => number) => T;
  * and the share of a canary is what the weights say (R38). Weight 0 is legal and never drawn; the weights need
  * not sum up to 100. Weights are integers and their sum is exact in a double, so no share is lost to rounding.
  */
-export function compileSplit<T>(entries: readonly { readonly weight: number; readonly value: T }[]): Split<T> | undefined {
+export function compileSplit<T>(
+  entries: readonly { readonly weight: number; readonly value: T }[],
+): Split<T> | undefined {
   const drawn = entries.filter((entry) => entry.weight > 0);
   const values = drawn.map((entry) => entry.value);
   if (values.length === 0) return undefined;

@@ -51,9 +51,13 @@ describe("R28", () => {
       fc.constant("*"),
     );
     fc.assert(
-      fc.property(fc.array(fc.array(domain, { minLength: 1, maxLength: 3 }), { maxLength: 6 }), label, (hosts, authority) => {
-        expect(find(hosts, authority)).toBe(reference(hosts, authority));
-      }),
+      fc.property(
+        fc.array(fc.array(domain, { minLength: 1, maxLength: 3 }), { maxLength: 6 }),
+        label,
+        (hosts, authority) => {
+          expect(find(hosts, authority)).toBe(reference(hosts, authority));
+        },
+      ),
       { numRuns: 3_000 },
     );
   });

@@ -9,7 +9,9 @@ export type HostFinder<T> = (authority: string) => T | undefined;
  * exact names cost one look-up; wildcards cost one more for each length in which they occur, however many they are.
  * Of two equal domains the first holds.
  */
-export function compileHosts<T>(hosts: readonly { readonly domains: readonly string[]; readonly value: T }[]): HostFinder<T> {
+export function compileHosts<T>(
+  hosts: readonly { readonly domains: readonly string[]; readonly value: T }[],
+): HostFinder<T> {
   const exact = new Map<string, T>();
   const suffixes = new Affixes<T>();
   const prefixes = new Affixes<T>();
