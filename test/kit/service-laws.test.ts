@@ -1,7 +1,9 @@
 import { noFlow, HeaderList, MeshError } from "@trama/engine";
 import type { Service } from "@trama/engine";
 import { describe, expect, it } from "vitest";
-import { checkServiceLaws } from "./service-laws.ts";
+import { makeCall } from "./call.ts";
+import { MockPeer, answers } from "./peer.ts";
+import { checkServiceLaws, observeLaws } from "./service-laws.ts";
 import type { LawWorld } from "./service-laws.ts";
 
 // A check that never fails proves nothing: each law has a service here that breaks it.
@@ -93,5 +95,25 @@ describe("the laws notice a service that", () => {
           call.aborted === undefined ? peer.service(call, sink) : sink.onError(call.aborted),
       { passesSink: true },
     );
+  });
+});
+
+describe("one real call under observation", () => {
+  it.each(["before", "at once", "head", "data"] as const)("aborted %s, gets back its own reason", async (when) => {
+    const peer = new MockPeer((exchange) => void setImmediate(() => exchange.head(200).data().end()));
+    const service: Service = (call, sink) =>
+      call.aborted === undefined ? peer.service(call, sink) : sink.onError(call.aborted);
+    const reason = new Error("enough");
+    const sink = await observeLaws(service, makeCall(), { when, reason });
+    expect(sink.error?.cause).toBe(reason);
+  });
+
+  it("fails when an event comes after the last one", async () => {
+    const peer = new MockPeer(answers(200));
+    const service: Service = (call, sink) => {
+      peer.service(call, sink);
+      setImmediate(() => sink.onData(Buffer.from("late")));
+    };
+    await expect(observeLaws(service, makeCall())).rejects.toThrow("law 2");
   });
 });
