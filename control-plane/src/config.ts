@@ -26,6 +26,10 @@ export interface ControlPlaneOptions {
   readonly trustDomain?: string | undefined;
   /** Namespace whose policies hold for all, as Istio's `rootNamespace`. Default `istio-system`. */
   readonly rootNamespace?: string | undefined;
+  /** Domain that completes short host names: `<name>.<namespace>.svc.<domain>`. Default `cluster.local`. */
+  readonly domain?: string | undefined;
+  /** Name of the cluster that endpoints are said to be in. Default `Kubernetes`, as Istio's. */
+  readonly cluster?: string | undefined;
   /** DNS names and addresses under which clients dial this server, besides `localhost`, `127.0.0.1`, `::1` and `host`. */
   readonly serverNames?: readonly string[] | undefined;
   /** Life of a workload certificate that asks for none. Default 86400 (24 h), bounds 10 s to `maxCertificateLifeSeconds`. */
@@ -69,6 +73,8 @@ const schema = z
     httpPort: port.default(15_014),
     trustDomain: z.string().regex(dnsName, "not a trust domain (lower-case DNS name)").default("cluster.local"),
     rootNamespace: z.string().regex(label, "not a namespace (DNS label)").default("istio-system"),
+    domain: z.string().regex(dnsName, "not a DNS name").default("cluster.local"),
+    cluster: z.string().min(1).max(253).default("Kubernetes"),
     serverNames: z.array(dnsNameOrAddress).max(100).readonly().default([]),
     certificateLifeSeconds: seconds(10, MAX_CERTIFICATE_LIFE).int().default(DAY),
     maxCertificateLifeSeconds: seconds(10, MAX_CERTIFICATE_LIFE).int().default(MAX_CERTIFICATE_LIFE),

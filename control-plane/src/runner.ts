@@ -17,6 +17,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { type ControlPlaneConfig, type ControlPlaneOptions, parseOptions } from "./config.ts";
 import { makePrivateDir } from "./data-dir.ts";
 import { type Diagnostic, formatDiagnostic } from "./diagnostics.ts";
+import { openFolders } from "./first-configuration.ts";
 import { statusServer } from "./http.ts";
 import { type ControlPlaneMetrics, controlPlaneMetrics } from "./metrics.ts";
 import { grpcPort } from "./server.ts";
@@ -47,6 +48,11 @@ export interface Environment {
   readonly clock?: Clock;
   readonly random?: () => number;
   readonly limits?: Partial<AdsLimits>;
+}
+
+/** Starts the control plane on its folders of YAML. */
+export function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  return runControlPlane(options, { openSource: (config) => openFolders(config, systemClock) });
 }
 
 /** Starts everything in order; if a step fails, what was started is closed again and the step's error is thrown. */
