@@ -18,7 +18,8 @@ export class Watch<T> {
   set(value: T): void {
     if (value === this.#value) return;
     this.#value = value;
-    for (const listener of [...this.#listeners]) {
+    const present = [...this.#listeners];
+    for (const listener of present) {
       // Left while the others were being told: it wants to hear no more.
       if (this.#listeners.has(listener)) listener.fn(value);
     }

@@ -72,16 +72,16 @@ function routeConfiguration(model: Model, node: NodeView, name: string): Recipe 
   const rules = table === undefined ? [] : staticRules(model, node, table, port.number);
   return {
     // Which rules and matches there are for this caller, and which ports their destinations mean.
-    variant: rules
-      .map(
-        ({ rule, matches, ports }) =>
-          `${table?.rules.indexOf(rule)}:${matches.map((match) => rule.matches.indexOf(match))}:${ports}`,
-      )
-      .join(";"),
+    variant: JSON.stringify(rules.map((rule) => staticChoice(table, rule))),
     inputs: [service, table],
     shared: table?.rules.every(({ matches }) => matches.every(({ sourceLabels }) => isEmpty(sourceLabels))) ?? true,
     make: () => routes({ mesh, service, port: port.number, namespace, rules }),
   };
+}
+
+/** A rule by its place in the table, its matches by their place in the rule. */
+function staticChoice(table: RouteTable | undefined, { rule, matches, ports }: StaticRule): readonly unknown[] {
+  return [table?.rules.indexOf(rule), matches.map((match) => rule.matches.indexOf(match)), ports];
 }
 
 /** What can be decided now: the port called and the caller are known. Rules of which no match is left do not exist. */

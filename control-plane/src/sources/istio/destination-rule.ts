@@ -48,7 +48,7 @@ export interface RetryBudgetSpec {
   readonly minRetryConcurrency: number;
 }
 
-const later = "a later release will; remove it";
+const later = "that comes with a later release, remove it";
 
 const loadBalancer = message(
   {

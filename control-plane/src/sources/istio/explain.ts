@@ -27,6 +27,8 @@ function explainOne(issue: z.core.$ZodIssue, raw: unknown): readonly Finding[] {
     const code = text.startsWith("not supported by this release") ? "unsupported" : "value";
     return [{ code, path, key: false, message: about(text) }];
   };
+  if (issue.code !== "unrecognized_keys" && issue.code !== "invalid_format" && isOwn(issue))
+    return found(issue.message);
   switch (issue.code) {
     case "unrecognized_keys": {
       const lines = issue.message.split("\n");
@@ -51,9 +53,9 @@ function explainOne(issue: z.core.$ZodIssue, raw: unknown): readonly Finding[] {
       return found(`must be one of ${choice.join(", ")}; not ${described(value)}${hint}`);
     }
     case "too_small":
-      return found(isOwn(issue) ? issue.message : `needs at least ${issue.minimum} of them`);
+      return found(`needs at least ${issue.minimum} of them`);
     case "too_big":
-      return found(isOwn(issue) ? issue.message : `takes at most ${issue.maximum} of them: divide the object`);
+      return found(`takes at most ${issue.maximum} of them: divide the object`);
     case "invalid_format":
       return found(`${described(value)} ${issue.message}`);
     default:
@@ -61,8 +63,9 @@ function explainOne(issue: z.core.$ZodIssue, raw: unknown): readonly Finding[] {
   }
 }
 
+/** A message that a schema of ours gave: it needs no further words. The library's own begin like these. */
 function isOwn(issue: z.core.$ZodIssue): boolean {
-  return !issue.message.startsWith("Too ");
+  return !/^(Invalid|Too) /.test(issue.message);
 }
 
 /** `spec.http[0].route[1].weight`. */

@@ -43,7 +43,7 @@ export const kinds: Readonly<Record<Kind, KindDefinition>> = {
  */
 export const securityKinds: readonly Kind[] = ["AuthorizationPolicy", "PeerAuthentication"];
 
-const later = "a later release will; remove the object";
+const later = "that comes with a later release, remove the object";
 
 /** Kinds that users have, and why they are refused (istio-api §16). */
 export const refusedKinds: Readonly<Record<string, string>> = {

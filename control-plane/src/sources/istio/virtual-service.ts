@@ -78,7 +78,7 @@ export interface FaultSpec {
     | undefined;
 }
 
-const later = "a later release will; remove it";
+const later = "that comes with a later release, remove it";
 
 /** Header names are case-insensitive: kept in lower case, so that two spellings of one name are seen. */
 function headerConditions(): z.ZodType<Readonly<Record<string, TextMatch>>> {
@@ -192,11 +192,11 @@ const retries = message(
   "attempts is 0 or missing, which turns retries off, yet other fields are set: add attempts, or remove them",
 );
 
-const grpcStatuses = [
-  ...["OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"],
-  ...["PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"],
-  ...["INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"],
-];
+/** In the order of their numbers. */
+const grpcStatuses =
+  "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED".split(
+    " ",
+  );
 
 const share = percentage.default(0);
 const reserved = "Istio reserves this field: use httpStatus, grpcStatus or fixedDelay";
@@ -242,7 +242,7 @@ const rule = message(
     mirrors: `mirroring; ${later}`,
     mirrorPercentage: `mirroring; ${later}`,
     mirrorPercent: `mirroring; ${later}`,
-    corsPolicy: `CORS; answer it in the application until ${later}`,
+    corsPolicy: `CORS; ${later}`,
     headers: `changing headers; ${later}`,
   },
 ).transform((found, context): HttpRuleSpec => {

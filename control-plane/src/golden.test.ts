@@ -1,0 +1,102 @@
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { type Registry, fromBinary, toJson } from "@bufbuild/protobuf";
+import { loadRegistry, typeUrls } from "@trama/proto";
+import { afterAll, describe, expect, test } from "vitest";
+import { parse, stringify } from "yaml";
+
+import { type ConfigState, ConfigStore } from "./config-store.ts";
+import { formatDiagnostic } from "./diagnostics.ts";
+import { defaultMesh } from "./model/mesh.ts";
+import type { NodeView } from "./snapshot.ts";
+
+// Golden files: testdata/<stage>/<case>.in.yaml → <case>.out.yaml. UPDATE_GOLDEN=1 writes the answers anew; look at each
+// difference before you keep it. A line `# file: <name>` in the input begins another file of the configuration.
+const testdata = join(import.meta.dirname, "../testdata");
+const update = process.env["UPDATE_GOLDEN"] === "1";
+const registry: Registry = await loadRegistry();
+
+const stages: Readonly<Record<string, (input: string, file: string) => unknown>> = {
+  /** Configuration → all findings. */
+  findings: (input, file) => load(input, file).diagnostics.map(formatDiagnostic),
+  listeners: resources,
+  routes: resources,
+  clusters: resources,
+  endpoints: resources,
+};
+
+const used = new Set<string>();
+for (const [stage, run] of Object.entries(stages)) {
+  describe(stage, () => {
+    for (const file of readdirSync(join(testdata, stage)).filter((name) => name.endsWith(".in.yaml"))) {
+      const out = file.replace(/\.in\.yaml$/, ".out.yaml");
+      used.add(`${stage}/${file}`).add(`${stage}/${out}`);
+      test(file.replace(".in.yaml", ""), () => {
+        const path = join(testdata, stage, out);
+        const got = stringify(run(readFileSync(join(testdata, stage, file), "utf8"), file), { lineWidth: 0 });
+        if (update) writeFileSync(path, got);
+        expect(got).toBe(existsSync(path) ? readFileSync(path, "utf8") : "no such file: run with UPDATE_GOLDEN=1");
+      });
+    }
+  });
+}
+
+test("every golden file is used", () => {
+  const found = readdirSync(testdata, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => `${entry.parentPath.slice(testdata.length + 1)}/${entry.name}`);
+  expect(found.filter((file) => !used.has(file))).toEqual([]);
+});
+
+afterAll(() => used.clear());
+
+function load(input: string, file: string): ConfigState {
+  const files = new Map<string, { text: string }>();
+  const parts = input.split(/^# file: (\S+)\n/m);
+  if (parts[0] !== "") files.set(file, { text: parts[0] ?? "" });
+  for (let index = 1; index < parts.length; index += 2) files.set(parts[index] ?? "", { text: parts[index + 1] ?? "" });
+  return new ConfigStore(defaultMesh).apply(files);
+}
+
+interface Question {
+  readonly node?: Partial<NodeView>;
+  readonly ask: readonly string[];
+}
+
+const types: Readonly<Record<string, string>> = {
+  lds: typeUrls.listener,
+  rds: typeUrls.routeConfiguration,
+  cds: typeUrls.cluster,
+  eds: typeUrls.clusterLoadAssignment,
+};
+
+/** The first document says who asks for what; the rest is the configuration. */
+function resources(input: string, file: string): unknown {
+  const end = input.indexOf("\n---\n");
+  const questions = parse(input.slice(0, end)) as readonly Question[];
+  const { snapshot, diagnostics } = load(input.slice(end + 5), file);
+  expect(diagnostics.map(formatDiagnostic)).toEqual([]);
+  return questions.map(({ node, ask }) => ({
+    node: node ?? {},
+    answers: ask.map((each) => {
+      const [type = "", name = ""] = each.split(/ (.*)/);
+      const found = snapshot?.resource({ ...someNode, ...node }, types[type] ?? "", name);
+      if (found === undefined) return { [each]: null };
+      expect(found.name).toBe(name);
+      const schema = registry.getMessage(found.typeUrl.replace(/.*\//, ""));
+      return { [each]: schema === undefined ? null : toJson(schema, fromBinary(schema, found.bytes), { registry }) };
+    }),
+  }));
+}
+
+const someNode: NodeView = {
+  id: "sidecar~10.0.0.9~client.shop~shop.svc.cluster.local",
+  namespace: "shop",
+  serviceAccount: "client",
+  workload: "client",
+  labels: { app: "client" },
+  addresses: ["10.0.0.9"],
+  kind: "trama",
+  cluster: "Kubernetes",
+};
