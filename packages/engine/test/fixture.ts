@@ -1,15 +1,19 @@
-// What the tests of matchers, routes and filters share: a call without a socket, a clock that is turned by hand, a
-// seeded generator, and a sink that writes down what it was told.
+// What the tests of matchers, routes and filters need beyond the kit: RE2, duplicate headers, events in words, and short
+// builders of rules.
 import { RE2JS } from "re2js";
-import { Call, noBody } from "../src/call.ts";
-import type { CallInit, Peer } from "../src/call.ts";
+import * as calls from "../../../test/kit/call.ts";
+import { fakeClock } from "../../../test/kit/clock.ts";
+import * as envs from "../../../test/kit/env.ts";
+import type { TestEnv } from "../../../test/kit/env.ts";
+import type { Call, Peer } from "../src/call.ts";
 import type { HeaderMatch, RouteAction, RouteConfig, RouteMatch, StringMatch, VirtualHost } from "../src/config.ts";
-import type { Env, Regex, Timer } from "../src/env.ts";
+import type { Regex } from "../src/env.ts";
 import type { MeshError } from "../src/errors.ts";
-import { HeaderList } from "../src/headers.ts";
 import type { FilterState } from "../src/policy/filter.ts";
 import type { ResponseHead, Sink } from "../src/service.ts";
-import type { Snapshot } from "../src/snapshot.ts";
+
+export type { TestEnv } from "../../../test/kit/env.ts";
+export { seededRandom as seeded } from "../../../test/kit/random.ts";
 
 export function regex(pattern: string): Regex {
   const compiled = RE2JS.compile(pattern);
@@ -19,66 +23,9 @@ export function regex(pattern: string): Regex {
   };
 }
 
-/** A small seeded generator (mulberry32): chance that repeats. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Time that stands still until a test moves it. */
-export class HandClock {
-  nowMs = 0;
-  wallMs = 1_000_000;
-  #timers: { readonly atMs: number; readonly fn: () => void }[] = [];
-
-  now(): number {
-    return this.nowMs;
-  }
-
-  wall(): number {
-    return this.wallMs;
-  }
-
-  after(delayMs: number, fn: () => void): Timer {
-    const timer = { atMs: this.nowMs + delayMs, fn };
-    this.#timers.push(timer);
-    return { cancel: () => void (this.#timers = this.#timers.filter((other) => other !== timer)) };
-  }
-
-  get pending(): number {
-    return this.#timers.length;
-  }
-
-  advance(ms: number): void {
-    this.nowMs += ms;
-    const due = this.#timers.filter((timer) => timer.atMs <= this.nowMs);
-    this.#timers = this.#timers.filter((timer) => timer.atMs > this.nowMs);
-    for (const timer of due) timer.fn();
-  }
-}
-
-export interface TestEnv extends Env {
-  readonly clock: HandClock;
-  /** Messages that were logged, with their level. */
-  readonly logged: string[];
-}
-
-export function testEnv(random: () => number = seeded(1)): TestEnv {
-  const logged: string[] = [];
-  const level = (name: string) => (message: string) => void logged.push(`${name}: ${message}`);
-  return {
-    clock: new HandClock(),
-    random,
-    telemetry: { onCall() {} },
-    log: { debug: level("debug"), info: level("info"), warn: level("warn"), error: level("error") },
-    regex,
-    logged,
-  };
+/** The kit's environment with time from 0 and the real regex engine. */
+export function testEnv(random?: () => number): TestEnv {
+  return envs.testEnv({ regex, clock: fakeClock(0), ...(random === undefined ? {} : { random }) });
 }
 
 export function testState(): FilterState {
@@ -92,45 +39,20 @@ export function testState(): FilterState {
   };
 }
 
-export interface CallOptions extends Partial<Omit<CallInit, "headers">> {
-  /** Flat: `[name, value, …]`. */
+export interface CallOptions extends Omit<calls.CallOptions, "headers"> {
+  /** Flat, since duplicates matter here: `[name, value, …]`. */
   readonly headers?: readonly string[];
 }
 
-export function makeCall(options: CallOptions = {}): Call {
-  return new Call({
-    snapshot: undefined as unknown as Snapshot,
-    side: "outbound",
-    protocol: "http",
-    method: "GET",
-    authority: "reviews:9080",
-    path: "/",
-    body: noBody,
-    transport: { send: (_attempt, sink) => sink.onEnd(undefined) },
-    startMs: 0,
-    ...options,
-    headers: HeaderList.ofFlat(options.headers ?? []),
-  });
+export function makeCall({ headers = [], ...options }: CallOptions = {}): Call {
+  const call = calls.makeCall(options);
+  for (let at = 0; at < headers.length; at += 2) call.headers.append(headers[at]!, headers[at + 1]!);
+  return call;
 }
 
+/** A peer on a plaintext connection, unless it is given an identity. */
 export function makePeer(options: Partial<Peer> = {}): Peer {
-  const { spiffeId } = options;
-  const [, trustDomain = "", namespace = "", serviceAccount = ""] =
-    /^spiffe:\/\/([^/]+)\/ns\/([^/]+)\/sa\/([^/]+)$/.exec(spiffeId ?? "") ?? [];
-  return {
-    spiffeId,
-    trustDomain,
-    namespace,
-    serviceAccount,
-    remoteAddress: "10.0.0.1",
-    remotePort: 40_000,
-    localAddress: "10.0.0.2",
-    localPort: 8080,
-    mtls: spiffeId !== undefined,
-    serverName: "",
-    notAfterMs: Infinity,
-    ...options,
-  };
+  return calls.makePeer({ spiffeId: undefined, mtls: options.spiffeId !== undefined, localPort: 8080, ...options });
 }
 
 /** Writes down what arrives, in words: `head 200`, `data 3`, `end`, `error TIMEOUT`. */

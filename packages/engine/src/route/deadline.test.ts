@@ -96,7 +96,7 @@ describe("whole-call deadline", () => {
 
   test("a deadline that has passed is refused without being sent", () => {
     const env = testEnv();
-    env.clock.nowMs = 50;
+    env.clock.advance(50);
     const call = makeCall();
     call.deadlineMs = 50;
     const sink = new Recorder();
