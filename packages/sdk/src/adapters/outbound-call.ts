@@ -16,11 +16,7 @@ type Raw = Exclude<Dispatcher.DispatchController["rawHeaders"], undefined>;
 export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchController {
   /** As the application gave them. */
   readonly options: Dispatcher.DispatchOptions;
-  readonly value: BodyValue;
   readonly authority: string;
-  readonly headersTimeout: number | null | undefined;
-  readonly bodyTimeout: number | null | undefined;
-  readonly upgrade: string | null;
   rawHeaders: Raw = null;
   rawTrailers: Raw = null;
   /** Has been told its end. */
@@ -36,15 +32,28 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   constructor(options: Dispatcher.DispatchOptions, authority: string, handler: Dispatcher.DispatchHandler) {
     super();
     this.options = options;
-    this.value = options.body;
     this.authority = authority;
-    this.headersTimeout = options.headersTimeout;
-    this.bodyTimeout = options.bodyTimeout;
-    this.upgrade = typeof options.upgrade === "string" ? options.upgrade : null;
     this.#handler = handler;
-    const body = this.value;
+    const { body } = options;
     // Between attempts undici does not listen to the application's stream, and an error without a listener ends the process.
     if (isStream(body)) body.on("error", (error) => this.abort(error));
+  }
+
+  get value(): BodyValue {
+    return this.options.body;
+  }
+
+  get headersTimeout(): number | null | undefined {
+    return this.options.headersTimeout;
+  }
+
+  get bodyTimeout(): number | null | undefined {
+    return this.options.bodyTimeout;
+  }
+
+  get upgrade(): string | null {
+    const { upgrade } = this.options;
+    return typeof upgrade === "string" ? upgrade : null;
   }
 
   /** The handler learns at once how to abort: a call may wait long before its first byte is sent. */

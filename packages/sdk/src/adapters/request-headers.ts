@@ -13,7 +13,8 @@ export function requestHeaders(given: Dispatcher.DispatchOptions["headers"], hos
     for (let i = 0; i < given.length; i += 2) add(flat, given[i] as string, given[i + 1]);
   } else if (given !== null && typeof given === "object") {
     if (Symbol.iterator in given) for (const [name, value] of given) add(flat, name, value);
-    else for (const name of Object.keys(given)) add(flat, name, given[name]);
+    // Not Object.keys: its array would be garbage with every request.
+    else for (const name in given) if (Object.hasOwn(given, name)) add(flat, name, given[name]);
   } else if (given !== undefined && given !== null) throw new TypeError("headers must be an object or an array");
   if (peer !== "") flat.push(peerHeader, peer);
   return flat;

@@ -10,13 +10,13 @@ export type BodyValue = Dispatcher.DispatchOptions["body"] | AsyncIterable<Uint8
  * business. Adapters extend it, so that it costs no object of its own.
  */
 export abstract class HttpBody implements RequestBody {
-  abstract readonly value: BodyValue;
+  abstract get value(): BodyValue;
   /** The authority before any layer rewrote it: as long as it is the call's, the `host` field in the headers holds. */
   abstract readonly authority: string;
-  abstract readonly headersTimeout: number | null | undefined;
-  abstract readonly bodyTimeout: number | null | undefined;
+  abstract get headersTimeout(): number | null | undefined;
+  abstract get bodyTimeout(): number | null | undefined;
   /** Protocol to switch to, such as `websocket`. */
-  abstract readonly upgrade: string | null;
+  abstract get upgrade(): string | null;
   /** A stream that is read cannot be read again. */
   #consumed = false;
 

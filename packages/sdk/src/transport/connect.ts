@@ -47,11 +47,13 @@ export function connect(options: ConnectOptions, done: Connected): void {
     socket.destroy();
     done(error, null, peer);
   };
+  let connected = false;
+  const stage = (): "CONNECT_FAILED" | "TLS_FAILED" => (connected ? "TLS_FAILED" : "CONNECT_FAILED");
   const fail = (code: "CONNECT_FAILED" | "TLS_FAILED", reason: string, cause?: unknown): void =>
     finish(new MeshError(code, `${endpoint.address}: ${reason}`, { cause }), plaintextPeer);
   const onError = (error: NodeJS.ErrnoException): void =>
-    fail(reachedTcp(error) ? "TLS_FAILED" : "CONNECT_FAILED", describe(error), error);
-  const onClose = (): void => fail(tls === undefined ? "CONNECT_FAILED" : "TLS_FAILED", "closed before the connection stood");
+    fail(stage(), describe(error), error);
+  const onClose = (): void => fail(stage(), "closed before the connection stood");
   const timer = clock.after(connectTimeoutMs, () => fail("CONNECT_FAILED", `no connection within ${connectTimeoutMs} ms`));
   socket.setNoDelay(true);
   socket.setKeepAlive(true, 60_000);
@@ -61,6 +63,7 @@ export function connect(options: ConnectOptions, done: Connected): void {
     socket.once("connect", () => finish(undefined, plaintextPeer));
     return;
   }
+  socket.once("connect", () => (connected = true));
   socket.once("secureConnect", () => {
     const secured = socket as TLSSocket;
     const certificate = secured.getPeerX509Certificate();
@@ -99,30 +102,6 @@ export function refuseToConnect(tls: UpstreamTls, identity: Identity | undefined
     return new MeshError("TLS_FAILED", `our own certificate ended at ${new Date(identity.notAfterMs).toISOString()} and could not be renewed; see mesh.status()`);
   return undefined;
 }
-
-/** Errors of OpenSSL and of the verification come after TCP stood. */
-function reachedTcp(error: NodeJS.ErrnoException): boolean {
-  const code = error.code ?? "";
-  return code.startsWith("ERR_SSL") || code.startsWith("ERR_TLS") || code === "EPROTO" || verification.has(code);
-}
-
-const verification: ReadonlySet<string> = new Set([
-  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-  "UNABLE_TO_GET_ISSUER_CERT",
-  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
-  "DEPTH_ZERO_SELF_SIGNED_CERT",
-  "SELF_SIGNED_CERT_IN_CHAIN",
-  "CERT_HAS_EXPIRED",
-  "CERT_NOT_YET_VALID",
-  "CERT_SIGNATURE_FAILURE",
-  "CERT_UNTRUSTED",
-  "CERT_REJECTED",
-  "CERT_CHAIN_TOO_LONG",
-  "CERT_REVOKED",
-  "INVALID_CA",
-  "INVALID_PURPOSE",
-  "PATH_LENGTH_EXCEEDED",
-]);
 
 /** Node sums up the attempts at several addresses in an error without a message. */
 function describe(error: NodeJS.ErrnoException): string {

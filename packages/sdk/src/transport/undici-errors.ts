@@ -1,4 +1,5 @@
 import { MeshError, type MeshErrorCode } from "@trama/engine";
+import { errors } from "undici";
 
 /** What undici reports by code, in the engine's terms. Read codes only: messages are for people. */
 const codes: Readonly<Record<string, MeshErrorCode>> = {
@@ -6,7 +7,6 @@ const codes: Readonly<Record<string, MeshErrorCode>> = {
   UND_ERR_HEADERS_TIMEOUT: "TIMEOUT",
   UND_ERR_BODY_TIMEOUT: "TIMEOUT",
   UND_ERR_HEADERS_OVERFLOW: "PROTOCOL_ERROR",
-  UND_ERR_HTTP_PARSER: "PROTOCOL_ERROR",
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: "PROTOCOL_ERROR",
   UND_ERR_RES_EXCEEDED_MAX_SIZE: "PROTOCOL_ERROR",
   UND_ERR_INVALID_ARG: "BAD_REQUEST",
@@ -27,6 +27,7 @@ export function fromUndici(error: Error, address: string, sent: boolean): MeshEr
   if (error instanceof MeshError) return error;
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (handshakeAlerts.test(code)) return new MeshError("TLS_FAILED", `${address}: the server refused our certificate: ${error.message}`, { cause: error });
-  // What has no code of undici's is an error of the socket: the connection is gone.
-  return new MeshError(codes[code] ?? "RESET", `${address}: ${error.message}`, { sent, cause: error });
+  // The parser's errors have a code each, or none; what else has none of undici's is an error of the socket: it is gone.
+  const known = error instanceof errors.HTTPParserError ? "PROTOCOL_ERROR" : (codes[code] ?? "RESET");
+  return new MeshError(known, `${address}: ${error.message}`, { sent, cause: error });
 }

@@ -37,7 +37,7 @@ export class UndiciTransport implements Transport {
   send(attempt: Attempt, sink: Sink): void {
     const pool = this.#closed ? new MeshError("CLOSED", "the mesh is closed") : this.#pool(attempt);
     if (pool instanceof MeshError) return sink.onError(pool);
-    const request = new UpstreamRequest(attempt, sink, pool, this.#options.clock);
+    const request = new UpstreamRequest(attempt, sink, pool);
     attempt.bind(request);
     if (!request.over) pool.submit(request);
   }

@@ -1,4 +1,4 @@
-import { type Abortable, type Attempt, type Clock, type Flow, HeaderList, MeshError, type ResponseHead, type Sink } from "@trama/engine";
+import { type Abortable, type Attempt, type Flow, HeaderList, MeshError, type ResponseHead, type Sink } from "@trama/engine";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
@@ -39,36 +39,54 @@ export class UpstreamHead implements ResponseHead {
  * last; undici may have to be told still, and the connection goes back only when undici has spoken its last.
  */
 export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Abortable, Pooled {
-  // What undici reads.
-  readonly method: string;
-  readonly path: string;
-  readonly headers: readonly string[];
-  readonly body: BodyValue;
-  readonly headersTimeout: number | null | undefined;
-  readonly bodyTimeout: number | null | undefined;
-  readonly upgrade: string | null;
   over = false;
   readonly #attempt: Attempt;
   readonly #sink: Sink;
   readonly #pool: Pool;
-  readonly #clock: Clock;
   #connection: Connection | undefined = undefined;
   #controller: Dispatcher.DispatchController | undefined = undefined;
 
-  constructor(attempt: Attempt, sink: Sink, pool: Pool, clock: Clock) {
-    const { call } = attempt;
-    const body = call.body instanceof HttpBody ? call.body : undefined;
-    this.method = call.method;
-    this.path = call.path;
-    this.headers = wireHeaders(call.headers.flat(), pool.options.tls?.identity !== undefined, body?.authority === call.authority ? undefined : call.authority);
-    this.body = body?.value ?? null;
-    this.headersTimeout = body?.headersTimeout;
-    this.bodyTimeout = body?.bodyTimeout;
-    this.upgrade = body?.upgrade ?? null;
+  constructor(attempt: Attempt, sink: Sink, pool: Pool) {
     this.#attempt = attempt;
     this.#sink = sink;
     this.#pool = pool;
-    this.#clock = clock;
+  }
+
+  // What undici reads of a request's options, once each.
+
+  get method(): string {
+    return this.#attempt.call.method;
+  }
+
+  get path(): string {
+    return this.#attempt.call.path;
+  }
+
+  get headers(): readonly string[] {
+    const { authority, headers } = this.#attempt.call;
+    const rewritten = this.#body === undefined || this.#body.authority !== authority;
+    return wireHeaders(headers.flat(), this.#pool.options.tls?.identity !== undefined, rewritten ? authority : undefined);
+  }
+
+  get body(): BodyValue {
+    return this.#body?.value ?? null;
+  }
+
+  get headersTimeout(): number | null | undefined {
+    return this.#body?.headersTimeout;
+  }
+
+  get bodyTimeout(): number | null | undefined {
+    return this.#body?.bodyTimeout;
+  }
+
+  get upgrade(): string | null {
+    return this.#body?.upgrade ?? null;
+  }
+
+  get #body(): HttpBody | undefined {
+    const { body } = this.#attempt.call;
+    return body instanceof HttpBody ? body : undefined;
   }
 
   begin(connection: Connection): boolean {
@@ -108,7 +126,7 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
       return;
     }
     const { peer } = this.#connection!;
-    if (peer.notAfterMs <= this.#clock.wall()) {
+    if (peer.notAfterMs <= this.#pool.options.clock.wall()) {
       this.#connection!.retireAtMs = 0;
       controller.abort(new MeshError("TLS_FAILED", `${this.#pool.options.endpoint.address}: the server's certificate has expired since the connection was made`));
       return;
@@ -116,7 +134,7 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     this.#controller = controller;
     this.#attempt.sent = true;
     const { call } = this.#attempt;
-    if (call.body instanceof HttpBody) call.body.begin();
+    this.#body?.begin();
     call.record.mtls = peer.mtls;
     call.record.peerPrincipal = peer.spiffeId;
   }
@@ -146,8 +164,8 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   /** Exactly one of the three ends comes from undici. The socket leaves with the caller; its place takes a new one. */
   onRequestUpgrade(_controller: Dispatcher.DispatchController, status: number, headers: Record<string, string | string[]>, socket: Duplex): void {
     this.#release();
-    const { body } = this.#attempt.call;
-    if (this.over || !(body instanceof HttpBody)) {
+    const body = this.#body;
+    if (this.over || body === undefined) {
       socket.destroy();
       return;
     }

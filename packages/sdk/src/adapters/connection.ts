@@ -1,0 +1,72 @@
+import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import type { ConnectionFacts, InboundChain, InboundSnapshot, Peer } from "@trama/engine";
+
+/** What the mesh knows of a request, on the request itself. */
+export interface MeshRequest {
+  /** Who sent it. In plaintext, where policy permits that, nobody: `spiffeId` is undefined. */
+  readonly peer: Peer;
+}
+
+/** One accepted connection, from the moment its peer is known. Everything that is the same for all its requests is established once. */
+export class Connection {
+  readonly socket: Socket;
+  readonly facts: ConnectionFacts;
+  readonly mesh: MeshRequest;
+  /** The configuration by which it was last admitted, and the chain that took it. */
+  inbound: InboundSnapshot;
+  chain: InboundChain;
+  /** Requests between their head and the end of their answer. */
+  inFlight = 0;
+  /** The newest of them. */
+  current: { announceClose(): void } | undefined = undefined;
+  /** No further request: it ends with the answer that is under way. */
+  closing = false;
+  /** The last Host and peer header seen here, with what became of them: they are nearly always the same. */
+  readonly host = { text: "", authority: "" };
+  readonly workload: { text: string; valid: boolean; believed: string | undefined } = { text: "", valid: false, believed: undefined };
+
+  constructor(socket: Socket, facts: ConnectionFacts, peer: Peer, inbound: InboundSnapshot, chain: InboundChain) {
+    this.socket = socket;
+    this.facts = facts;
+    this.mesh = { peer };
+    this.inbound = inbound;
+    this.chain = chain;
+  }
+
+  /**
+   * Whether the peer may use this connection by the configuration now in force (dataplane.md §23 rule 9). Nearly always
+   * one comparison: a listener that did not change is the same object.
+   */
+  admitted(inbound: InboundSnapshot | undefined): boolean {
+    if (inbound === undefined) return false;
+    if (inbound !== this.inbound) {
+      const chain = inbound.chain(this.facts);
+      if (chain === undefined || (chain.config.tls !== undefined) !== (this.facts.transportProtocol === "tls")) return false;
+      this.inbound = inbound;
+      this.chain = chain;
+    }
+    return this.chain.admits(this.mesh.peer);
+  }
+
+  /** Ends it with the answer under way, or at once when there is none. */
+  close(): void {
+    this.closing = true;
+    if (this.inFlight === 0) this.socket.destroySoon();
+  }
+}
+
+/** By the socket that the HTTP server sees: the decrypted one. */
+export const connections: WeakMap<object, Connection> = new WeakMap();
+
+/** Who sent this request, established from the verified certificate of its connection; `undefined` on a server that is not protected. */
+export function peerOf(request: IncomingMessage): Peer | undefined {
+  return connections.get(request.socket)?.mesh.peer;
+}
+
+declare module "node:http" {
+  interface IncomingMessage {
+    /** Set by a server that `protect` made part of the mesh. */
+    mesh?: MeshRequest;
+  }
+}

@@ -1,0 +1,154 @@
+import http, { type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { Server as TlsServer } from "node:tls";
+import { Call, type Engine, HeaderList, type Transport } from "@trama/engine";
+
+import { TramaError } from "../errors.ts";
+import { type Connection, connections } from "./connection.ts";
+import { type EntryPoint, Exchange, ResponseExchange, SocketExchange } from "./exchange.ts";
+import { type ListenerOptions, MeshListener } from "./listener.ts";
+import { checkRequest } from "./request-check.ts";
+
+/**
+ * An `http.Server` that is part of the mesh. It stays the application's own server, on its own port, with its own listeners: what changes
+ * is who reads the accepted sockets first ({@link MeshListener}) and what stands before each way into the application. Node has five
+ * for HTTP/1: `request`, `checkContinue`, `checkExpectation`, `upgrade` and `connect`; authorization runs in all of them
+ * (dataplane.md §20), which is why `emit` is wrapped rather than any one listener.
+ */
+export class ProtectedServer {
+  readonly server: Server;
+  readonly listener: MeshListener;
+  readonly #engine: Engine;
+  readonly #clock: ListenerOptions["clock"];
+  readonly #entry: EntryPoint;
+  #draining = false;
+
+  constructor(server: Server, options: ListenerOptions) {
+    refuseUnfit(server);
+    this.server = server;
+    this.#engine = options.engine;
+    this.#clock = options.clock;
+    const emit = server.emit as EntryPoint["emit"];
+    this.#entry = { server, emit };
+    const [parse] = server.listeners("connection") as ((this: Server, socket: Socket) => void)[];
+    server.removeListener("connection", parse!);
+    this.listener = new MeshListener(server, options, (connection) => parse!.call(server, connection.socket));
+    const gate = this;
+    server.emit = function (this: Server, event: string, ...values: unknown[]): boolean {
+      switch (event) {
+        case "request":
+        case "checkContinue":
+        case "checkExpectation":
+          return gate.#request(event, values[0] as IncomingMessage, values[1] as ServerResponse);
+        case "upgrade":
+        case "connect":
+          return gate.#upgrade(event, values[0] as IncomingMessage, values[1] as Socket, values[2] as Buffer);
+        default:
+          return emit.call(this, event, ...values);
+      }
+    } as Server["emit"];
+  }
+
+  get requestsInFlight(): number {
+    let count = 0;
+    for (const { inFlight } of this.listener.connections) count += inFlight;
+    return count;
+  }
+
+  /** From now on each answer tells its peer to come no more on this connection. Everything is still served. */
+  drain(): void {
+    this.#draining = true;
+    for (const connection of this.listener.connections) connection.current?.announceClose();
+  }
+
+  /**
+   * Accepts nothing more, closes what is idle, and waits for the answers under way, at most `deadlineMs`; what is left then is cut.
+   */
+  async stop(deadlineMs: number): Promise<void> {
+    this.drain();
+    const { server, listener } = this;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    // `close` calls back with an error when the application has closed the server itself; then it is closed.
+    server.close(() => resolve());
+    listener.stop();
+    for (const connection of listener.connections) connection.close();
+    const timer = this.#clock.after(deadlineMs, () => {
+      for (const { socket } of listener.connections) socket.destroy();
+      server.closeAllConnections();
+    });
+    await promise;
+    timer.cancel();
+  }
+
+  #request(event: string, request: IncomingMessage, response: ServerResponse): boolean {
+    const connection = this.#admitted(request.socket);
+    if (connection === undefined) return true;
+    const exchange = new ResponseExchange(this.#entry, event, request, response, connection);
+    if (this.#draining) exchange.announceClose();
+    this.#run(exchange);
+    return true;
+  }
+
+  #upgrade(event: string, request: IncomingMessage, socket: Socket, head: Buffer): boolean {
+    const connection = this.#admitted(socket);
+    if (connection !== undefined) this.#run(new SocketExchange(this.#entry, event, request, socket, head, connection));
+    return true;
+  }
+
+  /** The connection, if its peer may still use it; otherwise it is cut: by policy, by its certificate's end, or because nobody let it in. */
+  #admitted(socket: Socket): Connection | undefined {
+    const connection = connections.get(socket);
+    // It ends with the answer under way; what was sent behind that request is not answered.
+    if (connection?.closing === true && connection.inFlight > 0) return undefined;
+    if (connection !== undefined && connection.mesh.peer.notAfterMs > this.#clock.wall()) {
+      if (connection.admitted(this.#engine.current.inbound(this.listener.address))) return connection;
+    }
+    socket.destroy();
+    return undefined;
+  }
+
+  #run(exchange: Exchange): void {
+    const { request, connection } = exchange;
+    const refusal = checkRequest(request, connection);
+    if (refusal !== undefined) {
+      connection.closing = true;
+      exchange.announceClose();
+      exchange.refuse(refusal.status, refusal.reason);
+      return;
+    }
+    request.mesh = connection.mesh;
+    const call = new Call({
+      snapshot: this.#engine.current,
+      side: "inbound",
+      protocol: "http",
+      method: request.method!,
+      authority: connection.host.authority,
+      path: request.url!,
+      headers: HeaderList.ofFlat(request.rawHeaders),
+      body: exchange,
+      transport: noTransport,
+      peer: connection.mesh.peer,
+      startMs: this.#clock.now(),
+    });
+    call.record.peerWorkload = connection.workload.believed;
+    exchange.start(call, connection.chain.serve(Exchange.handler));
+  }
+}
+
+/** Nothing is sent on from an inbound call. */
+const noTransport: Transport = {
+  send: (_attempt, sink) => {
+    throw new TypeError(`an inbound call was forwarded to ${String(sink)}`);
+  },
+};
+
+function refuseUnfit(server: Server): void {
+  if (server instanceof TlsServer)
+    throw new TramaError("OPTIONS_INVALID", "protect() takes a plain http.Server: TLS is the mesh's own business; use http.createServer", { field: "server" });
+  if (!(server instanceof http.Server))
+    throw new TramaError("OPTIONS_INVALID", "protect() takes an http.Server; HTTP/2 servers are not supported", { field: "server" });
+  if (server.listening)
+    throw new TramaError("OPTIONS_INVALID", "protect() must be called before listen(): connections could have come in unprotected", { field: "server" });
+  if (server.listenerCount("connection") === 0)
+    throw new TramaError("OPTIONS_INVALID", "the server has no HTTP connection listener; was it protected by another copy of this library?", { field: "server" });
+}
