@@ -111,13 +111,14 @@ afterAll(async () => {
 });
 
 const diagnostics = async (): Promise<Diagnostic[]> => (await mesh.controlPlane.call("diagnostics")) as Diagnostic[];
+const errors = async (): Promise<Diagnostic[]> => (await diagnostics()).filter(({ severity }) => severity === "error");
 
 describe.each(faults)("$what", ({ code, text, ...rest }) => {
   test("is named with file, line and column, changes nothing, and once mended takes effect", async () => {
     const { text: faulty, line, column } = marked(text);
     await mesh.write("catalog.yaml", faulty);
     const fault = await until("the fault is reported", async () =>
-      (await diagnostics()).find(({ severity, file }) => severity === "error" && file.endsWith("catalog.yaml")),
+      (await errors()).find(({ file }) => file.endsWith("catalog.yaml")),
     );
     expect(fault.code, fault.message).toBe(code);
     expect(fault.message.length).toBeGreaterThan(10);
@@ -144,7 +145,7 @@ describe.each(faults)("$what", ({ code, text, ...rest }) => {
       const { versions } = await client.call("burst", { url: "http://catalog:8080/books", count: 10 });
       return versions["v2"] === 10;
     });
-    expect((await diagnostics()).filter(({ severity }) => severity === "error")).toEqual([]);
+    expect(await errors()).toEqual([]);
     await mesh.write("catalog.yaml", good("v1"));
     await until("back to v1", async () => {
       const { versions } = await client.call("burst", { url: "http://catalog:8080/books", count: 10 });
@@ -155,11 +156,9 @@ describe.each(faults)("$what", ({ code, text, ...rest }) => {
 
 test("a fault in one file does not hold back the others for ever", async () => {
   await mesh.write("broken.yaml", "kind: [");
-  await until("the fault is reported", async () =>
-    (await diagnostics()).some(({ file }) => file.endsWith("broken.yaml")),
-  );
+  await until("the fault is reported", async () => (await errors()).some(({ file }) => file.endsWith("broken.yaml")));
   await mesh.remove("broken.yaml");
-  await until("the fault went with its file", async () => (await diagnostics()).length === 0);
+  await until("the fault went with its file", async () => (await errors()).length === 0);
   await mesh.write("catalog.yaml", good("v2"));
   await until("a later change is in force", async () => {
     const { versions } = await client.call("burst", { url: "http://catalog:8080/books", count: 10 });

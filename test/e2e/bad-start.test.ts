@@ -8,7 +8,8 @@ import "./harness/limits.ts";
 import { startMesh, type TestMesh } from "./harness/mesh.ts";
 import { RemoteError, start, type Program, type StartOptions } from "./harness/program.ts";
 import { rawPlain, rawTls, requestBytes } from "./harness/raw.ts";
-import { during } from "./harness/until.ts";
+import { during, until } from "./harness/until.ts";
+import type { ControlPlaneMethods } from "./programs/control-plane.ts";
 import type { JoinMethods, JoinOptions, Outcome } from "./programs/join.ts";
 import { documents, peerAuthentication, serviceEntry } from "./harness/yaml.ts";
 
@@ -349,8 +350,8 @@ describe("a control plane that goes before everything is there", () => {
 });
 
 describe.concurrent("the control plane itself", () => {
-  const startControlPlane = (options: object): Promise<unknown> =>
-    start({
+  const startControlPlane = (options: object): Promise<Program<ControlPlaneMethods>> =>
+    start<ControlPlaneMethods>({
       name: "control plane",
       file: "control-plane.ts",
       options: {
@@ -363,7 +364,6 @@ describe.concurrent("the control plane itself", () => {
     });
   test.each<[string, () => object, string]>([
     ["a file in place of its data folder", () => ({ dataDir: mesh.controlPlane.rootCertFile }), "DATA_DIR"],
-    ["a policy folder that is not there", () => ({ configDirs: [join(mesh.folder, "nowhere")] }), "SOURCE"],
     ["a port that is taken", () => ({ port: mesh.controlPlane.port }), "LISTEN"],
     ["an option that does not exist", () => ({ porrt: 1 }), "OPTIONS"],
     ["a trust domain that is not one", () => ({ trustDomain: "Not A Domain" }), "OPTIONS"],
@@ -373,6 +373,19 @@ describe.concurrent("the control plane itself", () => {
       (error: unknown) => (error instanceof RemoteError ? error.failure : Promise.reject(error as Error)),
     );
     expect(failure).toMatchObject({ name: "ControlPlaneError", code });
+  });
+
+  test("a policy folder that is not there: it says so, and is not ready until the folder comes", async () => {
+    const folder = join(mesh.folder, "later");
+    const program = await startControlPlane({ configDirs: [folder], dataDir: join(mesh.folder, "third") });
+    try {
+      expect(await program.call("status")).toMatchObject({ ready: false });
+      expect(await program.call("diagnostics")).toMatchObject([{ severity: "error", code: "source", file: folder }]);
+      await mkdir(folder);
+      await until("it is ready", async () => ((await program.call("status")) as { ready: boolean }).ready, 5_000);
+    } finally {
+      await program.stop();
+    }
   });
 });
 
