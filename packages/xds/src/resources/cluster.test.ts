@@ -1,0 +1,199 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import { LeastRequestSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.js";
+import { RingHashSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash_pb.js";
+import { WrrLocalitySchema } from "@trama/proto/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality_pb.js";
+import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
+import { UpstreamTlsContextSchema } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+
+import { any, assignment, duration, edsCluster, upstreamTlsContext } from "../../../../test/kit/xds-resources.ts";
+import { type DecodedCluster, clusterType } from "./cluster.ts";
+import { ResourceError } from "./error.ts";
+
+const options = { regex: () => undefined, certificateProviders: new Set(["default"]) };
+
+type More = Parameters<typeof edsCluster>[1];
+
+function read(more: More = {}, certificateProviders = options.certificateProviders): DecodedCluster {
+  const bytes = toBinary(ClusterSchema, edsCluster("outbound|80||a.b", more));
+  return clusterType.decode(bytes, { ...options, certificateProviders }).value;
+}
+
+const spiffe = "spiffe://cluster.local/ns/shop/sa/reviews";
+const tlsSocket = (subjects = [spiffe]) => ({
+  name: "envoy.transport_sockets.tls",
+  configType: { case: "typedConfig", value: upstreamTlsContext(subjects) } as const,
+});
+const rawSocket = {
+  name: "envoy.transport_sockets.raw_buffer",
+  configType: { case: "typedConfig", value: any(RawBufferSchema, {}) } as const,
+};
+
+test("defaults of an EDS cluster", () => {
+  const metadata = { filterMetadata: { istio: { services: [{ host: "a.b", name: "a", namespace: "b" }] } } };
+  expect(read({ metadata })).toEqual({
+    name: "outbound|80||a.b",
+    service: { host: "a.b", name: "a", namespace: "b" },
+    balancer: { kind: "least_request", choices: 2 },
+    endpoints: { eds: "outbound|80||a.b" },
+    connectTimeoutMs: 1_000,
+    tls: undefined,
+    tlsByMode: new Map(),
+    breaker: { maxConnections: 1024, maxPending: 1024, maxRequests: 1024, maxRetries: 3, retryBudget: undefined },
+    http2: false,
+  });
+});
+
+test("Istio's TLS context: combined validation context, instances in current and deprecated fields (I23)", () => {
+  const tls = read({ transportSocket: tlsSocket() }).tls;
+  expect(tls).toEqual({
+    identity: "default",
+    trust: "default",
+    serverName: "outbound_.80_._.reviews",
+    subjectNames: [{ kind: "exact", value: spiffe, ignoreCase: false }],
+  });
+  const older = any(UpstreamTlsContextSchema, {
+    commonTlsContext: {
+      tlsCertificateCertificateProviderInstance: { instanceName: "default" },
+      validationContextType: {
+        case: "combinedValidationContext",
+        value: {
+          defaultValidationContext: {},
+          validationContextCertificateProviderInstance: { instanceName: "default" },
+        },
+      },
+    },
+  });
+  const socket = { name: "tls", configType: { case: "typedConfig", value: older } as const };
+  expect(read({ transportSocket: socket }).tls).toMatchObject({ identity: "default", trust: "default" });
+});
+
+test("automatic mTLS: by the endpoint's tlsMode, the first match wins", () => {
+  const cluster = read({
+    transportSocketMatches: [
+      { name: "tlsMode-istio", match: { tlsMode: "istio" }, transportSocket: tlsSocket() },
+      { name: "tlsMode-disabled", match: {}, transportSocket: rawSocket },
+      { name: "never reached", match: { tlsMode: "x" }, transportSocket: tlsSocket() },
+    ],
+  });
+  expect([...cluster.tlsByMode.keys()]).toEqual(["istio"]);
+  expect(cluster.tlsByMode.get("istio")?.trust).toBe("default");
+  expect(cluster.tls).toBeUndefined();
+});
+
+test("an error in security is never plaintext (R51, BS9)", () => {
+  expect(() => read({ transportSocket: tlsSocket() }, new Set())).toThrow(
+    'transport_socket.common_tls_context: certificate provider instance "default" is not in the bootstrap',
+  );
+  const context = (value: MessageInitShape<typeof UpstreamTlsContextSchema>) => ({
+    transportSocket: {
+      name: "t",
+      configType: { case: "typedConfig", value: any(UpstreamTlsContextSchema, value) } as const,
+    },
+  });
+  expect(() => read(context({}))).toThrow("common_tls_context");
+  expect(() => read(context({ commonTlsContext: {} }))).toThrow("names no certificate provider instance");
+  const validation = (value: object) =>
+    context({ commonTlsContext: { validationContextType: { case: "validationContext", value: value as never } } });
+  expect(() => read(validation({}))).toThrow("names no certificate provider instance");
+  const roots = { caCertificateProviderInstance: { instanceName: "default" } };
+  expect(() => read(validation({ ...roots, verifyCertificateHash: ["x"] }))).toThrow("verify_certificate_hash");
+  expect(() => read(validation({ ...roots, allowExpiredCertificate: true }))).toThrow("allow_expired_certificate");
+  expect(() =>
+    read(validation({ ...roots, matchSubjectAltNames: [{ matchPattern: { case: "exact", value: "" } }] })),
+  ).toThrow("an empty subject name");
+  expect(() => read({ transportSocket: { name: "unheard-of" } })).toThrow("has no typed_config");
+});
+
+test("balancers: the first policy of the list that is known (S38), and what is refused by name", () => {
+  const policies = (...typedConfigs: ReturnType<typeof any>[]) => ({
+    loadBalancingPolicy: {
+      policies: typedConfigs.map((typedConfig) => ({ typedExtensionConfig: { name: "x", typedConfig } })),
+    },
+  });
+  const least = any(LeastRequestSchema, { choiceCount: 4 });
+  expect(read(policies(any(RingHashSchema, {}), least)).balancer).toEqual({ kind: "least_request", choices: 4 });
+  const inner = policies(least).loadBalancingPolicy;
+  expect(read(policies(any(WrrLocalitySchema, { endpointPickingPolicy: inner }))).balancer).toMatchObject({
+    choices: 4,
+  });
+  expect(() => read(policies(any(RingHashSchema, {})))).toThrow("names no policy that is supported");
+  expect(read({ lbPolicy: 0 }).balancer).toEqual({ kind: "round_robin" });
+  expect(read({ lbPolicy: 3 }).balancer).toEqual({ kind: "random" });
+  expect(() => read({ lbPolicy: 2 })).toThrow("lb_policy RING_HASH is not supported");
+});
+
+test("circuit breakers: the row of priority DEFAULT (R48)", () => {
+  const breaker = read({
+    circuitBreakers: {
+      thresholds: [
+        { priority: 1, maxRequests: 1 },
+        { priority: 0, maxRequests: 7, maxRetries: 2, retryBudget: { budgetPercent: { value: 25 } } },
+      ],
+    },
+  }).breaker;
+  expect(breaker).toMatchObject({ maxRequests: 7, maxRetries: 2, retryBudget: { percent: 25, minConcurrency: 3 } });
+});
+
+test("HTTP/2 is a property of the cluster", () => {
+  const explicit = any(HttpProtocolOptionsSchema, {
+    upstreamProtocolOptions: {
+      case: "explicitHttpConfig",
+      value: { protocolConfig: { case: "http2ProtocolOptions", value: {} } },
+    },
+  });
+  const typedExtensionProtocolOptions = { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": explicit };
+  expect(read({ typedExtensionProtocolOptions }).http2).toBe(true);
+  expect(read({ http2ProtocolOptions: {} }).http2).toBe(true);
+});
+
+test("a static cluster brings its endpoints", () => {
+  const cluster = read({
+    clusterDiscoveryType: { case: "type", value: 0 },
+    loadAssignment: assignment("", [{ address: "10.0.0.1", port: 80 }]),
+  });
+  expect(cluster.endpoints).toMatchObject({ priorities: [[{ endpoints: [{ address: "10.0.0.1:80" }] }]] });
+});
+
+test.each<[string, More]>([
+  ["type STRICT_DNS", { clusterDiscoveryType: { case: "type", value: 1 } }],
+  ["outlier_detection", { outlierDetection: {} }],
+  ["health_checks", { healthChecks: [{}] }],
+  ["lb_subset_config", { lbSubsetConfig: {} }],
+  ["upstream_bind_config", { upstreamBindConfig: {} }],
+  ["slow_start_config", { lbConfig: { case: "leastRequestLbConfig", value: { slowStartConfig: {} } } }],
+])("never passed over in silence: %s", (field, more) => {
+  expect(() => read(more)).toThrow(`${field} is not supported by this release`);
+});
+
+test("refused: eds_config that is not ADS, a time-out of zero", () => {
+  expect(() => read({ edsClusterConfig: {} })).toThrow("eds_config must be ads or self");
+  expect(() => read({ connectTimeout: duration(0) })).toThrow("connect_timeout");
+  expect(() => clusterType.decode(toBinary(ClusterSchema, create(ClusterSchema, {})), options)).toThrow(
+    "name is empty",
+  );
+});
+
+test("broken bytes are a ResourceError, never anything else", () => {
+  const good = toBinary(ClusterSchema, edsCluster("c", { transportSocket: tlsSocket() }));
+  const attempt = (bytes: Uint8Array): void => {
+    try {
+      clusterType.decode(bytes, options);
+    } catch (error) {
+      expect(error).toBeInstanceOf(ResourceError);
+    }
+  };
+  for (let length = 0; length < good.length; length++) attempt(good.subarray(0, length));
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { maxLength: 5 }), (flips) => {
+      const bytes = new Uint8Array(good);
+      for (const [at, value] of flips) bytes[at] = value;
+      attempt(bytes);
+    }),
+    { numRuns: 1_000, seed: 5 },
+  );
+});

@@ -1,0 +1,234 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
+import type { RouteConfiguration } from "@trama/engine";
+import type { RouteActionSchema, RouteSchema } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
+import { FilterConfigSchema } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
+import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
+import { CorsPolicySchema } from "@trama/proto/envoy/extensions/filters/http/cors/v3/cors_pb.js";
+import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
+import { TypedStructSchema } from "@trama/proto/xds/type/v3/typed_struct_pb.js";
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+
+import { any, duration } from "../../../../test/kit/xds-resources.ts";
+import { ResourceError } from "./error.ts";
+import { routeType } from "./route.ts";
+
+const options = {
+  regex(pattern: string) {
+    if (pattern.includes("(?=")) throw new Error("invalid perl operator");
+    return undefined;
+  },
+  certificateProviders: new Set<string>(),
+};
+
+type ConfigInit = MessageInitShape<typeof RouteConfigurationSchema>;
+type RouteInit = MessageInitShape<typeof RouteSchema>;
+type ActionInit = MessageInitShape<typeof RouteActionSchema>;
+
+function read(config: ConfigInit): RouteConfiguration {
+  return routeType.decode(toBinary(RouteConfigurationSchema, create(RouteConfigurationSchema, config)), options).value;
+}
+
+const toCluster = { clusterSpecifier: { case: "cluster", value: "c" } } as const;
+const prefix = { pathSpecifier: { case: "prefix", value: "/" } } as const;
+
+function withRoute(route: RouteInit): ConfigInit {
+  const whole = { match: prefix, action: { case: "route", value: toCluster }, ...route } as RouteInit;
+  return { name: "r", virtualHosts: [{ name: "v", domains: ["*"], routes: [whole] }] };
+}
+
+const withAction = (action: ActionInit): ConfigInit =>
+  withRoute({ action: { case: "route", value: { ...toCluster, ...action } as never } });
+
+function actionOf(config: ConfigInit) {
+  const action = read(config).virtualHosts[0]?.routes[0]?.action;
+  if (action?.kind !== "forward") throw new Error("no forward action");
+  return action;
+}
+
+const matchOf = (match: RouteInit["match"]) =>
+  read(withRoute({ match: match as never })).virtualHosts[0]?.routes[0]?.match;
+
+test("the four ways to match a path", () => {
+  expect(matchOf(prefix)?.path).toEqual({ kind: "prefix", value: "/", ignoreCase: false });
+  const path = (pathSpecifier: object, caseSensitive?: boolean) =>
+    matchOf({ pathSpecifier, ...(caseSensitive !== undefined && { caseSensitive }) } as never)?.path;
+  expect(path({ case: "path", value: "/A" }, false)).toEqual({ kind: "exact", value: "/A", ignoreCase: true });
+  expect(path({ case: "pathSeparatedPrefix", value: "/a" })).toMatchObject({ kind: "segments", value: "/a" });
+  expect(path({ case: "safeRegex", value: { regex: "/a.*" } })).toEqual({ kind: "regex", value: "/a.*" });
+  expect(() => path({ case: "pathSeparatedPrefix", value: "/a/" })).toThrow("path_separated_prefix");
+  expect(() => path({ case: "connectMatcher", value: {} })).toThrow("connect_matcher is not supported");
+  expect(() => path({ case: undefined })).toThrow("path matcher is missing");
+});
+
+test("headers: old and new forms, Host is :authority, a bad regex refuses the resource with its place (R29, R56)", () => {
+  const headers = (...list: object[]) => matchOf({ ...prefix, headers: list as never })?.headers;
+  expect(
+    headers(
+      { name: "X-A", headerMatchSpecifier: { case: "exactMatch", value: "1" } },
+      {
+        name: "Host",
+        headerMatchSpecifier: { case: "stringMatch", value: { matchPattern: { case: "exact", value: "h" } } },
+      },
+      { name: "x-b", headerMatchSpecifier: { case: "presentMatch", value: false }, invertMatch: true },
+      { name: "x-c", headerMatchSpecifier: { case: "rangeMatch", value: { start: -5n, end: 7n } } },
+      { name: "x-d", treatMissingHeaderAsEmpty: true },
+    ),
+  ).toEqual([
+    {
+      name: "x-a",
+      test: { kind: "string", match: { kind: "exact", value: "1", ignoreCase: false } },
+      invert: false,
+      missingIsEmpty: false,
+    },
+    {
+      name: ":authority",
+      test: { kind: "string", match: { kind: "exact", value: "h", ignoreCase: false } },
+      invert: false,
+      missingIsEmpty: false,
+    },
+    { name: "x-b", test: { kind: "present", present: false }, invert: true, missingIsEmpty: false },
+    { name: "x-c", test: { kind: "range", start: -5, end: 7 }, invert: false, missingIsEmpty: false },
+    { name: "x-d", test: { kind: "present", present: true }, invert: false, missingIsEmpty: true },
+  ]);
+  expect(() =>
+    headers({ name: "x", headerMatchSpecifier: { case: "safeRegexMatch", value: { regex: "(?=a)" } } }),
+  ).toThrow('virtual_hosts[0].routes[0].match.headers[0]: safe_regex "(?=a)" is not RE2: invalid perl operator');
+  expect(() => headers({ name: ":scheme" })).toThrow("a matcher on :scheme is not supported");
+});
+
+test("R37: HTTP time-out is 15 s when absent and none when zero; gRPC has its own", () => {
+  expect(actionOf(withAction({}))).toMatchObject({ timeoutMs: 15_000, grpcTimeoutMs: undefined });
+  expect(actionOf(withAction({ timeout: duration(0) as never })).timeoutMs).toBeUndefined();
+  expect(actionOf(withAction({ timeout: duration(2_500) as never })).timeoutMs).toBe(2_500);
+  const limits = { maxStreamDuration: duration(3_000), grpcTimeoutHeaderMax: duration(2_000) };
+  expect(actionOf(withAction({ maxStreamDuration: limits as never })).grpcTimeoutMs).toBe(2_000);
+  const longest = { maxStreamDuration: duration(3_000) };
+  expect(actionOf(withAction({ maxStreamDuration: longest as never })).grpcTimeoutMs).toBe(3_000);
+});
+
+test("R35: weights are summed; zero among others is legal; all zero or too much is not", () => {
+  const weighted = (...weights: number[]) => ({
+    clusterSpecifier: {
+      case: "weightedClusters",
+      value: { clusters: weights.map((weight, index) => ({ name: `c${index}`, weight })), totalWeight: 100 },
+    } as never,
+  });
+  expect(actionOf(withAction(weighted(9, 0))).clusters.map((one) => one.weight)).toEqual([9, 0]);
+  expect(() => actionOf(withAction(weighted(0, 0)))).toThrow("the weights add up to 0");
+  expect(() => actionOf(withAction(weighted(0xffff_ffff, 1)))).toThrow("the weights add up to 4294967296");
+});
+
+test("R40, R41: retries", () => {
+  const retry = (policy: object) => actionOf(withAction({ retryPolicy: policy as never })).retry;
+  expect(retry({ retryOn: "5xx, connect-failure,made-up" })).toEqual({
+    retryOn: ["5xx", "connect-failure"],
+    statusCodes: [],
+    retries: 1,
+    perTryTimeoutMs: undefined,
+    backoffBaseMs: 25,
+    backoffMaxMs: 250,
+    avoidPreviousHosts: false,
+    hostSelectionAttempts: 1,
+  });
+  expect(
+    retry({
+      retryOn: "retriable-status-codes",
+      retriableStatusCodes: [503],
+      numRetries: 3,
+      perTryTimeout: duration(100),
+      retryHostPredicate: [{ name: "envoy.retry_host_predicates.previous_hosts" }],
+      hostSelectionRetryMaxAttempts: 5n,
+      retryBackOff: { baseInterval: duration(0.1), maxInterval: duration(40) },
+    }),
+  ).toMatchObject({
+    statusCodes: [503],
+    retries: 3,
+    perTryTimeoutMs: 100,
+    avoidPreviousHosts: true,
+    hostSelectionAttempts: 5,
+    backoffBaseMs: 1,
+    backoffMaxMs: 40,
+  });
+  expect(() => retry({ numRetries: 0 })).toThrow("num_retries must be at least 1");
+  expect(() => retry({ retryBackOff: { baseInterval: duration(0) } })).toThrow("base_interval");
+  expect(() => retry({ retryBackOff: { baseInterval: duration(9), maxInterval: duration(5) } })).toThrow(
+    "max_interval",
+  );
+  expect(() => retry({ retryPriority: { name: "x" } })).toThrow("retry_priority is not supported");
+});
+
+test.each<[string, ConfigInit]>([
+  ["prefix_rewrite", withAction({ prefixRewrite: "/x" })],
+  ["host_rewrite_literal", withAction({ hostRewriteSpecifier: { case: "hostRewriteLiteral", value: "x" } as never })],
+  ["request_mirror_policies", withAction({ requestMirrorPolicies: [{ cluster: "m" }] as never })],
+  ["hedge_policy", withAction({ hedgePolicy: {} as never })],
+  ["cors", withAction({ cors: {} as never })],
+  ["rate_limits", withAction({ rateLimits: [{}] as never })],
+  ["idle_timeout", withAction({ idleTimeout: duration(1) as never })],
+  ["priority", withAction({ priority: 1 })],
+  ["cluster_header", withAction({ clusterSpecifier: { case: "clusterHeader", value: "x" } as never })],
+  ["redirect", withRoute({ action: { case: "redirect", value: {} } as never })],
+  ["request_headers_to_add", withRoute({ requestHeadersToAdd: [{ header: { key: "a" } }] as never })],
+  ["response_headers_to_remove", { ...withRoute({}), responseHeadersToRemove: ["x"] }],
+  ["vhds", { ...withRoute({}), vhds: {} as never }],
+  ["tls_context", withRoute({ match: { ...prefix, tlsContext: {} } as never })],
+  ["grpc", withRoute({ match: { ...prefix, grpc: {} } as never })],
+  ["require_tls", { name: "r", virtualHosts: [{ name: "v", domains: ["a"], requireTls: 2 }] as never }],
+])("never passed over in silence: %s", (field, config) => {
+  expect(() => read(config)).toThrow(ResourceError);
+  expect(() => read(config)).toThrow(`${field} is not supported by this release`);
+});
+
+test("domains (R28)", () => {
+  const domains = (list: string[], more: ConfigInit = {}) =>
+    read({ name: "r", virtualHosts: [{ name: "v", domains: list }] as never, ...more } as ConfigInit).virtualHosts[0]
+      ?.domains;
+  expect(domains(["Reviews", "*.shop", "reviews.*", "*"])).toEqual(["reviews", "*.shop", "reviews.*", "*"]);
+  expect(domains(["a"], { ignorePortInHostMatching: true } as ConfigInit)).toEqual(["a", "a:*"]);
+  expect(() => domains(["a*b"])).toThrow("* in the middle");
+  expect(() => domains([])).toThrow("domains is empty");
+  const twice = ["v", "w"].map((name) => ({ name, domains: ["A"] }));
+  expect(() => read({ name: "r", virtualHosts: twice as never })).toThrow('domain "a" is there twice');
+});
+
+test("overrides go by the filter's name; the wrapper disables or makes optional (R33)", () => {
+  const overridesOf = (typedPerFilterConfig: Record<string, never>) =>
+    read(withRoute({ typedPerFilterConfig })).virtualHosts[0]?.routes[0]?.overrides;
+  const fault = { abort: { errorType: { case: "httpStatus", value: 503 }, percentage: { numerator: 10 } } } as const;
+  const found = overridesOf({
+    a: any(HTTPFaultSchema, fault) as never,
+    b: any(FilterConfigSchema, { disabled: true }) as never,
+    c: any(FilterConfigSchema, { isOptional: true, config: any(CorsPolicySchema, {}) }) as never,
+    d: any(TypedStructSchema, {
+      typeUrl: "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+      value: { delay: { fixed_delay: "2s", percentage: { numerator: 50 } } },
+    }) as never,
+  });
+  expect(found?.get("a")).toMatchObject({ abort: { httpStatus: 503, perMillion: 100_000 } });
+  expect(found?.get("b")).toBe("off");
+  expect(found?.has("c")).toBe(false);
+  expect(found?.get("d")).toMatchObject({ kind: "fault", delay: { ms: 2_000, perMillion: 500_000 } });
+  expect(() => overridesOf({ x: any(CorsPolicySchema, {}) as never })).toThrow("CorsPolicy is not supported");
+});
+
+test("broken bytes are a ResourceError, never anything else", () => {
+  const good = toBinary(RouteConfigurationSchema, create(RouteConfigurationSchema, withAction({ prefixRewrite: "" })));
+  const attempt = (bytes: Uint8Array): void => {
+    try {
+      routeType.decode(bytes, options);
+    } catch (error) {
+      expect(error).toBeInstanceOf(ResourceError);
+    }
+  };
+  for (let length = 0; length < good.length; length++) attempt(good.subarray(0, length));
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { maxLength: 5 }), (flips) => {
+      const bytes = new Uint8Array(good);
+      for (const [at, value] of flips) bytes[at] = value;
+      attempt(bytes);
+    }),
+    { numRuns: 1_000, seed: 4 },
+  );
+});
