@@ -15,7 +15,7 @@ import { compileString } from "../match/string.ts";
  * The ways in which the application behind may understand one request path (dataplane.md §23 rule 2). A DENY holds if any of
  * them matches, an ALLOW only if all do, so a policy covers the router behind it without knowing which one it is.
  */
-export interface Readings {
+export class Readings {
   readonly target: string;
   readonly authority: string;
   /** As sent, without query. */
@@ -23,11 +23,31 @@ export interface Readings {
   readonly canonical: string;
   /** From `?` on. */
   readonly query: string;
-  /** Canonical, lower case, without trailing slash: what a lenient router makes of it. */
-  readonly folded: string;
-  readonly host: CanonicalHost;
   /** Why the path cannot be read safely; then nothing may pass that a path rule guards. */
   readonly malformedPath: string | undefined;
+  #folded: string | undefined = undefined;
+  #host: CanonicalHost | undefined = undefined;
+
+  constructor({ path: target, authority, method }: Call) {
+    const result = canonicalPath(target, method);
+    this.target = target;
+    this.authority = authority;
+    this.raw = pathOf(target);
+    this.canonical = result.ok ? result.path : "";
+    this.query = result.ok ? result.query : "";
+    this.malformedPath = result.ok ? undefined : result.reason;
+  }
+
+  /** Canonical, lower case, without trailing slash: what a lenient router makes of it. */
+  get folded(): string {
+    if (this.#folded !== undefined) return this.#folded;
+    const lower = asciiLower(this.canonical);
+    return (this.#folded = lower.length > 1 && lower.endsWith("/") ? lower.slice(0, -1) : lower);
+  }
+
+  get host(): CanonicalHost {
+    return (this.#host ??= canonicalHost(this.authority));
+  }
 }
 
 const kept: Slot<Readings> = slot("readings");
@@ -36,25 +56,9 @@ const kept: Slot<Readings> = slot("readings");
 export function readingsOf(call: Call): Readings {
   const before = call.get(kept);
   if (before !== undefined && before.target === call.path && before.authority === call.authority) return before;
-  const readings = read(call);
+  const readings = new Readings(call);
   call.put(kept, readings);
   return readings;
-}
-
-function read({ path: target, authority, method }: Call): Readings {
-  const result = canonicalPath(target, method);
-  const canonical = result.ok ? result.path : "";
-  const lower = asciiLower(canonical);
-  return {
-    target,
-    authority,
-    raw: pathOf(target),
-    canonical,
-    query: result.ok ? result.query : "",
-    folded: lower.length > 1 && lower.endsWith("/") ? lower.slice(0, -1) : lower,
-    host: canonicalHost(authority),
-    malformedPath: result.ok ? undefined : result.reason,
-  };
 }
 
 /**
