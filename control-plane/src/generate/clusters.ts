@@ -106,7 +106,7 @@ function transport(
   if (tls?.mode === "disable") return {};
   const wanted = tls?.subjectAltNames ?? [];
   const names = wanted.length > 0 ? wanted : serverNames(mesh, service, endpoints);
-  const secured = upstreamTls(tls?.sni ?? ownName, names);
+  const secured = upstreamTls(tls?.sni ?? ownName, names, kind);
   if (policy !== undefined && tls?.mode === "mesh") return { transportSocket: secured };
   if (!service.internal) return {};
   if (kind === "grpc") {

@@ -16,7 +16,7 @@ import type { NodeView, WireResource } from "../snapshot.ts";
 import { serviceMetadata } from "./metadata.ts";
 import { rbac } from "./rbac.ts";
 import { faultFilter } from "./routes.ts";
-import { downstreamTls, trustDomains } from "./tls.ts";
+import { downstreamTls } from "./tls.ts";
 import { pack, wireResource } from "./wire.ts";
 
 type HttpFilter = MessageInitShape<typeof HttpFilterSchema>;
@@ -92,7 +92,7 @@ function chains(input: InboundInput): FilterChain[] {
   const secured: FilterChain = {
     name: "inbound-mtls",
     ...(choosing ? { filterChainMatch: { transportProtocol: "tls" } } : {}),
-    transportSocket: downstreamTls(choosing ? trustDomains(mesh) : []),
+    transportSocket: downstreamTls(mesh, kind),
     filters,
   };
   const plaintext: FilterChain = {

@@ -1,0 +1,188 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+
+import type { RouteConfiguration } from "@trama/engine";
+import { typeUrls } from "@trama/proto";
+import { RE2JS } from "re2js";
+import { describe, expect, test } from "vitest";
+import { parse } from "yaml";
+
+import { ConfigStore } from "../../control-plane/src/config-store.ts";
+import { defaultMesh } from "../../control-plane/src/model/mesh.ts";
+import type { NodeView, Snapshot } from "../../control-plane/src/snapshot.ts";
+import { type DecodedCluster, clusterType } from "../../packages/xds/src/resources/cluster.ts";
+import { endpointType } from "../../packages/xds/src/resources/endpoint.ts";
+import { type DecodedListener, listenerType } from "../../packages/xds/src/resources/listener.ts";
+import { routeType } from "../../packages/xds/src/resources/route.ts";
+import type { DecodeOptions, ResourceType } from "../../packages/xds/src/resources/type.ts";
+
+// What our control plane sends, our client takes: no NACK, no name that leads nowhere (S19), and the meaning survives.
+const root = join(import.meta.dirname, "../..");
+const options: DecodeOptions = {
+  regex: (pattern) => RE2JS.compile(pattern),
+  certificateProviders: new Set(["default"]),
+};
+
+const someNode: NodeView = {
+  id: "sidecar~10.0.0.9~client.shop~shop.svc.cluster.local",
+  namespace: "shop",
+  serviceAccount: "client",
+  workload: "client",
+  labels: { app: "client" },
+  addresses: ["10.0.0.9"],
+  kind: "trama",
+  cluster: "Kubernetes",
+};
+
+function snapshotOf(texts: readonly string[]): Snapshot {
+  const files = new Map(texts.map((text, index) => [`${index}.yaml`, { text }]));
+  return new ConfigStore(defaultMesh).apply(files).snapshot ?? expect.fail("nothing to serve");
+}
+
+function ask<T>(snapshot: Snapshot, node: NodeView, type: ResourceType<T>, name: string): T {
+  const resource = snapshot.resource(node, type.typeUrl, name) ?? expect.fail(`${name} does not exist`);
+  const decoded = type.decode(resource.bytes, options);
+  expect(decoded.name).toBe(name);
+  return decoded.value;
+}
+
+/** Goes from every listener to every endpoint, as a client does; returns how many clusters it came to. */
+function follow(snapshot: Snapshot, node: NodeView): number {
+  const clusters = new Set(snapshot.names(node, typeUrls.cluster));
+  for (const name of snapshot.names(node, typeUrls.listener)) {
+    const listener = ask(snapshot, node, listenerType, name);
+    const routes = ask(snapshot, node, routeType, rdsName(listener));
+    expect(routes.virtualHosts[0]?.domains).toContain(name);
+    for (const cluster of targets(routes)) clusters.add(cluster);
+  }
+  for (const name of clusters) {
+    const { endpoints } = ask(snapshot, node, clusterType, name);
+    ask(snapshot, node, endpointType, "eds" in endpoints ? endpoints.eds : expect.fail("no EDS"));
+  }
+  return clusters.size;
+}
+
+function rdsName(listener: DecodedListener): string {
+  const routes = listener.kind === "outbound" ? listener.http.routes : undefined;
+  return routes !== undefined && "rds" in routes ? routes.rds : expect.fail("no outbound listener with rds");
+}
+
+function targets({ virtualHosts }: RouteConfiguration): readonly string[] {
+  return virtualHosts
+    .flatMap(({ routes }) => routes)
+    .flatMap(({ action }) => (action.kind === "forward" ? action.clusters.map(({ name }) => name) : []));
+}
+
+function inbound(snapshot: Snapshot, node: NodeView, address: string): DecodedListener & { kind: "inbound" } {
+  const listener = ask(snapshot, node, listenerType, `xds.istio.io/grpc/lds/inbound/${address}`);
+  return listener.kind === "inbound" ? listener : expect.fail("no inbound listener");
+}
+
+describe("golden inputs", () => {
+  const testdata = join(root, "control-plane/testdata");
+  for (const stage of ["listeners", "routes", "clusters", "endpoints"]) {
+    for (const file of readdirSync(join(testdata, stage)).filter((name) => name.endsWith(".in.yaml"))) {
+      test(`${stage}/${file}`, () => {
+        const input = readFileSync(join(testdata, stage, file), "utf8");
+        const end = input.indexOf("\n---\n");
+        const snapshot = snapshotOf([input.slice(end + 5)]);
+        const questions = parse(input.slice(0, end)) as readonly { node?: Partial<NodeView>; ask: readonly string[] }[];
+        for (const { node: part, ask: asked } of questions) {
+          const node = { ...someNode, ...part };
+          if (node.kind === "envoy") continue;
+          follow(snapshot, node);
+          const prefix = "lds xds.istio.io/grpc/lds/inbound/";
+          for (const address of asked.filter((each) => each.startsWith(prefix))) {
+            const name = address.slice("lds ".length);
+            const resource = snapshot.resource(node, typeUrls.listener, name);
+            if (resource !== undefined) {
+              expect(inbound(snapshot, node, address.slice(prefix.length)).address).toBe(address.slice(prefix.length));
+            }
+          }
+        }
+      });
+    }
+  }
+});
+
+describe("the bookshop", () => {
+  const mesh = join(root, "examples/bookshop/mesh");
+  const workload = (app: string, version: string, port: number): string => `apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: ${app}-${version}, namespace: shop }
+spec: { address: 127.0.0.1, ports: { http: ${port} }, labels: { app: ${app}, version: ${version} }, serviceAccount: ${app} }
+`;
+  const snapshot = snapshotOf([
+    ...readdirSync(mesh).map((file) => readFileSync(join(mesh, file), "utf8")),
+    workload("catalog", "v1", 3001),
+    workload("catalog", "v2", 3002),
+    workload("reviews", "v1", 3003),
+    workload("storefront", "v1", 3004),
+  ]);
+
+  test("every name leads somewhere, in each namespace", () => {
+    expect(follow(snapshot, someNode)).toBe(5);
+    expect(follow(snapshot, { ...someNode, namespace: "elsewhere" })).toBe(5);
+  });
+
+  test("the canary keeps its weights, time-out and retries", () => {
+    const routes = ask(snapshot, someNode, routeType, "outbound|8080||catalog.shop.svc.cluster.local");
+    expect(routes.virtualHosts[0]?.routes.map(({ name }) => name)).toEqual(["preview", "canary"]);
+    const action = routes.virtualHosts[0]?.routes[1]?.action;
+    expect(action).toMatchObject({
+      kind: "forward",
+      clusters: [{ weight: 90 }, { weight: 10 }],
+      timeoutMs: 2_000,
+      retry: {
+        retries: 2,
+        perTryTimeoutMs: 500,
+        statusCodes: [503],
+        backoffBaseMs: 25,
+        backoffMaxMs: 250,
+        avoidPreviousHosts: true,
+      },
+    });
+  });
+
+  test("calls are secured: always where the rule says so, else by endpoint", () => {
+    const catalog: DecodedCluster = ask(
+      snapshot,
+      someNode,
+      clusterType,
+      "outbound|8080|v2|catalog.shop.svc.cluster.local",
+    );
+    expect(catalog.tls?.subjectNames).toEqual([
+      { kind: "exact", value: "spiffe://cluster.local/ns/shop/sa/catalog", ignoreCase: false },
+    ]);
+    const reviews: DecodedCluster = ask(
+      snapshot,
+      someNode,
+      clusterType,
+      "outbound|8080||reviews.shop.svc.cluster.local",
+    );
+    expect(reviews.tls).toBeUndefined();
+    expect(reviews.tlsByMode.get("istio")?.identity).toBe("default");
+    expect(reviews.breaker.retryBudget).toEqual({ percent: 20, minConcurrency: 3 });
+    const { priorities } = ask(snapshot, someNode, endpointType, "outbound|8080||reviews.shop.svc.cluster.local");
+    expect(priorities[0]?.[0]?.endpoints).toMatchObject([
+      { address: "127.0.0.1:3003", tlsMode: "istio", workload: "reviews-v1;shop;reviews;v1;Kubernetes" },
+    ]);
+  });
+
+  test("STRICT is one chain that demands a certificate, and the policy is in it", () => {
+    const node: NodeView = { ...someNode, labels: { app: "catalog" }, addresses: ["127.0.0.1"] };
+    const { chains, service } = inbound(snapshot, node, "0.0.0.0:3001");
+    expect(service?.host).toBe("catalog.shop.svc.cluster.local");
+    expect(chains).toHaveLength(1);
+    expect(chains[0]?.tls).toMatchObject({
+      requireClientCertificate: true,
+      subjectNames: [{ kind: "prefix", value: "spiffe://cluster.local/" }],
+    });
+    expect(chains[0]?.http.filters).toMatchObject([
+      {
+        name: "envoy.filters.http.rbac",
+        config: { rules: { action: "allow", policies: [{ name: "shop-catalog-0" }] } },
+      },
+    ]);
+  });
+});
