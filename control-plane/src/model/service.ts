@@ -34,7 +34,7 @@ export interface Endpoint {
   readonly serviceAccount: string | undefined;
   /** Takes part in the mesh, as far as it says itself; its PeerAuthentication may still say DISABLE. */
   readonly mesh: boolean;
-  /** `<workload>;<namespace>;<canonical service>;<revision>;<cluster>`. */
+  /** `<workload>;<namespace>;<canonical service>;<revision>;<cluster>;<app>;<version>`. */
   readonly workload: string;
 }
 

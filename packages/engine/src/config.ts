@@ -327,6 +327,6 @@ export interface EndpointConfig {
   readonly health: "healthy" | "draining" | "unhealthy";
   /** `istio` = accepts mesh mTLS, `disabled` = does not, empty = nothing said. */
   readonly tlsMode: string;
-  /** `workload;namespace;canonical service;revision;cluster`, as Istio's endpoint metadata gives it; empty when unknown. */
+  /** `workload;namespace;canonical service;revision;cluster;app;version`, as Istio's endpoint metadata gives it; empty when unknown. */
   readonly workload: string;
 }

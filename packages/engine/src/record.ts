@@ -25,7 +25,7 @@ export class CallRecord {
   mtls = false;
   /** SPIFFE id of the other end, when known. */
   peerPrincipal: string | undefined = undefined;
-  /** `workload;namespace;service;revision;cluster` of the other end, when known. */
+  /** `workload;namespace;service;revision;cluster;app;version` of the other end, when known. */
   peerWorkload: string | undefined = undefined;
   requestBytes = 0;
   responseBytes = 0;

@@ -48,7 +48,9 @@ function describe(
     labels["app.kubernetes.io/version"] ||
     labels["version"] ||
     "latest";
-  return [workload, namespace, canonical, revision, mesh.cluster].join(";");
+  return [workload, namespace, canonical, revision, mesh.cluster, labels["app"] ?? "", labels["version"] ?? ""].join(
+    ";",
+  );
 }
 
 function locality(text: string): Locality {

@@ -116,15 +116,15 @@ function ownLabels(end: "source" | "destination", own: OwnWorkload): Labels {
   };
 }
 
-/** The wire tells five things of a workload; its `app` and `version` labels are not among them. */
+/** Istio's five fields, and behind them the two that our own control plane and SDK add. */
 function peerLabels(end: "source" | "destination", key: SeriesKey): Labels {
-  const [workload = "", , service = "", revision = "", cluster = ""] = key.workload.split(";");
+  const [workload = "", , service = "", revision = "", cluster = "", app = "", version = ""] = key.workload.split(";");
   return {
     [`${end}_workload`]: known(workload),
     [`${end}_workload_namespace`]: known(namespaceOf(key)),
     [`${end}_principal`]: known(key.principal),
-    [`${end}_app`]: "unknown",
-    [`${end}_version`]: "unknown",
+    [`${end}_app`]: known(app),
+    [`${end}_version`]: known(version),
     [`${end}_canonical_service`]: known(service),
     [`${end}_canonical_revision`]: revision.slice(0, MAX_LABEL) || "latest",
     [`${end}_cluster`]: known(cluster),

@@ -42,7 +42,7 @@ function only(metrics: MeshMetrics) {
 describe("labels (istio-api §18.2)", () => {
   it("at the caller", () => {
     const metrics = createMetrics(own);
-    const at = endpoint("10.0.0.1:9080", { workload: "reviews-v2;shop;reviews;v2;west" });
+    const at = endpoint("10.0.0.1:9080", { workload: "reviews-v2;shop;reviews;v2;west;reviews;v2" });
     end(metrics, {
       cluster: reviews,
       endpoint: at,
@@ -63,8 +63,8 @@ describe("labels (istio-api §18.2)", () => {
       destination_workload: "reviews-v2",
       destination_workload_namespace: "shop",
       destination_principal: "spiffe://cluster.local/ns/shop/sa/reviews",
-      destination_app: "unknown",
-      destination_version: "unknown",
+      destination_app: "reviews",
+      destination_version: "v2",
       destination_canonical_service: "reviews",
       destination_canonical_revision: "v2",
       destination_cluster: "west",
