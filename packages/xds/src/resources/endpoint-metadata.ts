@@ -1,47 +1,90 @@
-import type { BinaryReader } from "@bufbuild/protobuf/wire";
+import type { Cursor } from "./wire.ts";
 
-import { fields } from "./wire.ts";
+const encoder = new TextEncoder();
+const socketMatch = encoder.encode("envoy.transport_socket_match");
+const istio = encoder.encode("istio");
+const tlsMode = encoder.encode("tlsMode");
+const workload = encoder.encode("workload");
 
 /** What Istio says of an endpoint in its metadata. */
 export interface EndpointMetadata {
-  /** `filter_metadata["envoy.transport_socket_match"].tlsMode`. */
-  readonly tlsMode: string;
+  /** `filter_metadata["envoy.transport_socket_match"].tlsMode`; empty when nothing is said. */
+  tlsMode: string;
   /** `filter_metadata["istio"].workload`. */
-  readonly workload: string;
+  workload: string;
 }
 
 /** core.v3.Metadata: two texts are taken out of two of its structs, the rest is skipped unread. */
-export function readMetadata(reader: BinaryReader, end: number): EndpointMetadata {
-  const found = { tlsMode: "", workload: "" };
-  fields(reader, end, "metadata", (field, entryEnd) => {
-    if (field !== 1) return;
-    let key = "";
-    fields(reader, entryEnd(), "metadata.filter_metadata", (part, structEnd) => {
-      if (part === 1) key = reader.string();
-      else if (part !== 2) return;
-      else if (key === "envoy.transport_socket_match") found.tlsMode = textIn(reader, structEnd(), "tlsMode") ?? "";
-      else if (key === "istio") found.workload = textIn(reader, structEnd(), "workload") ?? "";
-    });
-  });
+export function readMetadata(cursor: Cursor, outer: number, into: EndpointMetadata): void {
+  const end = cursor.enter(outer);
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) readFilterEntry(cursor, end, into);
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
+}
+
+/** An entry of `map<string, Struct>`: the key comes first, as every encoder writes it. */
+function readFilterEntry(cursor: Cursor, outer: number, into: EndpointMetadata): void {
+  const end = cursor.enter(outer);
+  let isSocketMatch = false;
+  let isIstio = false;
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) {
+      const start = cursor.pos;
+      isSocketMatch = cursor.textIs(end, socketMatch);
+      if (isSocketMatch) continue;
+      cursor.pos = start;
+      isIstio = cursor.textIs(end, istio);
+    } else if (tag === 0x12 && isSocketMatch) into.tlsMode = textIn(cursor, end, tlsMode);
+    else if (tag === 0x12 && isIstio) into.workload = textIn(cursor, end, workload);
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
+}
+
+/** The text under a key of a google.protobuf.Struct; empty when there is none. */
+function textIn(cursor: Cursor, outer: number, wanted: Uint8Array): string {
+  const end = cursor.enter(outer);
+  let found = "";
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag !== 0x0a) {
+      cursor.skip(tag, end);
+      continue;
+    }
+    const entryEnd = cursor.enter(end);
+    let hit = false;
+    while (cursor.pos < entryEnd) {
+      const part = cursor.uint32();
+      if (part === 0x0a) hit = cursor.textIs(entryEnd, wanted);
+      else if (part === 0x12 && hit) found = textValue(cursor, entryEnd);
+      else cursor.skip(part, entryEnd);
+    }
+    cursor.leave(entryEnd);
+  }
+  cursor.leave(end);
   return found;
 }
 
-/** The text under a key of a google.protobuf.Struct. */
-function textIn(reader: BinaryReader, end: number, wanted: string): string | undefined {
-  let found: string | undefined;
-  fields(reader, end, "metadata", (field, entryEnd) => {
-    if (field !== 1) return;
-    let key = "";
-    fields(reader, entryEnd(), "metadata", (part, valueEnd) => {
-      if (part === 1) key = reader.string();
-      else if (part !== 2 || key !== wanted) return;
+/** google.protobuf.Value, of which only a text is of interest. */
+function textValue(cursor: Cursor, outer: number): string {
+  const end = cursor.enter(outer);
+  let found = "";
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x1a) {
+      const start = cursor.pos;
+      // The one text that most endpoints share is not made anew for each.
+      if (cursor.textIs(end, istio)) found = "istio";
       else {
-        fields(reader, valueEnd(), "metadata", (kind) => {
-          if (kind !== 3) return;
-          found = reader.string();
-        });
+        cursor.pos = start;
+        found = cursor.text(end);
       }
-    });
-  });
+    } else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
   return found;
 }

@@ -135,6 +135,8 @@ test("the hand-written reader and the generated one agree", () => {
   );
 });
 
+const text = (value: unknown): string => (typeof value === "string" ? value : "");
+
 /** The same over the generated message, without validation. */
 function expected(message: ClusterLoadAssignment): EndpointSet {
   const priorities: EndpointSet["priorities"][number][] = [];
@@ -158,8 +160,8 @@ function expected(message: ClusterLoadAssignment): EndpointSet {
           port,
           weight: one.loadBalancingWeight ?? 1,
           health: one.healthStatus <= 1 ? "healthy" : one.healthStatus === 3 ? "draining" : "unhealthy",
-          tlsMode: String(metadata?.["envoy.transport_socket_match"]?.["tlsMode"] ?? ""),
-          workload: String(metadata?.["istio"]?.["workload"] ?? ""),
+          tlsMode: text(metadata?.["envoy.transport_socket_match"]?.["tlsMode"]),
+          workload: text(metadata?.["istio"]?.["workload"]),
         };
       }),
     });

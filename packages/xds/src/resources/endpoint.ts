@@ -1,16 +1,15 @@
 import type { EndpointConfig, EndpointSet, Locality, LocalityEndpoints } from "@trama/engine";
 import { typeUrls } from "@trama/proto";
-import type { BinaryReader } from "@bufbuild/protobuf/wire";
 
-import { ResourceError, unsupported } from "./error.ts";
 import { type EndpointMetadata, readMetadata } from "./endpoint-metadata.ts";
-import { fields, newReader, wrappedUint32 } from "./wire.ts";
+import { ResourceError, unsupported, within } from "./error.ts";
 import type { ResourceType } from "./type.ts";
+import { Cursor } from "./wire.ts";
 
 /**
  * ClusterLoadAssignment. Read straight from the wire into the engine's form: an assignment of 10,000 endpoints must not
- * block the event loop, and decoding it into messages first costs ten times as much. A test holds this reader against the
- * generated one.
+ * block the event loop, and decoding it into messages first costs many times as much. A test holds this reader against
+ * the generated one. Tags are whole: `field << 3 | wire type`.
  */
 export const endpointType: ResourceType<EndpointSet> = {
   typeUrl: typeUrls.clusterLoadAssignment,
@@ -27,30 +26,50 @@ interface ReadLocality {
   endpoints: EndpointConfig[];
 }
 
+/** What a read is about; `place` is only made into a text when something is wrong there. */
+interface State {
+  readonly cursor: Cursor;
+  readonly localities: ReadLocality[];
+  readonly drops: { category: string; perMillion: number }[];
+  /** R43: an address is unique in the cluster. */
+  readonly addresses: Set<string>;
+  clusterName: string;
+  /** Index of the endpoint that is being read, in the last locality; -1 outside. */
+  endpoint: number;
+}
+
 /** Reads and validates by R43. `name` stands in where the assignment names no cluster (inline in a static one). */
 export function endpoints(bytes: Uint8Array, name: string | undefined): EndpointSet {
-  const reader = newReader(bytes);
-  const localities: ReadLocality[] = [];
-  const drops: { category: string; perMillion: number }[] = [];
-  const addresses = new Set<string>();
-  let clusterName = "";
-  fields(reader, bytes.length, "", (field, end) => {
-    switch (field) {
-      case 1:
-        clusterName = reader.string();
-        return;
-      case 2:
-        localities.push(readLocality(reader, end(), `endpoints[${localities.length}]`, addresses));
-        return;
-      case 4:
-        readPolicy(reader, end(), drops);
-        return;
-      case 5:
-        return unsupported("named_endpoints");
-    }
-  });
-  if (clusterName === "" && name === undefined) throw new ResourceError("cluster_name is empty");
-  return { name: clusterName || (name ?? ""), priorities: byPriority(localities), drops };
+  const state: State = {
+    cursor: new Cursor(bytes),
+    localities: [],
+    drops: [],
+    addresses: new Set(),
+    clusterName: "",
+    endpoint: -1,
+  };
+  try {
+    readAssignment(state, bytes.length);
+  } catch (error) {
+    const locality = state.localities.length - 1;
+    if (!(error instanceof ResourceError) || state.endpoint === -1) throw error;
+    throw new ResourceError(`endpoints[${locality}].lb_endpoints[${state.endpoint}]: ${error.message}`);
+  }
+  if (state.clusterName === "" && name === undefined) throw new ResourceError("cluster_name is empty");
+  return { name: state.clusterName || (name ?? ""), priorities: byPriority(state.localities), drops: state.drops };
+}
+
+function readAssignment(state: State, end: number): void {
+  const { cursor } = state;
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) state.clusterName = cursor.text(end);
+    else if (tag === 0x12) readLocality(state, end);
+    else if (tag === 0x22) within("policy", () => readPolicy(state, end));
+    else if (tag === 0x2a) unsupported("named_endpoints");
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
 }
 
 /** Localities without weight are skipped; priorities go from 0 without gap; (locality, priority) and the weights' sum are checked. */
@@ -78,146 +97,156 @@ function byPriority(localities: readonly ReadLocality[]): LocalityEndpoints[][] 
   });
 }
 
-function readLocality(reader: BinaryReader, end: number, place: string, addresses: Set<string>): ReadLocality {
-  const found: ReadLocality = { locality: nowhere, weight: 0, priority: 0, endpoints: [] };
-  fields(reader, end, place, (field, inner) => {
-    switch (field) {
-      case 1:
-        found.locality = readPlace(reader, inner());
-        return;
-      case 2:
-        found.endpoints.push(
-          readEndpoint(reader, inner(), `${place}.lb_endpoints[${found.endpoints.length}]`, addresses),
-        );
-        return;
-      case 3:
-        found.weight = wrappedUint32(reader, inner());
-        return;
-      case 5:
-        found.priority = reader.uint32();
-        return;
-      case 7:
-        return unsupported(`${place}.load_balancer_endpoints`);
-      case 8:
-        return unsupported(`${place}.leds_cluster_locality_config`);
-      default:
-        return; // metadata, proximity
-    }
-  });
-  // Envoy's bound; it also keeps a hostile number from making a list of that length.
-  if (found.priority > 128) throw new ResourceError(`${place}.priority ${found.priority} is greater than 128`);
-  return found;
-}
-
 const nowhere: Locality = { region: "", zone: "", subZone: "" };
 
-function readPlace(reader: BinaryReader, end: number): Locality {
+function readLocality(state: State, outer: number): void {
+  const { cursor } = state;
+  const end = cursor.enter(outer);
+  const found: ReadLocality = { locality: nowhere, weight: 0, priority: 0, endpoints: [] };
+  const place = `endpoints[${state.localities.push(found) - 1}]`;
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x12) {
+      state.endpoint = found.endpoints.length;
+      found.endpoints.push(readEndpoint(state, end));
+      state.endpoint = -1;
+    } else if (tag === 0x0a) found.locality = readPlace(cursor, end);
+    else if (tag === 0x1a) found.weight = cursor.wrappedUint32(end);
+    else if (tag === 0x28) found.priority = cursor.uint32();
+    else if (tag === 0x3a) unsupported(`${place}.load_balancer_endpoints`);
+    else if (tag === 0x42) unsupported(`${place}.leds_cluster_locality_config`);
+    else cursor.skip(tag, end); // metadata, proximity
+  }
+  cursor.leave(end);
+  // Envoy's bound; it also keeps a hostile number from making a list of that length.
+  if (found.priority > 128) throw new ResourceError(`${place}.priority ${found.priority} is greater than 128`);
+}
+
+function readPlace(cursor: Cursor, outer: number): Locality {
+  const end = cursor.enter(outer);
   const found = { region: "", zone: "", subZone: "" };
-  fields(reader, end, "locality", (field) => {
-    if (field === 1) found.region = reader.string();
-    else if (field === 2) found.zone = reader.string();
-    else if (field === 3) found.subZone = reader.string();
-  });
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) found.region = cursor.text(end);
+    else if (tag === 0x12) found.zone = cursor.text(end);
+    else if (tag === 0x1a) found.subZone = cursor.text(end);
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
   return found;
 }
 
 /** By the number of HealthStatus: UNKNOWN and HEALTHY take traffic, DRAINING keeps its sessions, all else is unhealthy (R43). */
 const healths: readonly EndpointConfig["health"][] = ["healthy", "healthy", "unhealthy", "draining"];
 
-const noMetadata: EndpointMetadata = { tlsMode: "", workload: "" };
-
-function readEndpoint(reader: BinaryReader, end: number, place: string, addresses: Set<string>): EndpointConfig {
-  let socket: Socket | undefined;
-  let status = 0;
-  let weight = 1;
-  let metadata = noMetadata;
-  fields(reader, end, place, (field, inner) => {
-    switch (field) {
-      case 1:
-        socket = readHost(reader, inner(), place);
-        return;
-      case 2:
-        status = reader.int32();
-        return;
-      case 3:
-        metadata = readMetadata(reader, inner());
-        return;
-      case 4:
-        weight = wrappedUint32(reader, inner());
-        return;
-      case 5:
-        return unsupported(`${place}.endpoint_name`);
-    }
-  });
-  if (socket === undefined) throw new ResourceError(`${place}: the endpoint has no address`);
-  if (weight === 0) throw new ResourceError(`${place}: load_balancing_weight must be at least 1`);
-  const { host, port } = socket;
-  const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-  if (addresses.has(address)) throw new ResourceError(`${place}: address ${address} is there twice`);
-  addresses.add(address);
-  return { address, host, port, weight, health: healths[status] ?? "unhealthy", ...metadata };
+interface Socket extends EndpointMetadata {
+  host: string;
+  port: number;
 }
 
-interface Socket {
-  readonly host: string;
-  readonly port: number;
+function readEndpoint(state: State, outer: number): EndpointConfig {
+  const { cursor, addresses } = state;
+  const end = cursor.enter(outer);
+  const read: Socket = { host: "", port: 0, tlsMode: "", workload: "" };
+  let status = 0;
+  let weight = 1;
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) readHost(cursor, end, read);
+    else if (tag === 0x10) status = cursor.uint32();
+    else if (tag === 0x1a) readMetadata(cursor, end, read);
+    else if (tag === 0x22) weight = cursor.wrappedUint32(end);
+    else if (tag === 0x2a) unsupported("endpoint_name");
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
+  const { host, port, tlsMode, workload } = read;
+  if (host === "") throw new ResourceError("the address is empty");
+  if (port < 1 || port > 65_535) throw new ResourceError(`port ${port} is not between 1 and 65535`);
+  if (weight === 0) throw new ResourceError("load_balancing_weight must be at least 1");
+  const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  if (addresses.has(address)) throw new ResourceError(`address ${address} is there twice`);
+  addresses.add(address);
+  return { address, host, port, weight, health: healths[status] ?? "unhealthy", tlsMode, workload };
 }
 
 /** Endpoint → Address → SocketAddress. */
-function readHost(reader: BinaryReader, end: number, place: string): Socket | undefined {
-  let found: Socket | undefined;
-  fields(reader, end, place, (field, inner) => {
-    if (field === 4) return unsupported(`${place}.endpoint.additional_addresses`);
-    if (field !== 1) return;
-    fields(reader, inner(), place, (kind, socket) => {
-      if (kind === 2) return unsupported(`${place}.endpoint.address.pipe`);
-      if (kind === 3) return unsupported(`${place}.endpoint.address.envoy_internal_address`);
-      if (kind !== 1) return;
-      found = readSocket(reader, socket(), place);
-    });
-  });
-  return found;
+function readHost(cursor: Cursor, outer: number, into: Socket): void {
+  const end = cursor.enter(outer);
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) readAddress(cursor, end, into);
+    else if (tag === 0x22) unsupported("endpoint.additional_addresses");
+    else cursor.skip(tag, end); // health checks, host name
+  }
+  cursor.leave(end);
 }
 
-function readSocket(reader: BinaryReader, end: number, place: string): Socket {
-  let host = "";
-  let port = 0;
-  fields(reader, end, place, (field) => {
-    if (field === 1) {
-      if (reader.int32() !== 0) throw new ResourceError(`${place}: only TCP is supported`);
-    } else if (field === 2) host = reader.string();
-    else if (field === 3) port = reader.uint32();
-    else if (field === 4) return unsupported(`${place}.endpoint.address.socket_address.named_port`);
-  });
-  if (host === "") throw new ResourceError(`${place}: the address is empty`);
-  if (port < 1 || port > 65_535) throw new ResourceError(`${place}: port ${port} is not between 1 and 65535`);
-  return { host, port };
+function readAddress(cursor: Cursor, outer: number, into: Socket): void {
+  const end = cursor.enter(outer);
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) readSocket(cursor, end, into);
+    else if (tag === 0x12) unsupported("endpoint.address.pipe");
+    else if (tag === 0x1a) unsupported("endpoint.address.envoy_internal_address");
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
+}
+
+function readSocket(cursor: Cursor, outer: number, into: Socket): void {
+  const end = cursor.enter(outer);
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x12) into.host = cursor.text(end);
+    else if (tag === 0x18) into.port = cursor.uint32();
+    else if (tag === 0x08) {
+      if (cursor.uint32() !== 0) throw new ResourceError("only TCP is supported");
+    } else if (tag === 0x22) unsupported("endpoint.address.socket_address.named_port");
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
 }
 
 // ── drops (R49) ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-function readPolicy(reader: BinaryReader, end: number, drops: { category: string; perMillion: number }[]): void {
-  fields(reader, end, "policy", (field, inner) => {
-    if (field !== 2) return; // overprovisioning is not ours (S42), staleness not either
-    const drop = { category: "", perMillion: 0 };
-    fields(reader, inner(), "policy.drop_overloads", (part, fraction) => {
-      if (part === 1) drop.category = reader.string();
-      else if (part === 2) drop.perMillion = readFraction(reader, fraction());
-    });
-    if (drop.category === "") throw new ResourceError("policy.drop_overloads: category is empty");
-    drops.push(drop);
-  });
+function readPolicy({ cursor, drops }: State, outer: number): void {
+  const end = cursor.enter(outer);
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x12) drops.push(readDrop(cursor, end));
+    else cursor.skip(tag, end); // overprovisioning is not ours (S42), staleness not either
+  }
+  cursor.leave(end);
+}
+
+function readDrop(cursor: Cursor, outer: number): { category: string; perMillion: number } {
+  const end = cursor.enter(outer);
+  const drop = { category: "", perMillion: 0 };
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) drop.category = cursor.text(end);
+    else if (tag === 0x12) drop.perMillion = readFraction(cursor, end);
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
+  if (drop.category === "") throw new ResourceError("drop_overloads: category is empty");
+  return drop;
 }
 
 const denominators: readonly number[] = [100, 10_000, 1_000_000];
 
-function readFraction(reader: BinaryReader, end: number): number {
+function readFraction(cursor: Cursor, outer: number): number {
+  const end = cursor.enter(outer);
   let numerator = 0;
   let kind = 0;
-  fields(reader, end, "drop_percentage", (field) => {
-    if (field === 1) numerator = reader.uint32();
-    else if (field === 2) kind = reader.int32();
-  });
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x08) numerator = cursor.uint32();
+    else if (tag === 0x10) kind = cursor.uint32();
+    else cursor.skip(tag, end);
+  }
+  cursor.leave(end);
   const denominator = denominators[kind];
   if (denominator === undefined) throw new ResourceError(`drop_percentage: denominator ${kind} is not known`);
   return Math.min(1_000_000, (numerator * 1_000_000) / denominator);
