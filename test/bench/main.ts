@@ -10,8 +10,8 @@ import { openWorld } from "./world.ts";
 
 /**
  * `npm run bench`: what Trama costs, against the same program without it. See docs/performance.md for the method and for what the
- * figures mean. `--quick` measures less, `--json` ends with one line for machines, `--pairs n` and `--only client,server,…` are for
- * whoever works on a part.
+ * figures mean. `--quick` measures less, `--json` ends with one line for machines, `--pairs n` and `--only client,server,…` and
+ * `--no-build` are for whoever works on a part.
  */
 const parts = ["client", "server", "noise", "startup", "swap", "micro"] as const;
 const { values: options } = parseArgs({
@@ -20,13 +20,16 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     pairs: { type: "string" },
     only: { type: "string" },
+    "no-build": { type: "boolean", default: false },
   },
 });
 const wanted = new Set<string>(options.only?.split(",") ?? parts);
 const unknown = [...wanted].filter((part) => !(parts as readonly string[]).includes(part));
 const pairs = Number(options.pairs ?? (options.quick ? 3 : 7));
 if (unknown.length > 0 || !Number.isInteger(pairs) || pairs < 1) {
-  process.stderr.write(`usage: npm run bench -- [--json] [--quick] [--pairs n] [--only ${parts.join(",")}]\n`);
+  process.stderr.write(
+    `usage: npm run bench -- [--json] [--quick] [--pairs n] [--no-build] [--only ${parts.join(",")}]\n`,
+  );
   process.exit(2);
 }
 const effort: Effort = {
@@ -42,7 +45,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => 
 const progress = (text: string): void => void process.stderr.write(`${text}\n`);
 const startMs = performance.now();
 
-build(progress);
+if (!options["no-build"]) build(progress);
 const report: Report = { effort, allocationError: allocationError() };
 const world = await openWorld();
 try {

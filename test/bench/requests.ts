@@ -1,12 +1,12 @@
 import type { Effort, Pair, Side } from "./paired.ts";
 import { runPairs } from "./paired.ts";
 import { start, type Remote } from "./process.ts";
-import type { World } from "./world.ts";
+import { serviceCount, type World } from "./world.ts";
 
 type Progress = (text: string) => void;
 
-/** Endpoints of each service, so that the picker has something to choose from. */
-const endpoints = 3;
+/** Endpoints of each service, so that the picker has something to choose from; each is a port of the one backend process. */
+const endpoints = 3 * serviceCount;
 
 /** The client through the mesh against an undici Pool with the same TLS; both call the same plain server. */
 export async function measureClient(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {

@@ -17,7 +17,7 @@ export interface World {
   readonly configDir: string;
   /** What a process needs to join as that service account. */
   environment(account: Account): Readonly<Record<string, string>>;
-  /** Every service is reached at these ports of the loopback interface. */
+  /** Gives these ports of the loopback interface to the services, the same number to each. */
   registerBackend(ports: readonly number[]): Promise<void>;
   close(): Promise<void>;
 }
@@ -73,7 +73,7 @@ export async function openWorld(): Promise<World> {
       }),
       async registerBackend(ports) {
         const file = join(configDir, "workloads.yaml");
-        await writeFile(`${file}.new`, ports.map(workload).join("---\n"));
+        await writeFile(`${file}.new`, ports.map((port, index) => workload(port, index % serviceCount)).join("---\n"));
         await rename(`${file}.new`, file);
       },
       close,
@@ -112,7 +112,7 @@ spec:
   location: MESH_INTERNAL
   resolution: STATIC
   ports: [{ number: 8080, name: http, protocol: HTTP }]
-  workloadSelector: { labels: { app: backend } }
+  workloadSelector: { labels: { app: svc-${service} } }
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -165,7 +165,7 @@ spec:
 `;
 }
 
-function workload(port: number): string {
+function workload(port: number, service: number): string {
   return `apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: { name: backend-${port}, namespace: ${namespace} }
@@ -173,6 +173,6 @@ spec:
   address: 127.0.0.1
   ports: { http: ${port} }
   serviceAccount: backend
-  labels: { app: backend, version: v1 }
+  labels: { app: svc-${service}, version: v1 }
 `;
 }

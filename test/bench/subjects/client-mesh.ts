@@ -5,15 +5,28 @@ import { paths, requestAll } from "./workers.ts";
 
 /** Joins by its environment. The calls go to one service; the configuration of all hundred is loaded first. */
 const mesh = await joinMesh();
-await mesh.ready();
 const originOf = (service: number): string => `http://${hostOf(service)}:8080`;
-for (let service = 0; service < serviceCount; service++) await requestAll(mesh.dispatcher, originOf(service), 1, 1);
+for (let service = 0; service < serviceCount; service++) await reach(originOf(service));
 
-if (paths.length !== routesEach) throw new Error("one path a route");
+const { resources } = mesh.status();
+if (paths.length !== routesEach) throw new Error("the requests must use one path a route");
 const origin = originOf(serviceCount >> 1);
 
 await serveSubject({
-  ready: { resources: mesh.status().resources.length },
+  ready: { resources: resources.length },
   run: (requests, inFlight) => requestAll(mesh.dispatcher, origin, requests, inFlight),
   close: () => mesh.close({ deadlineMs: 5_000 }),
 });
+
+/** The control plane may not have read the folder yet. */
+async function reach(of: string): Promise<void> {
+  const endMs = performance.now() + 15_000;
+  for (;;) {
+    try {
+      return await requestAll(mesh.dispatcher, of, 1, 1);
+    } catch (error) {
+      if (performance.now() > endMs) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
