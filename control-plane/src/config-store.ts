@@ -43,7 +43,7 @@ export class ConfigStore {
   #read = new Map<string, ReadFile>();
   #inForce: ReadonlyMap<string, FileContent> = new Map();
   #contents = new Map<string, Content>();
-  #snapshot: Snapshot | undefined;
+  #snapshot: MeshSnapshot | undefined;
 
   constructor(mesh: MeshSettings) {
     this.#translator = new Translator(mesh);
@@ -126,7 +126,8 @@ export class ConfigStore {
     const contents = contentsOf(chosen);
     this.#contents = new Map(contents.map((content) => [content.hash, content]));
     const version = versionOf(contents);
-    if (version !== this.#snapshot?.version) this.#snapshot = new MeshSnapshot(version, model, this.#cache);
+    if (version !== this.#snapshot?.version)
+      this.#snapshot = new MeshSnapshot(version, model, this.#cache, this.#snapshot);
   }
 }
 

@@ -165,7 +165,7 @@ spec: { address: 127.0.0.1, ports: { http: ${port} }, labels: { app: ${app}, ver
     expect(reviews.breaker.retryBudget).toEqual({ percent: 20, minConcurrency: 3 });
     const { priorities } = ask(snapshot, someNode, endpointType, "outbound|8080||reviews.shop.svc.cluster.local");
     expect(priorities[0]?.[0]?.endpoints).toMatchObject([
-      { address: "127.0.0.1:3003", tlsMode: "istio", workload: "reviews-v1;shop;reviews;v1;Kubernetes" },
+      { address: "127.0.0.1:3003", tlsMode: "istio", workload: "reviews-v1;shop;reviews;v1;Kubernetes;reviews;v1" },
     ]);
   });
 

@@ -32,6 +32,17 @@ export function recipe(model: Model, node: NodeView, typeUrl: string, name: stri
   return makers[typeUrl]?.(model, node, name);
 }
 
+/**
+ * The parts of a model that the recipes of a type look at, for what all nodes of a namespace share: while these are the same,
+ * so are the answers.
+ */
+export function basis(model: Model, typeUrl: string): readonly unknown[] {
+  const { services, routes: tables, destinations, endpoints, peers } = model;
+  if (typeUrl === typeUrls.listener) return [services];
+  if (typeUrl === typeUrls.routeConfiguration) return [services, tables];
+  return [services, destinations, endpoints, peers];
+}
+
 /** Every full name of a type that a node can ask for. */
 export function* allNames(model: Model, node: NodeView, typeUrl: string): Iterable<string> {
   if (node.kind === "envoy") return;

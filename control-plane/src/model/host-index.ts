@@ -1,6 +1,7 @@
 import { type Visibility, isVisible } from "./visibility.ts";
 
-interface Claim<T> {
+/** A value under a host name, which may be a wildcard. */
+export interface Claim<T> {
   readonly host: string;
   readonly visible: Visibility;
   readonly value: T;
@@ -35,6 +36,12 @@ export class HostIndex<T> {
   /** Everything under this very host name, whoever may see it. */
   all(host: string): readonly T[] {
     return (this.#exact.get(host) ?? []).map(({ value }) => value);
+  }
+
+  /** Everything, the wildcards last. */
+  *values(): Iterable<T> {
+    for (const claims of this.#exact.values()) for (const { value } of claims) yield value;
+    for (const { value } of this.#wildcards) yield value;
   }
 
   hosts(): Iterable<string> {

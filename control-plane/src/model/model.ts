@@ -4,7 +4,6 @@ import { type HostIndex, covers } from "./host-index.ts";
 import type { MeshSettings } from "./mesh.ts";
 import type { RouteTable } from "./route.ts";
 import type { Endpoint, Service } from "./service.ts";
-import { isVisible } from "./visibility.ts";
 
 /**
  * The whole mesh as plain data, whatever the policy was written in. Immutable, and parts that did not change are the same
@@ -16,7 +15,7 @@ export interface Model {
   readonly endpoints: ReadonlyMap<Service, readonly Endpoint[]>;
   readonly routes: HostIndex<RouteTable>;
   /** By namespace; several for one host are joined already. */
-  readonly destinations: ReadonlyMap<string, readonly DestinationPolicy[]>;
+  readonly destinations: ReadonlyMap<string, HostIndex<DestinationPolicy>>;
   /** By namespace, each list by name. */
   readonly peers: ReadonlyMap<string, readonly PeerPolicy[]>;
   readonly access: ReadonlyMap<string, readonly AccessPolicy[]>;
@@ -33,20 +32,23 @@ export function destinationPolicy(
   service: Service,
   client: string,
 ): DestinationPolicy | undefined {
-  for (const namespace of new Set([client, service.namespace, model.mesh.rootNamespace])) {
-    const found = (model.destinations.get(namespace) ?? [])
-      .filter((policy) => covers(policy.host, service.host) && isVisible(policy.visible, client))
-      // The exact host, then the longest wildcard.
-      .sort((a, b) => Number(a.host.startsWith("*")) - Number(b.host.startsWith("*")) || b.host.length - a.host.length);
-    if (found[0] !== undefined) return found[0];
-  }
-  return undefined;
+  const { rootNamespace } = model.mesh;
+  return (
+    model.destinations.get(client)?.find(service.host, client) ??
+    (service.namespace === client
+      ? undefined
+      : model.destinations.get(service.namespace)?.find(service.host, client)) ??
+    model.destinations.get(rootNamespace)?.find(service.host, client)
+  );
 }
+
+/** Always the same list: what was made from it is not made again. */
+const nobody: readonly PeerPolicy[] = [];
 
 export function peerPolicies(model: Pick<Model, "mesh" | "peers">, namespace: string): PeerPolicies {
   return {
-    namespace: model.peers.get(namespace) ?? [],
-    root: model.peers.get(model.mesh.rootNamespace) ?? [],
+    namespace: model.peers.get(namespace) ?? nobody,
+    root: model.peers.get(model.mesh.rootNamespace) ?? nobody,
   };
 }
 

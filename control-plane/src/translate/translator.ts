@@ -1,11 +1,12 @@
 import type { AccessPolicy, PeerPolicy } from "../model/access.ts";
 import type { DestinationPolicy } from "../model/destination.ts";
-import { HostIndex, getOrMake } from "../model/host-index.ts";
+import { type Claim, HostIndex, getOrMake } from "../model/host-index.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { Model } from "../model/model.ts";
 import { Reuse } from "../model/reuse.ts";
 import type { RouteTable } from "../model/route.ts";
 import { type Endpoint, type Service, endpointPort, socketAddress } from "../model/service.ts";
+import type { Visibility } from "../model/visibility.ts";
 import { type Kind, kinds } from "../sources/istio/kinds.ts";
 import type { Content } from "../sources/object.ts";
 import { accessPolicy } from "./istio/authorization-policy.ts";
@@ -14,7 +15,7 @@ import { peerPolicy } from "./istio/peer-authentication.ts";
 import { services } from "./istio/service-entry.ts";
 import { routeTable } from "./istio/virtual-service.ts";
 import { endpoint, workloadLabels } from "./istio/workload-entry.ts";
-import { indexWorkloads } from "./workload-index.ts";
+import { type WorkloadIndex, indexWorkloads } from "./workload-index.ts";
 
 /**
  * Contents → model. What an unchanged content became before is taken over as the same object; lists and joins likewise, so
@@ -24,26 +25,38 @@ export class Translator {
   readonly mesh: MeshSettings;
   readonly #made = new WeakMap<Content, unknown>();
   readonly #reuse = new Reuse();
+  #selected: WorkloadIndex = () => [];
 
   constructor(mesh: MeshSettings) {
     this.mesh = mesh;
   }
 
+  /** Each part is the very one of the last build if nothing in it changed. */
   model(contents: readonly Content[]): Model {
     const of = byKind(contents);
-    const found = this.#services(of.ServiceEntry, of.WorkloadEntry);
+    const reuse = this.#reuse;
+    this.#selected = reuse.of("workloads", of.WorkloadEntry, indexWorkloads);
+    const found = this.#services(of.ServiceEntry);
+    const services = [...found.keys()];
+    const parts = [...found].flat();
+    const tables = of.VirtualService.map((content) => this.routeTable(content));
     const model: Model = {
       mesh: this.mesh,
-      services: new HostIndex([...found.keys()].map((value) => ({ host: value.host, visible: value.visible, value }))),
-      endpoints: found,
-      routes: new HostIndex(this.#routes(of.VirtualService)),
+      services: reuse.of("services", services, () => new HostIndex(services.map((value) => claim(value.host, value)))),
+      endpoints: reuse.of("endpoints", parts, () => found),
+      routes: reuse.of("routes", tables, () => new HostIndex(tables.flatMap(claims))),
       destinations: this.#destinations(of.DestinationRule),
       peers: this.#listed("peers", of.PeerAuthentication, peerPolicy),
       access: this.#listed("access", of.AuthorizationPolicy, accessPolicy),
-      behind: behind(found),
+      behind: reuse.of("behind", parts, () => behind(found)),
     };
-    this.#reuse.turn();
+    reuse.turn();
     return model;
+  }
+
+  /** The WorkloadEntries that an entry selects in the newest model. */
+  selected(entry: Content<"ServiceEntry">): readonly Content<"WorkloadEntry">[] {
+    return this.#selected(entry);
   }
 
   /** What the objects of a file become, for whoever wants to check them: the very parts of the model. */
@@ -59,14 +72,10 @@ export class Translator {
     return this.#once(content, () => services(content, this.mesh));
   }
 
-  #services(
-    entries: readonly Content<"ServiceEntry">[],
-    workloads: readonly Content<"WorkloadEntry">[],
-  ): Map<Service, readonly Endpoint[]> {
-    const selected = indexWorkloads(workloads);
+  #services(entries: readonly Content<"ServiceEntry">[]): Map<Service, readonly Endpoint[]> {
     const found = new Map<Service, readonly Endpoint[]>();
     for (const entry of entries) {
-      const endpoints = this.#endpoints(entry, selected(entry));
+      const endpoints = this.#endpoints(entry, this.#selected(entry));
       for (const service of this.services(entry)) found.set(service, endpoints);
     }
     return found;
@@ -90,28 +99,16 @@ export class Translator {
     ]);
   }
 
-  *#routes(contents: readonly Content<"VirtualService">[]): Iterable<{
-    host: string;
-    visible: RouteTable["visible"];
-    value: RouteTable;
-  }> {
-    for (const content of contents) {
-      const value = this.routeTable(content);
-      for (const host of value.hosts) yield { host, visible: value.visible, value };
-    }
-  }
-
-  #destinations(contents: readonly Content<"DestinationRule">[]): Map<string, readonly DestinationPolicy[]> {
+  #destinations(contents: readonly Content<"DestinationRule">[]): Map<string, HostIndex<DestinationPolicy>> {
     const groups = Map.groupBy(
       contents.map((content) => this.destination(content)),
       ({ namespace, host }) => `${namespace}/${host}`,
     );
-    const joined = new Map<string, DestinationPolicy[]>();
-    for (const [key, policies] of groups) {
-      const policy = this.#reuse.of(`destination ${key}`, policies, join);
-      getOrMake(joined, policy.namespace, () => []).push(policy);
-    }
-    return joined;
+    const joined = [...groups].map(([key, policies]) => this.#reuse.of(`destination ${key}`, policies, join));
+    return this.#reuse.of("destinations", joined, () => {
+      const byNamespace = Map.groupBy(joined, ({ namespace }) => namespace);
+      return new Map([...byNamespace].map(([namespace, policies]) => [namespace, indexByHost(policies)]));
+    });
   }
 
   /** By namespace; the lists are those of the last build when nothing in them changed. */
@@ -120,11 +117,11 @@ export class Translator {
     contents: readonly Content<K>[],
     translate: (content: Content<K>) => T,
   ): Map<string, readonly T[]> {
-    const lists = Map.groupBy(
-      contents.map((content) => this.#once(content, () => translate(content))),
-      ({ namespace }) => namespace,
+    const all = contents.map((content) => this.#once(content, () => translate(content)));
+    const lists = [...Map.groupBy(all, ({ namespace }) => namespace)].map(
+      ([namespace, list]) => [namespace, this.#reuse.list(`${what} ${namespace}`, list)] as const,
     );
-    return new Map([...lists].map(([namespace, list]) => [namespace, this.#reuse.list(`${what} ${namespace}`, list)]));
+    return this.#reuse.of(what, all, () => new Map(lists));
   }
 
   #once<T>(content: Content, make: () => T): T {
@@ -134,6 +131,18 @@ export class Translator {
     this.#made.set(content, value);
     return value;
   }
+}
+
+function indexByHost(policies: readonly DestinationPolicy[]): HostIndex<DestinationPolicy> {
+  return new HostIndex(policies.map((value) => claim(value.host, value)));
+}
+
+function claims(table: RouteTable): readonly Claim<RouteTable>[] {
+  return table.hosts.map((host) => claim(host, table));
+}
+
+function claim<T extends { readonly visible: Visibility }>(host: string, value: T): Claim<T> {
+  return { host, visible: value.visible, value };
 }
 
 type ByKind = { readonly [K in Kind]: readonly Content<K>[] };

@@ -146,7 +146,8 @@ type RuleIndex = (host: string) => readonly string[];
 function indexRules({ destinations }: Model): RuleIndex {
   const exact = new Map<string, Set<string>>();
   const wildcards: { readonly host: string; readonly namespaces: readonly string[] }[] = [];
-  for (const { host, namespace, visible } of [...destinations.values()].flat()) {
+  const policies = [...destinations.values()].flatMap((index) => [...index.values()]);
+  for (const { host, namespace, visible } of policies) {
     const namespaces = [namespace, ...visible.namespaces];
     if (host.startsWith("*")) wildcards.push({ host, namespaces });
     else for (const each of namespaces) getOrMake(exact, host, () => new Set<string>()).add(each);

@@ -1,7 +1,6 @@
 import type { Diagnostic } from "../../diagnostics.ts";
 import { type Endpoint, type Service, endpointPort, socketAddress } from "../../model/service.ts";
 import type { ConfigObject } from "../../sources/object.ts";
-import { indexWorkloads } from "../workload-index.ts";
 import type { Subject } from "./check.ts";
 import { type Claim, checkClaims } from "./claims.ts";
 import { place } from "./duplicates.ts";
@@ -16,12 +15,11 @@ export function* checkServices({ model, translator, all }: Subject): Iterable<Di
   );
   const workloads = all("WorkloadEntry");
   const objects = new Map(workloads.map((object) => [object.content, object]));
-  const index = indexWorkloads(workloads.map(({ content }) => content));
   const portNames = new Map<ConfigObject<"WorkloadEntry">, Set<string>>();
   for (const entry of entries) {
     const [service] = translator.services(entry.content);
     if (service === undefined) continue;
-    const selected = index(entry.content).flatMap((content) => objects.get(content) ?? []);
+    const selected = translator.selected(entry.content).flatMap((content) => objects.get(content) ?? []);
     const named = new Set(service.ports.map(({ name }) => name));
     for (const workload of selected) {
       portNames.set(workload, new Set([...(portNames.get(workload) ?? []), ...named]));
