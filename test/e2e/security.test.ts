@@ -203,8 +203,8 @@ describe.each(frameworks)("a server of %s", (framework) => {
     const claim = "spiffe://cluster.local/ns/shop/sa/reader";
     for (const [who, credentials] of [
       ["none", {}],
-      ["self-signed", await selfSignedIdentity(claim)],
-      ["foreign root", await foreignIdentity(claim)],
+      ["self-signed", selfSignedIdentity(claim)],
+      ["foreign root", foreignIdentity(claim)],
     ] as const) {
       const { text, code } = await rawTls(
         service().port,
