@@ -1,8 +1,8 @@
-import { ConfigStore } from "./config-store.ts";
+import { type ConfigState, ConfigStore } from "./config-store.ts";
 import { type Diagnostic, compareDiagnostics } from "./diagnostics.ts";
 import type { MeshSettings } from "./model/mesh.ts";
 import type { Snapshot, SnapshotSource } from "./snapshot.ts";
-import { FileSource, type FileTiming } from "./sources/files.ts";
+import { type FileSet, FileSource, type FileTiming } from "./sources/files.ts";
 import { Watch } from "./watch.ts";
 
 export interface ConfigurationOptions {
@@ -23,7 +23,7 @@ export function openConfiguration({ folders, mesh, timing }: ConfigurationOption
     if (set === undefined) return;
     // An empty first snapshot would delete everything at every client (S25).
     if (!set.complete && snapshot.value === undefined) return diagnostics.set(set.diagnostics);
-    const state = store.apply(set.files);
+    const state = applied(store, set, snapshot.value);
     // Findings first: who hears of a new snapshot can look at what came with it.
     diagnostics.set([...set.diagnostics, ...state.diagnostics].sort(compareDiagnostics));
     snapshot.set(state.snapshot);
@@ -45,4 +45,16 @@ export function openConfiguration({ folders, mesh, timing }: ConfigurationOption
       await files.close();
     },
   };
+}
+
+/** A mistake of ours in some corner of a check must not end the server: the last good configuration stays, and it is told. */
+function applied(store: ConfigStore, set: FileSet, last: Snapshot | undefined): ConfigState {
+  try {
+    return store.apply(set.files);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const message = `internal error (${reason}), please report it; the last good configuration stays in force`;
+    const file = set.files.keys().next().value ?? "";
+    return { snapshot: last, diagnostics: [{ severity: "error", code: "source", file, line: 1, column: 1, message }] };
+  }
 }

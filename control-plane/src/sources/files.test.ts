@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -124,4 +125,22 @@ test("too large, and not UTF-8", async () => {
   const set = await until(() => true);
   expect(fault(set, "large.yaml")).toBe("is larger than 1048576 bytes: divide it");
   expect(fault(set, "latin.yaml")).toBe("is not UTF-8 text: save it as UTF-8");
+});
+
+test("a change that comes while the folder is being read is not left for later", async () => {
+  for (let n = 0; n < 200; n++) await writeFile(join(folder, `${n}.yaml`), "x");
+  // Without a sign, nothing would be looked at again within this test.
+  source = new FileSource([folder], { ...fileTiming, rescanMs: 3_600_000 });
+  await until((set) => set.files.size === 200);
+  for (let n = 0; n < 20; n++) {
+    await writeFile(join(folder, "7.yaml"), `version ${n}`);
+    if (n % 5 === 4) await until((set) => text(set, "7.yaml") === `version ${n}`);
+  }
+});
+
+test("a pipe is not opened", async () => {
+  execFileSync("mkfifo", [join(folder, "a.yaml")]);
+  source = new FileSource([folder]);
+  const set = await until(() => true);
+  expect(fault(set, "a.yaml")).toBe("is no regular file: remove it from the folder");
 });

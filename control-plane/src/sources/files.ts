@@ -59,6 +59,7 @@ export class FileSource {
   /** When the change that is being waited for was first seen. */
   #firstSign: number | undefined;
   #scanning: Promise<void> | undefined;
+  /** A sign came while a scan was going on: that scan may have looked too early. */
   #again = false;
   #closed = false;
 
@@ -79,6 +80,10 @@ export class FileSource {
   #sign(): void {
     if (this.#closed) return;
     this.#firstSign ??= Date.now();
+    if (this.#scanning !== undefined) {
+      this.#again = true;
+      return;
+    }
     const left = this.#firstSign + this.#timing.longestMs - Date.now();
     this.#schedule(Math.max(0, Math.min(this.#timing.quietMs, left)));
   }
@@ -90,18 +95,17 @@ export class FileSource {
     this.#timer.unref();
   }
 
-  /** One scan at a time; a sign that comes meanwhile leads to another one. */
+  /** One scan at a time; none is scheduled while one is going on. */
   #start(): void {
     if (this.#closed) return;
-    if (this.#scanning !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#scanning = this.#scan().then((waitMs) => {
-      this.#scanning = undefined;
-      this.#schedule(this.#again ? 0 : waitMs);
-      this.#again = false;
-    });
+    this.#again = false;
+    this.#scanning = this.#scan()
+      // Whatever a file system may come up with: look again later.
+      .catch(() => this.#timing.rescanMs)
+      .then((waitMs) => {
+        this.#scanning = undefined;
+        this.#schedule(this.#again ? Math.min(waitMs, this.#timing.quietMs) : waitMs);
+      });
   }
 
   /** Returns after how long to look again. */
@@ -113,7 +117,12 @@ export class FileSource {
     let unsettled = false;
     let complete = true;
     for (const folder of this.#folders) {
-      const found = await list(folder, folders).catch((error: unknown) => `cannot be read: ${reason(error)}`);
+      // Watched before it is read: what changes in between is seen by the one or the other.
+      const visit = (each: string): void => {
+        folders.add(each);
+        this.#watch(each, diagnostics);
+      };
+      const found = await list(folder, visit).catch((error: unknown) => `cannot be read: ${reason(error)}`);
       if (typeof found === "string") {
         diagnostics.push(faultAt(folder, `${found}; what it held before stays in force`));
         // A folder that vanished is a fault, not the wish to have nothing.
@@ -122,7 +131,7 @@ export class FileSource {
         continue;
       }
       for (const file of found) {
-        const state = await this.#look(file, started);
+        const state = await this.#look(file);
         if (state === "unsettled") unsettled = true;
         const known = state === "unsettled" ? this.#known.get(file.path) : state;
         if (known !== undefined) seen.set(file.path, known);
@@ -130,13 +139,13 @@ export class FileSource {
           seen.set(file.path, { signature: "", state: { fault: "is still being written" } });
       }
     }
-    this.#watch(folders, diagnostics);
+    this.#unwatchAllBut(folders);
     const waiting = this.#firstSign ?? started;
     if (unsettled && started - waiting < this.#timing.longestMs) {
       this.#firstSign = waiting;
       return this.#timing.settleMs;
     }
-    this.#firstSign = undefined;
+    this.#firstSign = this.#again ? Date.now() : undefined;
     this.#publish(seen, diagnostics, complete);
     return unsettled ? this.#timing.settleMs : this.#timing.rescanMs;
   }
@@ -154,7 +163,7 @@ export class FileSource {
   }
 
   /** Reads a file unless it is as it was; never one that changes under the hands. */
-  async #look({ path, fault }: Found, now: number): Promise<Known | "unsettled"> {
+  async #look({ path, fault }: Found): Promise<Known | "unsettled"> {
     const known = this.#known.get(path);
     if (fault !== undefined) return keep(known, `fault ${fault}`, { fault });
     let handle;
@@ -163,10 +172,9 @@ export class FileSource {
       const before = await handle.stat({ bigint: true });
       const signature = `${before.dev} ${before.ino} ${before.size} ${before.mtimeNs} ${before.ctimeNs}`;
       if (known?.signature === signature) return known;
-      if (!before.isFile()) return keep(known, signature, { fault: "is no regular file: remove it from the folder" });
       const wasFull = known !== undefined && "text" in known.state && known.state.text !== "";
       const least = before.size === 0n && wasFull ? this.#timing.emptiedMs : this.#timing.settleMs;
-      const age = now - Number(before.mtimeMs);
+      const age = Date.now() - Number(before.mtimeMs);
       // A time in the future says nothing about age.
       if (age >= 0 && age < least) return "unsettled";
       if (before.size > bounds.fileBytes) {
@@ -185,37 +193,38 @@ export class FileSource {
     }
   }
 
-  #watch(folders: ReadonlySet<string>, diagnostics: Diagnostic[]): void {
+  #watch(folder: string, diagnostics: Diagnostic[]): void {
+    if (this.#watchers.has(folder) || this.#closed) return;
+    try {
+      const watcher = watchFolder(folder, { persistent: false }, () => this.#sign());
+      watcher.on("error", () => {
+        watcher.close();
+        this.#watchers.delete(folder);
+      });
+      this.#watchers.set(folder, watcher);
+    } catch (error) {
+      const message = `cannot be watched (${reason(error)}): changes are seen after up to ${this.#timing.rescanMs} ms`;
+      diagnostics.push({ ...faultAt(folder, message), severity: "warning" });
+    }
+  }
+
+  #unwatchAllBut(folders: ReadonlySet<string>): void {
     for (const [folder, watcher] of this.#watchers) {
       if (folders.has(folder)) continue;
       watcher.close();
       this.#watchers.delete(folder);
     }
-    for (const folder of folders) {
-      if (this.#watchers.has(folder) || this.#closed) continue;
-      try {
-        const watcher = watchFolder(folder, { persistent: false }, () => this.#sign());
-        watcher.on("error", () => {
-          watcher.close();
-          this.#watchers.delete(folder);
-        });
-        this.#watchers.set(folder, watcher);
-      } catch (error) {
-        const message = `cannot be watched (${reason(error)}): changes are seen after up to ${this.#timing.rescanMs} ms`;
-        diagnostics.push({ ...faultAt(folder, message), severity: "warning" });
-      }
-    }
   }
 }
 
-/** The YAML files of a folder and of those below it, which are added to `folders`. */
-async function list(root: string, folders: Set<string>): Promise<readonly Found[]> {
+/** The YAML files of a folder and of those below it; `visit` is called for each folder before it is read. */
+async function list(root: string, visit: (folder: string) => void): Promise<readonly Found[]> {
   const realRoot = await realpath(root);
   const found: Found[] = [];
   const open = [{ folder: root, depth: 0 }];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const { folder, depth } = next;
-    folders.add(folder);
+    visit(folder);
     for (const entry of await readdir(folder, { withFileTypes: true })) {
       if (entry.name.startsWith(".")) continue;
       const path = folder + sep + entry.name;
@@ -223,7 +232,7 @@ async function list(root: string, folders: Set<string>): Promise<readonly Found[
         if (depth + 1 > bounds.depth) throw new Error(`${path} is more than ${bounds.depth} folders deep`);
         open.push({ folder: path, depth: depth + 1 });
       } else if (/\.ya?ml$/.test(entry.name)) {
-        found.push({ path, fault: entry.isSymbolicLink() ? await linkFault(entry, path, realRoot) : undefined });
+        found.push({ path, fault: await faultOf(entry, path, realRoot) });
       }
       if (found.length > bounds.files) throw new Error(`there are more than ${bounds.files} files`);
     }
@@ -231,8 +240,13 @@ async function list(root: string, folders: Set<string>): Promise<readonly Found[
   return found;
 }
 
-/** A link is one way to read what the folder's owner never meant to give. */
-async function linkFault(entry: Dirent, path: string, realRoot: string): Promise<string | undefined> {
+/**
+ * Found out before anything is opened: a pipe would block, and a link is one way to read what the folder's owner never meant to
+ * give.
+ */
+async function faultOf(entry: Dirent, path: string, realRoot: string): Promise<string | undefined> {
+  if (entry.isFile()) return undefined;
+  if (!entry.isSymbolicLink()) return "is no regular file: remove it from the folder";
   try {
     const target = await realpath(path);
     if (!target.startsWith(realRoot + sep)) return "is a link that leads out of the folder: copy the file here";
