@@ -143,7 +143,7 @@ test("a server that says nothing: missing after 15 s of a standing stream, not b
   const server = await adsServer({ manual: true });
   const { client, env } = join(server);
   const answer = client.outbound("reviews:9080");
-  await server.until(() => server.stream.delta.length === 1 && env.clock.pending === 2);
+  await server.until(() => server.stream.delta.length === 1 && env.clock.pending === 3);
   env.clock.advance(14_999);
   expect(client.status().resources[0]?.state).toBe("REQUESTED");
   env.clock.advance(1);

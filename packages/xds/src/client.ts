@@ -126,7 +126,7 @@ class Client implements XdsClient, Subscriber {
       doesNotExistTimeoutMs: options.doesNotExistTimeoutMs ?? 15_000,
       backoff: createBackoff(options.random, options.backoff),
       onConnected: () => this.#connected(),
-      onDisconnected: (status, answered, delay) => this.#disconnected(status, answered, delay),
+      onDisconnected: (status, worked, delay) => this.#disconnected(status, worked, delay),
     });
   }
 
@@ -159,6 +159,10 @@ class Client implements XdsClient, Subscriber {
   }
 
   start(): void {
+    const { bootstrap, log } = this.#options;
+    const [first, ...others] = bootstrap.servers;
+    if (others.length > 0) log.warn(`of the bootstrap's xds_servers only the first is used: ${first.uri}`);
+    if (bootstrap.authorities.size > 0) log.warn("the bootstrap's authorities are not used: names go to xds_servers");
     this.#ads.start();
   }
 
@@ -325,16 +329,18 @@ class Client implements XdsClient, Subscriber {
     this.#tell();
   }
 
-  /** Everything that is held stays in service (R18). Rotation after an answer is no error (R17). */
-  #disconnected(status: StreamStatus, answered: boolean, retryInMs: number): void {
+  /** Everything that is held stays in service (R18). The end of a stream that worked is rotation, not an error (R17). */
+  #disconnected(status: StreamStatus, worked: boolean, retryInMs: number): void {
     const { log, bootstrap } = this.#options;
-    const error = streamError(bootstrap.servers[0].uri, status, bootstrap.node);
     const fields = { code: status.code, message: status.message, retryInMs: Math.round(retryInMs) };
-    if (answered) log.info("the stream to the control plane ended; what is known stays in force", fields);
-    else log.warn(error.message, fields);
-    this.#lastError = error;
-    // Waiting longer does not help somebody who is refused; the next stream tries all the same.
-    if (error.code !== "CONTROL_PLANE_UNREACHABLE") this.#roots.fail(error);
+    if (worked) log.info("the stream to the control plane ended; what is known stays in force", fields);
+    else {
+      const error = streamError(bootstrap.servers[0].uri, status, bootstrap.node);
+      log.warn(error.message, fields);
+      this.#lastError = error;
+      // Waiting longer does not help somebody who is refused; the next stream tries all the same.
+      if (error.code !== "CONTROL_PLANE_UNREACHABLE") this.#roots.fail(error);
+    }
     this.#tell();
   }
 
@@ -342,7 +348,7 @@ class Client implements XdsClient, Subscriber {
     if (!this.#ads.connected && this.#lastError !== undefined) return this.#lastError;
     const server = this.#options.bootstrap.servers[0].uri;
     if (!this.#ads.connected) {
-      const message = `the control plane at ${server} did not answer; check its address and that it runs`;
+      const message = `the control plane at ${server} cannot be reached; check its address and that it runs`;
       return new XdsError("CONTROL_PLANE_UNREACHABLE", message);
     }
     const message = `the control plane at ${server} sent nothing about ${waitingFor} in time; look at its log`;

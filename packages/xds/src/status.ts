@@ -2,11 +2,11 @@ import type { XdsError } from "./errors.ts";
 
 /** What a client knows and how it stands with its control plane: for readiness, the CLI and dashboards (R68). */
 export interface XdsStatus {
-  /** True once the present stream has answered. */
+  /** True while a stream stands. */
   readonly connected: boolean;
   /** The server that the present (or next) stream goes to. */
   readonly server: string;
-  /** Why the last stream ended or could not be opened; `undefined` after the first answer of a newer one. */
+  /** Why there is no stream: the last attempt failed. The end of one that had worked is rotation and no error (R17). */
   readonly lastError: XdsError | undefined;
   readonly resources: readonly ResourceStatus[];
 }

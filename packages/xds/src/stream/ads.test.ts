@@ -65,7 +65,7 @@ function setUp() {
     doesNotExistTimeoutMs: 15_000,
     backoff: createBackoff(() => 0, { baseMs: 1_000, maxMs: 8_000 }),
     onConnected: () => void events.push("connected"),
-    onDisconnected: (status, answered, delay) => void events.push(`ended ${status.code} ${answered} ${delay}`),
+    onDisconnected: (status, worked, delay) => void events.push(`ended ${status.code} ${worked} ${delay}`),
   });
   const lost: StreamStatus = { code: 14, message: "lost" };
   const respond = (stream: FakeStream, init: Parameters<typeof response>[0] = {}): void =>
@@ -157,6 +157,23 @@ test("back-off grows without an answer and is reset by the first one (R17)", () 
   streams.at(-1)!.handlers.onEnd(lost);
   expect(events.at(-1)).toBe("ended 14 true 500");
   expect(streams).toHaveLength(7);
+});
+
+test("a stream on which there is nothing to say works too: silence resets the back-off (R17, R22)", () => {
+  const { ads, env, streams, names, events, lost } = setUp();
+  names.set(L, new Set(["a"]));
+  ads.start();
+  streams[0]!.handlers.onEnd(lost);
+  env.clock.advance(500);
+  streams[1]!.handlers.onOpen();
+  expect(ads.connected).toBe(true);
+  env.clock.advance(4_999);
+  expect(events).toEqual(["ended 14 false 500"]);
+  env.clock.advance(1);
+  expect(events.at(-1)).toBe("connected");
+  streams[1]!.handlers.onEnd(lost);
+  expect(events.at(-1)).toBe("ended 14 true 500");
+  expect(ads.connected).toBe(false);
 });
 
 test("the first request of a new stream has all names and the versions that are held (R22)", () => {

@@ -4,27 +4,31 @@ import type { Backoff } from "./backoff.ts";
 import type { OpenSession, Session, SessionOptions } from "./session.ts";
 import type { StreamStatus } from "./transport.ts";
 
-export interface AdsOptions extends Omit<SessionOptions, "onAnswered" | "onEnd"> {
+export interface AdsOptions extends Omit<SessionOptions, "onOpened" | "onAnswered" | "onEnd"> {
   readonly open: OpenSession;
   readonly clock: Clock;
   readonly backoff: Backoff;
-  /** A stream has answered for the first time. */
+  /** A stream works: it has answered, or nobody ended it for a while, for there may be nothing new to say. */
   readonly onConnected: () => void;
   /**
-   * A stream ended. `answered`: it had worked, so this is rotation or a restart of the server, not a fault (R17). The next
-   * one follows after the back-off; all that is held stays in service (R18).
+   * A stream ended. `worked`: so this is rotation or a restart of the server, not a fault (R17). The next one follows after
+   * the back-off; all that is held stays in service (R18).
    */
-  readonly onDisconnected: (status: StreamStatus, answered: boolean, retryInMs: number) => void;
+  readonly onDisconnected: (status: StreamStatus, worked: boolean, retryInMs: number) => void;
 }
 
+/** A server that refuses does so at once; one that has nothing new for us says nothing at all (R22). */
+const silenceMeansYesMs = 5_000;
+
 /**
- * Keeps one ADS stream standing: idle → connecting → answered → (ended → waiting → connecting …) → closed. There is
+ * Keeps one ADS stream standing: idle → connecting → open → working → (ended → waiting → connecting …) → closed. There is
  * never more than one session; what a former one still says is not heard (R2).
  */
 export class Ads {
   readonly #options: AdsOptions;
   #session: Session | undefined;
-  #waiting: Timer | undefined;
+  /** Of the back-off, or of the silence after opening; there is never both. */
+  #timer: Timer | undefined;
   #state: "idle" | "running" | "closed" = "idle";
   #connected = false;
 
@@ -32,7 +36,7 @@ export class Ads {
     this.#options = options;
   }
 
-  /** True from the first answer of the present stream to its end. */
+  /** True from the opening of the present stream to its end. */
   get connected(): boolean {
     return this.#connected;
   }
@@ -52,30 +56,37 @@ export class Ads {
   close(): void {
     this.#state = "closed";
     this.#connected = false;
-    this.#waiting?.cancel();
-    this.#waiting = undefined;
+    this.#timer?.cancel();
     this.#session?.close();
     this.#session = undefined;
   }
 
   #connect(): void {
-    this.#waiting = undefined;
-    let answered = false;
+    let worked = false;
+    const works = (): void => {
+      if (worked || this.#session !== session) return;
+      worked = true;
+      this.#timer?.cancel();
+      this.#connected = true;
+      this.#options.backoff.reset();
+      this.#options.onConnected();
+    };
     const session = this.#options.open({
       ...this.#options,
-      onAnswered: () => {
-        answered = true;
+      onOpened: () => {
+        if (worked || this.#session !== session) return;
         this.#connected = true;
-        this.#options.backoff.reset();
-        this.#options.onConnected();
+        this.#timer = this.#options.clock.after(silenceMeansYesMs, works);
       },
+      onAnswered: works,
       onEnd: (status) => {
         if (this.#session !== session) return;
         this.#session = undefined;
         this.#connected = false;
+        this.#timer?.cancel();
         const delay = this.#options.backoff.next();
-        this.#waiting = this.#options.clock.after(delay, () => this.#connect());
-        this.#options.onDisconnected(status, answered, delay);
+        this.#timer = this.#options.clock.after(delay, () => this.#connect());
+        this.#options.onDisconnected(status, worked, delay);
       },
     });
     this.#session = session;

@@ -154,6 +154,8 @@ class DeltaSession implements Session {
   // ── does-not-exist timers (R10) ────────────────────────────────────────────────────────────────────────────────
 
   #opened(): void {
+    if (this.#ended) return;
+    this.#options.onOpened();
     const waiting = this.#unopened;
     this.#unopened = undefined;
     for (const start of waiting ?? []) start();

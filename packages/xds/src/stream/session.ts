@@ -25,6 +25,8 @@ export interface SessionOptions {
   readonly subscriber: Subscriber;
   /** R10. */
   readonly doesNotExistTimeoutMs: number;
+  /** The connection stands. */
+  readonly onOpened: () => void;
   /** The first response of this stream came: back-off may be reset, errors are over (R17). */
   readonly onAnswered: () => void;
   readonly onEnd: (status: StreamStatus) => void;
