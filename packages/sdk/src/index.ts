@@ -4,4 +4,4 @@ export { TramaError } from "./errors.ts";
 export type { TramaErrorCode } from "./errors.ts";
 export type { CloseOptions, IdentityStatus, Mesh, MeshStatus, ServerStatus } from "./mesh-types.ts";
 export type { MeshOptions } from "./options.ts";
-export { joinMesh } from "./mesh.ts";
+export { joinMesh } from "./join.ts";

@@ -16,7 +16,10 @@ export interface Mesh {
    * authorization before any handler. Returns it. Idempotent.
    */
   protect<S extends Server>(server: S): S;
-  /** Resolves when every protected server that listens has its configuration and the identity is there; rejects with `NOT_READY`. */
+  /**
+   * Resolves when every protected server whose `listen()` was called can serve: it is bound, configured, and the identity is there.
+   * Rejects with `NOT_READY`, and what it waited for, after `joinTimeoutMs`.
+   */
   ready(): Promise<void>;
   /** Prometheus text of the mesh's own metrics. */
   metricsText(): Promise<string>;
@@ -26,7 +29,10 @@ export interface Mesh {
   status(): MeshStatus;
   /** Drains and closes, servers first and outbound last; resolves when all is closed. Idempotent. */
   close(options?: CloseOptions): Promise<void>;
-  /** Closes on SIGTERM and SIGINT, then ends the process by that very signal. Returns an undo. */
+  /**
+   * Closes the mesh on SIGTERM or SIGINT, and then ends the process, unless the application listens for that signal too: then ending is
+   * its own affair. A second signal ends the process at once. Returns an undo. Nothing listens for signals without this call.
+   */
   closeOnSignals(options?: CloseOptions): () => void;
 }
 
@@ -64,6 +70,8 @@ export interface IdentityStatus {
   readonly notAfter: string;
   /** Grows by one with each renewal. */
   readonly epoch: number;
+  /** Why the last renewal failed; `undefined` when it worked. */
+  readonly lastError: string | undefined;
 }
 
 export interface ServerStatus {

@@ -1,8 +1,176 @@
-import { TramaError } from "./errors.ts";
-import type { Mesh } from "./mesh-types.ts";
-import type { MeshOptions } from "./options.ts";
+import type { Clock, Engine, MeshMetrics } from "@trama/engine";
+import type { XdsClient } from "@trama/xds";
+import type { IdentitySource } from "@trama/xds/ca";
+import type { Server } from "node:http";
+import type { Registry } from "prom-client";
+import { Dispatcher1Wrapper } from "undici";
 
-export async function joinMesh(options: MeshOptions = {}): Promise<Mesh> {
-  void options;
-  throw new TramaError("INTERNAL", "");
+import { ProtectedServer } from "./adapters/http-server.ts";
+import type { MeshDispatcher } from "./adapters/undici.ts";
+import { TramaError } from "./errors.ts";
+import type { CloseOptions, Mesh, MeshStatus, ServerStatus } from "./mesh-types.ts";
+import { createRegistry } from "./metrics.ts";
+import type { Settings } from "./settings.ts";
+import type { UndiciTransport } from "./transport/undici.ts";
+
+/** Everything a membership holds; made by `join`. */
+export interface MeshParts {
+  readonly settings: Settings;
+  readonly clock: Clock & { close(): void };
+  readonly engine: Engine;
+  readonly metrics: MeshMetrics;
+  readonly identity: IdentitySource;
+  readonly xds: XdsClient;
+  readonly transport: UndiciTransport;
+  readonly dispatcher: MeshDispatcher;
+  /** Gives the process's one place in the mesh free. */
+  readonly release: () => void;
+}
+
+const defaultDeadlineMs = 30_000;
+
+export class JoinedMesh implements Mesh {
+  readonly fetch: typeof globalThis.fetch;
+  readonly dispatcher: MeshDispatcher;
+  readonly #parts: MeshParts;
+  readonly #servers = new Map<Server, ProtectedServer>();
+  /** Who waits in `ready()`; told whenever something changed. */
+  readonly #waiting = new Set<() => void>();
+  #registry: Promise<Registry> | undefined;
+  #closing: Promise<void> | undefined;
+  #state: MeshStatus["state"] = "open";
+
+  constructor(parts: MeshParts) {
+    this.#parts = parts;
+    this.dispatcher = parts.dispatcher;
+    // Node's own fetch speaks an older dispatcher interface.
+    const dispatcher = new Dispatcher1Wrapper(parts.dispatcher) as never;
+    this.fetch = (input, init) => globalThis.fetch(input, { ...init, dispatcher });
+  }
+
+  /** Configuration or identity changed. */
+  refresh(): void {
+    for (const { listener } of this.#servers.values()) listener.refresh();
+    this.#changed();
+  }
+
+  protect<S extends Server>(server: S): S {
+    if (this.#state !== "open") throw new TramaError("CLOSED", "protect() on a mesh that is closed");
+    if (this.#servers.has(server)) return server;
+    const { engine, identity, xds, clock, settings } = this.#parts;
+    const guard = new ProtectedServer(server, { engine, identity, discovery: xds, clock, log: settings.log, onState: () => this.#changed() });
+    this.#servers.set(server, guard);
+    server.on("close", () => this.#servers.delete(server));
+    return server;
+  }
+
+  ready(): Promise<void> {
+    const { clock, settings } = this.#parts;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const missing = (): string[] =>
+      [...this.#servers.values()].flatMap(({ listens, listener: { waitingFor, address } }) => (listens && waitingFor !== undefined ? [`${address || "a server"} waits for ${waitingFor}`] : []));
+    const look = (): void => {
+      if (this.#state !== "open") end(new TramaError("CLOSED", "the mesh was closed before its servers were ready"));
+      else if (missing().length === 0) end();
+    };
+    const end = (error?: TramaError): void => {
+      timer.cancel();
+      clearInterval(hold);
+      this.#waiting.delete(look);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    const timer = clock.after(settings.joinTimeoutMs, () => end(new TramaError("NOT_READY", `not ready after ${settings.joinTimeoutMs} ms: ${missing().join("; ")}`)));
+    const hold = setInterval(look, 1_000);
+    this.#waiting.add(look);
+    look();
+    return promise;
+  }
+
+  async metricsText(): Promise<string> {
+    return (await this.register()).metrics();
+  }
+
+  register(): Promise<Registry> {
+    return (this.#registry ??= createRegistry(() => this.#parts.metrics.collect()));
+  }
+
+  status(): MeshStatus {
+    const { identity, xds, engine } = this.#parts;
+    const { current } = identity;
+    const { connected, server, lastError, resources } = xds.status();
+    return {
+      identity: current && {
+        spiffeId: current.spiffeId,
+        notBefore: new Date(current.notBeforeMs).toISOString(),
+        notAfter: new Date(current.notAfterMs).toISOString(),
+        epoch: current.epoch,
+        lastError: identity.lastError?.message,
+      },
+      controlPlane: { server, connected, lastError: lastError?.message },
+      configVersion: engine.current.version,
+      resources: resources.map(({ type, name, state, version, failed }) => ({ type, name, state, version, error: failed?.message })),
+      servers: [...this.#servers.values()].map(statusOf),
+      state: this.#state,
+    };
+  }
+
+  close(options: CloseOptions = {}): Promise<void> {
+    return (this.#closing ??= this.#close(options.deadlineMs ?? defaultDeadlineMs));
+  }
+
+  closeOnSignals(options: CloseOptions = {}): () => void {
+    const signals = ["SIGTERM", "SIGINT"] as const;
+    const undo = (): void => {
+      for (const signal of signals) process.removeListener(signal, onSignal);
+    };
+    const onSignal = (signal: NodeJS.Signals): void => {
+      const again = (): never => process.exit(signal === "SIGINT" ? 130 : 143);
+      undo();
+      // The second signal means it.
+      for (const one of signals) process.on(one, again);
+      void this.close(options).finally(() => {
+        for (const one of signals) process.removeListener(one, again);
+        if (process.listenerCount(signal) === 0) process.exit();
+      });
+    };
+    for (const signal of signals) process.on(signal, onSignal);
+    return undo;
+  }
+
+  /**
+   * In this order, each step for its reason (dataplane.md §22): servers say good-bye while they still serve, for clients with idle
+   * connections must learn of it · they accept nothing more and finish what is under way · only then outbound, which handlers needed
+   * until their last answer · the control plane and the identity last, for all of the above needed them.
+   */
+  async #close(deadlineMs: number): Promise<void> {
+    const { clock, engine, transport, dispatcher, xds, identity, release, settings } = this.#parts;
+    const endMs = clock.now() + deadlineMs;
+    const leftMs = (): number => Math.max(0, endMs - clock.now());
+    const hold = setInterval(() => {}, 60_000);
+    this.#state = "draining";
+    this.#changed();
+    const servers = [...this.#servers.values()].filter(({ server }) => server.listening);
+    for (const server of servers) server.drain();
+    if (servers.length > 0) await new Promise<void>((resolve) => clock.after(Math.min(settings.drainMs, deadlineMs / 2), resolve));
+    await Promise.all(servers.map((server) => server.stop(leftMs())));
+    await engine.close(leftMs());
+    await dispatcher.destroy();
+    await transport.close(leftMs());
+    await xds.close();
+    identity.close();
+    clock.close();
+    release();
+    clearInterval(hold);
+    this.#state = "closed";
+  }
+
+  #changed(): void {
+    for (const look of this.#waiting) look();
+  }
+}
+
+function statusOf({ listener, requestsInFlight }: ProtectedServer): ServerStatus {
+  const { address, waitingFor, connections } = listener;
+  return { address, ready: waitingFor === undefined, waitingFor, connections: connections.size, requestsInFlight };
 }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import http from "node:http";
 import net from "node:net";
+import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import type { MeshConfig, UpstreamTls } from "@trama/engine";
 import { request } from "undici";
@@ -167,7 +168,7 @@ test("a WebSocket goes through the mesh", async () => {
   const served = await server(plain);
   served.publish("STRICT");
   const from = client(reviews(served.address));
-  const { socket } = await new Promise<{ socket: import("node:stream").Duplex }>((resolve, reject) => {
+  const { socket } = await new Promise<{ socket: Duplex }>((resolve, reject) => {
     from.dispatcher.upgrade({ path: "/", protocol: "x", origin: "http://reviews" } as never, (error, data) => (error === null ? resolve(data) : reject(error)));
   });
   socket.write("ping");

@@ -22,6 +22,8 @@ export class ProtectedServer {
   readonly #clock: ListenerOptions["clock"];
   readonly #entry: EntryPoint;
   #draining = false;
+  /** `listen()` was called, and has not failed. */
+  listens = false;
 
   constructor(server: Server, options: ListenerOptions) {
     refuseUnfit(server);
@@ -33,20 +35,26 @@ export class ProtectedServer {
     const [parse] = server.listeners("connection") as ((this: Server, socket: Socket) => void)[];
     server.removeListener("connection", parse!);
     this.listener = new MeshListener(server, options, (connection) => parse!.call(server, connection.socket));
-    const gate = this;
-    server.emit = function (this: Server, event: string, ...values: unknown[]): boolean {
+    const listen = server.listen.bind(server) as (...values: unknown[]) => Server;
+    server.listen = ((...values: unknown[]): Server => {
+      this.listens = true;
+      return listen(...values);
+    }) as Server["listen"];
+    server.on("error", () => (this.listens = server.listening));
+    server.on("close", () => (this.listens = false));
+    server.emit = ((event: string, ...values: unknown[]): boolean => {
       switch (event) {
         case "request":
         case "checkContinue":
         case "checkExpectation":
-          return gate.#request(event, values[0] as IncomingMessage, values[1] as ServerResponse);
+          return this.#request(event, values[0] as IncomingMessage, values[1] as ServerResponse);
         case "upgrade":
         case "connect":
-          return gate.#upgrade(event, values[0] as IncomingMessage, values[1] as Socket, values[2] as Buffer);
+          return this.#upgrade(event, values[0] as IncomingMessage, values[1] as Socket, values[2] as Buffer);
         default:
-          return emit.call(this, event, ...values);
+          return emit.call(server, event, ...values);
       }
-    } as Server["emit"];
+    }) as Server["emit"];
   }
 
   get requestsInFlight(): number {

@@ -20,6 +20,8 @@ export interface ListenerOptions {
   readonly discovery: Pick<XdsClient, "inbound">;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Told when {@link MeshListener.waitingFor} may have changed by itself. */
+  readonly onState?: (() => void) | undefined;
 }
 
 /**
@@ -111,9 +113,11 @@ export class MeshListener {
         this.#missing = answer === "missing";
         if (this.#missing) log.warn(`not serving: the control plane has no configuration for ${address}`);
         this.refresh();
+        this.#options.onState?.();
       },
       (error: unknown) => log.warn(`not serving yet: no configuration for ${address}`, { error }),
     );
+    this.#options.onState?.();
   }
 
   #take(raw: Socket): void {

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
 import { UpstreamHead } from "../transport/upstream-request.ts";
-import { OutboundCall } from "./outbound-call.ts";
+import type { OutboundCall } from "./outbound-call.ts";
 
 /** Istio's names for hosts that no service stands for (istio-api.md §18.2). */
 const passThroughCluster: ClusterInfo = { name: "PassthroughCluster", service: undefined };

@@ -82,7 +82,7 @@ export class Sniffer {
   }
 
   destroy(): void {
-    for (const raw of [...this.#pending.keys()]) raw.destroy();
+    for (const raw of this.#pending.keys()) raw.destroy();
   }
 }
 

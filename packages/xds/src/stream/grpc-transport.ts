@@ -136,7 +136,7 @@ class GrpcStream<Request, Response> implements BidiStream<Request> {
   }
 }
 
-class CredentialError extends Error {
+export class CredentialError extends Error {
   readonly code: number;
 
   constructor(code: number, message: string, cause: unknown) {
@@ -145,7 +145,7 @@ class CredentialError extends Error {
   }
 }
 
-function channelOptions(options: GrpcTransportOptions): ChannelOptions {
+export function channelOptions(options: GrpcTransportOptions): ChannelOptions {
   const { channel } = options.server;
   const serverName = channel.kind === "tls" ? channel.serverName : undefined;
   return {
@@ -163,7 +163,7 @@ function channelOptions(options: GrpcTransportOptions): ChannelOptions {
   };
 }
 
-async function channelCredentials(options: GrpcTransportOptions): Promise<ChannelCredentials> {
+export async function channelCredentials(options: GrpcTransportOptions): Promise<ChannelCredentials> {
   const { channel } = options.server;
   if (channel.kind === "insecure") return ChannelCredentials.createInsecure();
   const roots = channel.roots === undefined ? null : await pem(channel.roots);
@@ -193,7 +193,7 @@ async function readPair(files: { certificateFile: string; privateKeyFile: string
 }
 
 /** Read for each stream: the token of start-up may have expired (I4). */
-async function callMetadata(credentials: readonly CallCredentials[]): Promise<Metadata> {
+export async function callMetadata(credentials: readonly CallCredentials[]): Promise<Metadata> {
   const metadata = new Metadata();
   for (const one of credentials) {
     const text = await token(one);

@@ -1,0 +1,192 @@
+import { readFileSync } from "node:fs";
+import type { Logger } from "@trama/engine";
+import { pemBlocks } from "@trama/xds/ca";
+
+import { stderrLogger } from "./env/log.ts";
+import { TramaError } from "./errors.ts";
+import type { MeshOptions } from "./options.ts";
+
+/** The options, checked, with defaults and environment applied. */
+export interface Settings {
+  /** Absent with a bootstrap file. */
+  readonly controlPlane: string;
+  readonly controlPlaneName: string | undefined;
+  readonly rootCertFile: string | undefined;
+  readonly rootCert: string | undefined;
+  readonly token: string | (() => string | Promise<string>) | undefined;
+  readonly tokenFile: string | undefined;
+  readonly bootstrap: string | undefined;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly workload: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly address: string | undefined;
+  readonly clusterId: string;
+  readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
+  readonly identityDir: string | undefined;
+  readonly certificateLifeSeconds: number;
+  readonly joinTimeoutMs: number;
+  readonly discoveryTimeoutMs: number;
+  readonly drainMs: number;
+  readonly log: Logger;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Checks everything that can be checked before anything is started. Each fault names the option and the variable. */
+export async function settingsOf(options: MeshOptions, env: Environment): Promise<Settings> {
+  const read = reader(options, env);
+  const bootstrap = read.text("bootstrap");
+  const common = {
+    bootstrap,
+    controlPlaneName: read.text("controlPlaneName"),
+    address: read.text("address"),
+    clusterId: read.text("clusterId") ?? "Kubernetes",
+    labels: labelsOf(options, env),
+    outboundTrafficPolicy: policyOf(read.text("outboundTrafficPolicy") ?? "ALLOW_ANY"),
+    identityDir: read.text("identityDir"),
+    certificateLifeSeconds: read.number("certificateLifeSeconds", 86_400, 10, 7_776_000),
+    joinTimeoutMs: read.number("joinTimeoutMs", 20_000, 100, 600_000),
+    discoveryTimeoutMs: read.number("discoveryTimeoutMs", 10_000, 100, 600_000),
+    drainMs: read.number("drainMs", 5_000, 0, 600_000),
+    log: options.log ?? stderrLogger(),
+  };
+  if (bootstrap !== undefined) {
+    const namespace = read.text("namespace") ?? "";
+    const serviceAccount = read.text("serviceAccount") ?? "";
+    const workload = read.text("workload") ?? serviceAccount;
+    return { ...common, controlPlane: "", rootCertFile: undefined, rootCert: undefined, token: undefined, tokenFile: undefined, namespace, serviceAccount, workload };
+  }
+  const controlPlane = addressOf(read.text("controlPlane"));
+  const roots = rootsOf(read.text("rootCertFile"), read.text("rootCert"));
+  const proof = tokenOf(options, read, common.identityDir !== undefined);
+  const subject = await subjectOf(proof);
+  const namespace = agreed("namespace", read.text("namespace"), subject?.namespace);
+  const serviceAccount = agreed("serviceAccount", read.text("serviceAccount"), subject?.serviceAccount);
+  return { ...common, ...roots, ...proof, controlPlane, namespace, serviceAccount, workload: read.text("workload") ?? serviceAccount };
+}
+
+/** `controlPlane` → `TRAMA_CONTROL_PLANE`. */
+function variable(option: string): string {
+  return `TRAMA_${option.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+interface Reader {
+  text(option: keyof MeshOptions): string | undefined;
+  number(option: keyof MeshOptions, fallback: number, least: number, most: number): number;
+}
+
+function reader(options: MeshOptions, env: Environment): Reader {
+  return {
+    text(option) {
+      const value = options[option];
+      if (value === undefined) return env[variable(option)] || undefined;
+      if (typeof value !== "string" || value === "") throw invalid(option, "must be a text that is not empty");
+      return value;
+    },
+    number(option, fallback, least, most) {
+      const value = options[option] ?? env[variable(option)] ?? fallback;
+      const number = typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
+      if (typeof number !== "number" || !Number.isInteger(number) || number < least || number > most)
+        throw invalid(option, `must be a whole number from ${least} to ${most}, and is ${JSON.stringify(value)?.slice(0, 40)}`);
+      return number;
+    },
+  };
+}
+
+function addressOf(text: string | undefined): string {
+  if (text === undefined) throw invalid("controlPlane", "is missing: give host:port of the control plane, or a bootstrap file");
+  const port = /^[^/\s@?#]+:(\d{1,5})$/.exec(text)?.[1];
+  if (port === undefined || Number(port) < 1 || Number(port) > 65_535) throw invalid("controlPlane", `must be host:port, and is ${JSON.stringify(text.slice(0, 100))}`);
+  return text;
+}
+
+function rootsOf(rootCertFile: string | undefined, rootCert: string | undefined): { rootCertFile: string | undefined; rootCert: string | undefined } {
+  if (rootCertFile !== undefined && rootCert !== undefined) throw invalid("rootCert", "and rootCertFile are both given: give one of them");
+  if (rootCertFile === undefined && rootCert === undefined)
+    throw invalid("rootCertFile", "is missing: give the PEM file with the root certificate that vouches for the control plane");
+  const option = rootCertFile === undefined ? "rootCert" : "rootCertFile";
+  if (pemBlocks(rootCert ?? readText(option, rootCertFile!)).length === 0) throw invalid(option, "holds no certificate in PEM form");
+  return { rootCertFile, rootCert };
+}
+
+type Proof = Pick<Settings, "token" | "tokenFile">;
+
+function tokenOf(options: MeshOptions, read: Reader, mayDoWithout: boolean): Proof {
+  const tokenFile = read.text("tokenFile");
+  const token = typeof options.token === "function" ? options.token : tokenFile !== undefined && options.token === undefined ? undefined : read.text("token");
+  if (token !== undefined && tokenFile !== undefined) throw invalid("token", "and tokenFile are both given: give one of them");
+  if (token === undefined && tokenFile === undefined && !mayDoWithout)
+    throw invalid("token", "is missing: give the join token of this service account, or tokenFile");
+  return { token, tokenFile };
+}
+
+interface Subject {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+}
+
+/** Whom the token speaks of (I8). Not verified: that is the control plane's affair; it saves people from saying it twice. */
+async function subjectOf({ token, tokenFile }: Proof): Promise<Subject | undefined> {
+  const option = tokenFile === undefined ? "token" : "tokenFile";
+  if (token === undefined && tokenFile === undefined) return undefined;
+  let text: string;
+  try {
+    text = (typeof token === "function" ? await token() : (token ?? readText("tokenFile", tokenFile!))).trim();
+  } catch (thrown) {
+    if (thrown instanceof TramaError) throw thrown;
+    throw invalid(option, `could not be had: ${thrown instanceof Error ? thrown.message : String(thrown)}`, thrown);
+  }
+  const [, payload, , more] = /^[\w-]+\.[\w-]+\.[\w-]*$/.test(text) ? text.split(".") : [];
+  if (payload === undefined || more !== undefined) throw invalid(option, "is not a JWT");
+  let claims: { readonly sub?: unknown } | null;
+  try {
+    claims = JSON.parse(Buffer.from(payload, "base64url").toString()) as typeof claims;
+  } catch {
+    throw invalid(option, "is not a JWT: its second part is not JSON");
+  }
+  const sub = typeof claims?.sub === "string" ? claims.sub : "";
+  const [, namespace, serviceAccount] = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(sub) ?? [];
+  return namespace === undefined || serviceAccount === undefined ? undefined : { namespace, serviceAccount };
+}
+
+/** What is said in two places must be the same (I7): the control plane would refuse it, after more time and with fewer words. */
+function agreed(option: "namespace" | "serviceAccount", given: string | undefined, proved: string | undefined): string {
+  if (given !== undefined && proved !== undefined && given !== proved)
+    throw new TramaError("PERMISSION_DENIED", `${option} (${variable(option)}) is ${JSON.stringify(given)}, but the token is for ${JSON.stringify(proved)}; get a token for the one, or leave the option out`, { field: option });
+  const known = given ?? proved;
+  if (known === undefined) throw invalid(option, "is missing, and the token does not say it (its subject is not system:serviceaccount:<namespace>:<name>)");
+  return known;
+}
+
+function labelsOf(options: MeshOptions, env: Environment): Readonly<Record<string, string>> {
+  if (options.labels !== undefined) {
+    for (const value of Object.values(options.labels)) if (typeof value !== "string") throw invalid("labels", "must be a record of texts");
+    return options.labels;
+  }
+  const labels: Record<string, string> = {};
+  for (const part of (env["TRAMA_LABELS"] ?? "").split(",")) {
+    if (part.trim() === "") continue;
+    const [, name, value] = /^\s*([^=\s]+)=([^=]*?)\s*$/.exec(part) ?? [];
+    if (name === undefined || value === undefined) throw invalid("labels", `must be written as app=reviews,version=v1; ${JSON.stringify(part.slice(0, 40))} is not`);
+    labels[name] = value;
+  }
+  return labels;
+}
+
+function policyOf(text: string): "ALLOW_ANY" | "REGISTRY_ONLY" {
+  if (text !== "ALLOW_ANY" && text !== "REGISTRY_ONLY") throw invalid("outboundTrafficPolicy", `must be ALLOW_ANY or REGISTRY_ONLY, and is ${JSON.stringify(text.slice(0, 40))}`);
+  return text;
+}
+
+function readText(option: keyof MeshOptions, file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (thrown) {
+    throw invalid(option, `names a file that cannot be read: ${(thrown as Error).message}`, thrown);
+  }
+}
+
+function invalid(option: keyof MeshOptions, problem: string, cause?: unknown): TramaError {
+  return new TramaError("OPTIONS_INVALID", `option ${option} (${variable(option)}) ${problem}`, { field: option, cause });
+}

@@ -1,0 +1,88 @@
+import type { Clock } from "@trama/engine";
+
+import type { XdsServer } from "../bootstrap.ts";
+import type { ClientCertificate } from "../stream/transport.ts";
+import { IdentityError } from "./identity.ts";
+
+/** Sends a signing request to the authority and brings back its answer, leaf first (I27). Throws a {@link SigningFailure}. */
+export type Signer = (csrPem: string, lifeSeconds: number, certificate: ClientCertificate | undefined, signal: AbortSignal) => Promise<readonly string[]>;
+
+/** Why there is no answer, and whether asking again can help. */
+export class SigningFailure extends Error {
+  override readonly name = "SigningFailure";
+  readonly transient: boolean;
+  readonly identityError: IdentityError;
+
+  constructor(transient: boolean, identityError: IdentityError) {
+    super(identityError.message);
+    this.transient = transient;
+    this.identityError = identityError;
+  }
+}
+
+/** Canceled, DeadlineExceeded, ResourceExhausted, Aborted, Internal, Unavailable (I30). */
+const transientCodes: ReadonlySet<number> = new Set([1, 4, 8, 10, 13, 14]);
+const unauthenticated = 16;
+const permissionDenied = 7;
+
+/**
+ * The certificate service of a control plane over gRPC. Roots, token and our present certificate are read anew for each call (I3, I4), on a
+ * connection of its own. Everything heavy is loaded with the first call.
+ */
+export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000): Signer {
+  return async (csrPem, lifeSeconds, certificate, signal) => {
+    const [{ Client, status }, { istioCertificateService }, { create }, { IstioCertificateRequestSchema }, transport] = await Promise.all([
+      import("@grpc/grpc-js"),
+      import("@trama/proto"),
+      import("@bufbuild/protobuf"),
+      import("@trama/proto/istio/v1/auth/ca_pb.js"),
+      import("../stream/grpc-transport.ts"),
+    ]);
+    const options = { server, certificate: () => Promise.resolve(certificate) };
+    try {
+      signal.throwIfAborted();
+      const [credentials, metadata] = await Promise.all([transport.channelCredentials(options), transport.callMetadata(server.call)]);
+      const client = new Client(server.uri, credentials, transport.channelOptions(options));
+      try {
+        const { CreateCertificate: method } = istioCertificateService;
+        const request = create(IstioCertificateRequestSchema, { csr: csrPem, validityDuration: BigInt(lifeSeconds) });
+        return await new Promise<readonly string[]>((resolve, reject) => {
+          signal.addEventListener("abort", () => call.cancel(), { once: true });
+          const call = client.makeUnaryRequest(
+            method.path,
+            method.requestSerialize,
+            method.responseDeserialize,
+            request,
+            metadata,
+            (error, response) => {
+              timer.cancel();
+              if (error === null) resolve(response?.certChain ?? []);
+              else reject(error);
+            },
+          );
+          const timer = clock.after(timeoutMs, () => {
+            call.cancel();
+            reject(Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: status.DEADLINE_EXCEEDED }));
+          });
+        });
+      } finally {
+        client.close();
+      }
+    } catch (thrown) {
+      throw failure(server, thrown);
+    }
+  };
+}
+
+function failure(server: XdsServer, thrown: unknown): SigningFailure {
+  const { code = 2, details, message } = thrown as { code?: number; details?: string; message: string };
+  const said = `${server.uri}: ${details ?? message}`;
+  if (code === unauthenticated || code === permissionDenied)
+    return new SigningFailure(false, new IdentityError("CA_REFUSED", `certificate refused by ${said}; get a new join token for this service account from this very control plane`, thrown));
+  // grpc-js keeps nothing of a failed handshake but OpenSSL's words.
+  if (/certificate (?:is not yet valid|has expired)/.test(said))
+    return new SigningFailure(false, new IdentityError("CLOCK_SKEW", `by this machine's clock the control plane's certificate is not valid (${said}); compare the clocks`, thrown));
+  if (transientCodes.has(code))
+    return new SigningFailure(true, new IdentityError("CA_UNREACHABLE", `no certificate from ${said}; check its address and that it runs, and that the root certificate is its own`, thrown));
+  return new SigningFailure(false, new IdentityError("CA_REFUSED", `certificate refused by ${said}`, thrown));
+}
