@@ -1,22 +1,43 @@
 import { randomBytes } from "node:crypto";
 import {
+  closeSync,
+  existsSync,
+  fsyncSync,
   linkSync,
   mkdirSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
-  closeSync,
-  fsyncSync,
 } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 
 import { ControlPlaneError, type ControlPlaneErrorCode } from "./errors.ts";
 
-/** Makes the folder if need be, for its owner alone. */
+/** Makes the folder and those above it if need be, for its owner alone. */
 export function makePrivateDir(path: string): void {
-  guard("make the folder", path, () => mkdirSync(path, { recursive: true, mode: 0o700 }));
+  guard("make the folder", path, () => makeDir(resolve(path)));
+}
+
+/** Not `recursive: true`: where a file system answers ENOENT to every mkdir, as /proc does, Node then never returns. */
+function makeDir(path: string): void {
+  if (tryMakeDir(path)) return;
+  makeDir(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
+}
+
+/** False if the folder above is missing. */
+function tryMakeDir(path: string): boolean {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === "ENOENT" && !existsSync(dirname(path))) return false;
+    if (errno !== "EEXIST" || !statSync(path).isDirectory()) throw error;
+  }
+  return true;
 }
 
 /** The text of a file, or `undefined` if there is none. */
@@ -96,10 +117,10 @@ function guard<T>(doing: string, path: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    if (error instanceof ControlPlaneError) throw error;
     const errno = errnoOf(error);
-    const [code, remedy] = remedies[errno ?? ""] ?? ["DATA_DIR", "choose another data directory"];
-    throw new ControlPlaneError(code, `cannot ${doing} ${path}: ${errno ?? String(error)}; ${remedy}`, error);
+    if (errno === undefined) throw error;
+    const [code, remedy] = remedies[errno] ?? ["DATA_DIR", "choose another data directory"];
+    throw new ControlPlaneError(code, `cannot ${doing} ${path}: ${errno}; ${remedy}`, error);
   }
 }
 

@@ -142,7 +142,7 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
     port.offer(aggregatedDiscoveryService, ads.service);
     port.offer(istioCertificateService, certificateService(ca, authenticate, certificateEvents(log, metrics)));
     const boundPort = await port.listen(serving.credentials);
-    closers.push(() => port.close(Math.min(graceMs, 1_000)));
+    closers.push(() => port.close(PORT_GRACE_MS));
     closers.push(() => ads.close(graceMs));
 
     const http = await statusServer({
@@ -173,6 +173,9 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
     throw error;
   }
 }
+
+/** For the last statuses to reach their clients, and for signing requests under way. */
+const PORT_GRACE_MS = 1_000;
 
 function ownVersion(): string {
   // The same relative path from src and from dist.

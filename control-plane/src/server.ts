@@ -7,7 +7,7 @@ import {
 } from "@grpc/grpc-js";
 
 import type { Connections } from "./ads/server.ts";
-import type { Clock } from "./clock.ts";
+import { type Clock, delay } from "./clock.ts";
 import { ControlPlaneError } from "./errors.ts";
 
 export interface PortOptions {
@@ -84,9 +84,9 @@ export function grpcPort(options: PortOptions): GrpcPort {
       );
       injector?.drain(graceMs);
       // Unary calls get the grace; ADS streams have been ended by then.
-      const cancel = clock.after(graceMs, () => open.forEach(({ socket }) => socket.destroy()));
+      await Promise.race([stopped, delay(clock, graceMs)]);
+      for (const { socket } of open.values()) socket.destroy();
       await stopped;
-      cancel();
       injector?.destroy();
       server.forceShutdown();
     },

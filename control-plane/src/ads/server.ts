@@ -9,7 +9,7 @@ import type {
 import { AuthError } from "../auth/auth-error.ts";
 import type { Authenticator } from "../auth/authenticate.ts";
 import { type Identity, spiffeId } from "../auth/identity.ts";
-import type { Clock } from "../clock.ts";
+import { type Clock, delay } from "../clock.ts";
 import type { Snapshot, SnapshotSource } from "../snapshot.ts";
 import type { ClientStatus } from "../status.ts";
 import { acceptRate } from "./accept-rate.ts";
@@ -158,7 +158,7 @@ export function adsServer(options: AdsServerOptions): AdsServer {
       const all = [...streams];
       await Promise.all(
         all.map(async ({ session }, index) => {
-          await new Promise<void>((resolve) => void clock.after((graceMs * index) / all.length, resolve));
+          await delay(clock, (graceMs * index) / all.length);
           session.end(status.UNAVAILABLE, "the control plane is shutting down");
         }),
       );

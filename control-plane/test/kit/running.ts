@@ -13,9 +13,9 @@ export interface Running {
   readonly dataDir: string;
   readonly root: string;
   /** A client of `shop/web` with a fresh token, unless other credentials are given. */
-  client(credentials?: Partial<Credentials>): Promise<TestClient>;
+  readonly client: (credentials?: Partial<Credentials>) => Promise<TestClient>;
   /** A client with exactly these credentials besides the root. */
-  bare(credentials?: Partial<Credentials>): TestClient;
+  readonly bare: (credentials?: Partial<Credentials>) => TestClient;
 }
 
 /** A whole control plane on free ports with a source that the test writes; closed after the test. */

@@ -1,0 +1,217 @@
+import { join } from "node:path";
+import { parseArgs, type ParseArgsConfig } from "node:util";
+
+import { issueJoinToken, TokenRequestError } from "./auth/join-token.ts";
+import { loadTokenKey } from "./auth/token-key.ts";
+import { systemClock } from "./clock.ts";
+import { type ControlPlaneOptions, parseOptions } from "./config.ts";
+import { formatDiagnostic } from "./diagnostics.ts";
+import { ControlPlaneError } from "./errors.ts";
+import { openFolders } from "./first-configuration.ts";
+import { type ControlPlane, startControlPlane } from "./runner.ts";
+
+const usage = `usage: trama-control-plane <command> [options]
+
+  run    serves configuration and certificates until SIGTERM or SIGINT
+    --config DIR            folder of YAML, watched; may be given several times
+    --data DIR              folder for keys and certificates, kept between starts
+    --ca DIR                ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem (default: <data>/ca, made at the first start)
+    --host ADDRESS          of the ADS and CA port (default 127.0.0.1)
+    --port N                0 takes any free one (default 15012)
+    --http-host ADDRESS     of the status server, which has no authentication (default 127.0.0.1)
+    --http-port N           0 takes any free one (default 15014)
+    --server-name NAME      DNS name or address under which clients dial; may be given several times
+    --trust-domain NAME     (default cluster.local)
+    --domain NAME           completes short host names (default cluster.local)
+    --root-namespace NAME   (default istio-system)
+    --cluster NAME          (default Kubernetes)
+    --certificate-life T    of workloads that ask for none (default 24h)
+    --max-connection-age T  (default 30m)
+    --shutdown-grace T      (default 2s)
+    --log LEVEL             trace, debug, info, warn, error, silent (default info); the log goes to stderr
+
+  token  prints a join token, without a running control plane
+    --data DIR --namespace NAME --service-account NAME [--life T]  (default 1h, at most 366d)
+
+  check  prints every fault of the YAML as file:line:column, exit code 1 if there is an error
+    DIR... [--trust-domain NAME] [--domain NAME] [--root-namespace NAME] [--cluster NAME]
+
+T is a number with s, m, h or d: 90s, 15m, 24h, 30d.`;
+
+/** What the program may touch: a test gives its own. */
+export interface Terminal {
+  out(text: string): void;
+  err(text: string): void;
+  /** Resolves when the program is to end. */
+  readonly stopped: Promise<unknown>;
+}
+
+/** Codes with which the program ends, as in sysexits where one fits. */
+export const exitCodes: Readonly<Record<"ok" | "faults" | "usage" | "failed", number>> = {
+  ok: 0,
+  /** `check` found errors; `token` refused what it was asked. */
+  faults: 1,
+  usage: 2,
+  /** The control plane could not start. */
+  failed: 3,
+};
+
+class UsageError extends Error {}
+
+/** Runs one command; resolves to the exit code. */
+export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
+  const [command, ...rest] = args;
+  try {
+    switch (command) {
+      case "run":
+        return await run(rest, terminal);
+      case "token":
+        return await token(rest, terminal);
+      case "check":
+        return await check(rest, terminal);
+      case "help":
+      case "--help":
+      case "-h":
+        terminal.out(`${usage}\n`);
+        return exitCodes.ok;
+      default:
+        throw new UsageError(command === undefined ? "no command" : `unknown command ${command}`);
+    }
+  } catch (error) {
+    if (error instanceof UsageError) {
+      terminal.err(`${error.message}\n\n${usage}\n`);
+      return exitCodes.usage;
+    }
+    if (error instanceof TokenRequestError) {
+      terminal.err(`${error.message}\n`);
+      return exitCodes.faults;
+    }
+    if (!(error instanceof ControlPlaneError)) throw error;
+    terminal.err(`${error.code}: ${error.message}\n`);
+    return error.code === "OPTIONS" ? exitCodes.usage : exitCodes.failed;
+  }
+}
+
+const meshOptions = {
+  "trust-domain": { type: "string" },
+  domain: { type: "string" },
+  "root-namespace": { type: "string" },
+  cluster: { type: "string" },
+} as const;
+
+async function run(args: string[], terminal: Terminal): Promise<number> {
+  const { values } = parse(args, {
+    ...meshOptions,
+    config: { type: "string", multiple: true },
+    data: { type: "string" },
+    ca: { type: "string" },
+    host: { type: "string" },
+    port: { type: "string" },
+    "http-host": { type: "string" },
+    "http-port": { type: "string" },
+    "server-name": { type: "string", multiple: true },
+    "certificate-life": { type: "string" },
+    "max-connection-age": { type: "string" },
+    "shutdown-grace": { type: "string" },
+    log: { type: "string" },
+  });
+  const controlPlane = await startControlPlane({
+    configDirs: values.config ?? [],
+    dataDir: required(values.data, "--data"),
+    caDir: values.ca,
+    host: values.host,
+    port: count(values.port, "--port"),
+    httpHost: values["http-host"],
+    httpPort: count(values["http-port"], "--http-port"),
+    serverNames: values["server-name"],
+    trustDomain: values["trust-domain"],
+    domain: values.domain,
+    rootNamespace: values["root-namespace"],
+    cluster: values.cluster,
+    certificateLifeSeconds: seconds(values["certificate-life"], "--certificate-life"),
+    maxConnectionAgeSeconds: seconds(values["max-connection-age"], "--max-connection-age"),
+    shutdownGraceSeconds: seconds(values["shutdown-grace"], "--shutdown-grace"),
+    // Any text: the options say which words are levels.
+    logLevel: values.log as ControlPlaneOptions["logLevel"],
+  });
+  terminal.out(`${JSON.stringify(readyLine(controlPlane))}\n`);
+  await terminal.stopped;
+  await controlPlane.close();
+  return exitCodes.ok;
+}
+
+/** One line on stdout when the ports are open: what a script needs to go on. */
+function readyLine({ address, port, httpUrl, rootCertFile }: ControlPlane): object {
+  return { ready: true, address, port, statusUrl: httpUrl, rootCertFile };
+}
+
+async function token(args: string[], terminal: Terminal): Promise<number> {
+  const { values } = parse(args, {
+    data: { type: "string" },
+    namespace: { type: "string" },
+    "service-account": { type: "string" },
+    life: { type: "string" },
+  });
+  const request = {
+    namespace: required(values.namespace, "--namespace"),
+    serviceAccount: required(values["service-account"], "--service-account"),
+    lifeSeconds: seconds(values.life, "--life") ?? 3_600,
+  };
+  const key = loadTokenKey(required(values.data, "--data"));
+  terminal.out(`${await issueJoinToken(key, request, systemClock.now())}\n`);
+  return exitCodes.ok;
+}
+
+async function check(args: string[], terminal: Terminal): Promise<number> {
+  const { values, positionals } = parse(args, meshOptions, true);
+  if (positionals.length === 0) throw new UsageError("check needs a folder");
+  const config = parseOptions({
+    configDirs: positionals,
+    // Not used by check, but demanded of every control plane.
+    dataDir: join(positionals[0] ?? ".", "unused"),
+    trustDomain: values["trust-domain"],
+    domain: values.domain,
+    rootNamespace: values["root-namespace"],
+    cluster: values.cluster,
+  });
+  const source = await openFolders(config, systemClock);
+  const found = source.diagnostics;
+  const read = source.current !== undefined;
+  await source.close();
+  for (const diagnostic of found) terminal.out(`${formatDiagnostic(diagnostic)}\n`);
+  const errors = found.filter(({ severity }) => severity === "error").length;
+  terminal.err(`${errors} errors, ${found.length - errors} warnings\n`);
+  return errors === 0 && read ? exitCodes.ok : exitCodes.faults;
+}
+
+function parse<T extends NonNullable<ParseArgsConfig["options"]>>(
+  args: string[],
+  options: T,
+  allowPositionals = false,
+): ReturnType<typeof parseArgs<{ options: T; strict: true; allowPositionals: boolean }>> {
+  try {
+    return parseArgs({ args, options, strict: true, allowPositionals });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function required(value: string | undefined, name: string): string {
+  if (value === undefined || value === "") throw new UsageError(`${name} is missing`);
+  return value;
+}
+
+function count(text: string | undefined, name: string): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${name}: ${text} is not a number`);
+  return Number(text);
+}
+
+function seconds(text: string | undefined, name: string): number | undefined {
+  if (text === undefined) return undefined;
+  const [, amount, unit = "s"] = /^(\d{1,9}(?:\.\d{1,3})?)([smhd])$/.exec(text) ?? [];
+  if (amount === undefined) throw new UsageError(`${name}: ${text} is not a time such as 90s, 15m, 24h or 30d`);
+  return Number(amount) * (unitSeconds[unit] ?? 1);
+}
+
+const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
