@@ -36,8 +36,9 @@ const faults = [
   {
     what: "text that is not YAML",
     code: "yaml",
-    text: good("v2").replace("hosts: [catalog.shop.svc.cluster.local]", "hosts: [catalog.shop.svc.cluster.local"),
-    place: undefined,
+    text: good("v2")
+      .replace("hosts: [catalog.shop.svc.cluster.local]", "hosts: [catalog.shop.svc.cluster.local")
+      .replace("  http:", "  ^http:"),
   },
   {
     what: "an unknown kind",
@@ -72,8 +73,7 @@ const faults = [
   {
     what: "a retry policy that contradicts itself",
     code: "value",
-    text: `${good("v2")}      retries: { attempts: 0, ^perTryTimeout: 1s }\n`,
-    place: "line",
+    text: `${good("v2")}      retries: ^{ attempts: 0, perTryTimeout: 1s }\n`,
   },
 ] as const;
 
@@ -113,19 +113,15 @@ afterAll(async () => {
 const diagnostics = async (): Promise<Diagnostic[]> => (await mesh.controlPlane.call("diagnostics")) as Diagnostic[];
 const errors = async (): Promise<Diagnostic[]> => (await diagnostics()).filter(({ severity }) => severity === "error");
 
-describe.each(faults)("$what", ({ code, text, ...rest }) => {
+describe.each(faults)("$what", ({ code, text }) => {
   test("is named with file, line and column, changes nothing, and once mended takes effect", async () => {
     const { text: faulty, line, column } = marked(text);
     await mesh.write("catalog.yaml", faulty);
     const fault = await until("the fault is reported", async () =>
       (await errors()).find(({ file }) => file.endsWith("catalog.yaml")),
     );
-    expect(fault.code, fault.message).toBe(code);
+    expect(fault).toMatchObject({ code, line, column });
     expect(fault.message.length).toBeGreaterThan(10);
-    if (!("place" in rest)) expect(fault, fault.message).toMatchObject({ line, column });
-    else if (rest.place === "line") expect(fault, fault.message).toMatchObject({ line });
-    expect(fault.line).toBeGreaterThan(0);
-    expect(fault.column).toBeGreaterThan(0);
 
     // Where people look: the same finding over HTTP, in the form that terminals make clickable.
     const response = await fetch(`${mesh.controlPlane.httpUrl}/status`);
