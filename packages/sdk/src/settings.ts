@@ -85,7 +85,8 @@ function reader(options: MeshOptions, env: Environment): Reader {
       return value;
     },
     number(option, fallback, least, most) {
-      const value = options[option] ?? env[variable(option)] ?? fallback;
+      const given: unknown = options[option];
+      const value = given === undefined ? env[variable(option)] || fallback : given;
       const number = typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
       if (typeof number !== "number" || !Number.isInteger(number) || number < least || number > most)
         throw invalid(option, `must be a whole number from ${least} to ${most}, and is ${JSON.stringify(value)?.slice(0, 40)}`);

@@ -42,8 +42,8 @@ export class MeshListener {
   #tlsEpoch = 0;
   /** `ip:port` as bound; empty before it listens. */
   address = "";
-  /** The control plane said that it has nothing for this port. */
-  #missing = false;
+  /** Why nobody needs to wait for a configuration: the control plane has none, or cannot be asked. What comes later counts all the same. */
+  #hopeless: string | undefined;
   #stopped = false;
 
   constructor(server: Server, options: ListenerOptions, admit: (connection: Connection) => void) {
@@ -61,9 +61,7 @@ export class MeshListener {
     if (this.address === "") return "listen() on the server";
     if (this.#options.identity.current === undefined) return "a certificate";
     if (this.#inbound() !== undefined) return undefined;
-    return this.#missing
-      ? `a configuration: the control plane has none for ${this.address}; is there a WorkloadEntry with this address and port?`
-      : `the configuration of ${this.address}`;
+    return `the configuration of ${this.address}${this.#hopeless === undefined ? "" : `: ${this.#hopeless}`}`;
   }
 
   /** Live ones, those still in their handshake not counted. */
@@ -108,14 +106,15 @@ export class MeshListener {
     }
     const address = (this.address = addressOf(bound));
     const { discovery, log } = this.#options;
+    const answered = (hopeless: string | undefined): void => {
+      this.#hopeless = hopeless;
+      if (hopeless !== undefined) log.warn(`not serving ${address}: ${hopeless}`);
+      this.refresh();
+      this.#options.onState?.();
+    };
     discovery.inbound(address).then(
-      (answer) => {
-        this.#missing = answer === "missing";
-        if (this.#missing) log.warn(`not serving: the control plane has no configuration for ${address}`);
-        this.refresh();
-        this.#options.onState?.();
-      },
-      (error: unknown) => log.warn(`not serving yet: no configuration for ${address}`, { error }),
+      (answer) => answered(answer === "found" ? undefined : "the control plane has none; is there a WorkloadEntry with this address and port?"),
+      (error: unknown) => answered(error instanceof Error ? error.message : String(error)),
     );
     this.#options.onState?.();
   }
@@ -130,7 +129,7 @@ export class MeshListener {
     const { raw, tls } = pending;
     const inbound = this.#inbound();
     if (inbound === undefined || this.#options.identity.current === undefined) {
-      if (this.#missing && inbound === undefined) raw.destroy();
+      if (this.#hopeless !== undefined && inbound === undefined) raw.destroy();
       return;
     }
     const facts = factsOf(raw, tls === true);

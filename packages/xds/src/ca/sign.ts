@@ -31,17 +31,19 @@ const permissionDenied = 7;
  */
 export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000): Signer {
   return async (csrPem, lifeSeconds, certificate, signal) => {
-    const [{ Client, status }, { istioCertificateService }, { create }, { IstioCertificateRequestSchema }, transport] = await Promise.all([
+    const [{ Client, status }, { istioCertificateService }, { create }, { IstioCertificateRequestSchema }, transport, { boundHandshakes }] = await Promise.all([
       import("@grpc/grpc-js"),
       import("@trama/proto"),
       import("@bufbuild/protobuf"),
       import("@trama/proto/istio/v1/auth/ca_pb.js"),
       import("../stream/grpc-transport.ts"),
+      import("../stream/handshakes.ts"),
     ]);
     const options = { server, certificate: () => Promise.resolve(certificate) };
     try {
       signal.throwIfAborted();
       const [credentials, metadata] = await Promise.all([transport.channelCredentials(options), transport.callMetadata(server.call)]);
+      const abandon = boundHandshakes(credentials);
       const client = new Client(server.uri, credentials, transport.channelOptions(options));
       try {
         const { CreateCertificate: method } = istioCertificateService;
@@ -67,6 +69,7 @@ export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000):
         });
       } finally {
         client.close();
+        abandon();
       }
     } catch (thrown) {
       throw failure(server, thrown);

@@ -13,6 +13,7 @@ import {
 
 import type { CallCredentials, PemSource, XdsServer } from "../bootstrap.ts";
 import { textOf } from "../errors.ts";
+import { boundHandshakes } from "./handshakes.ts";
 import type { BidiStream, ClientCertificate, StreamHandlers, StreamTransport } from "./transport.ts";
 
 export interface GrpcTransportOptions {
@@ -42,6 +43,8 @@ class GrpcStream<Request, Response> implements BidiStream<Request> {
   /** Messages sent before the credentials were there. Bounded by what the state machine says at the start of a stream. */
   #early: Request[] = [];
   #client: Client | undefined;
+  /** Ends a handshake that is under way. */
+  #abandon: (() => void) | undefined;
   #call: ClientDuplexStream<Request, Response> | undefined;
   #opened = false;
   #paused = false;
@@ -83,6 +86,7 @@ class GrpcStream<Request, Response> implements BidiStream<Request> {
   async #start(options: GrpcTransportOptions, method: MethodDefinition<Request, Response>): Promise<void> {
     const [credentials, metadata] = await Promise.all([channelCredentials(options), callMetadata(options.server.call)]);
     if (this.#done) return;
+    this.#abandon = boundHandshakes(credentials);
     const client = new Client(options.server.uri, credentials, channelOptions(options));
     this.#client = client;
     const call = client.makeBidiStreamRequest(
@@ -133,6 +137,7 @@ class GrpcStream<Request, Response> implements BidiStream<Request> {
     this.#early = [];
     this.#call?.cancel();
     this.#client?.close();
+    this.#abandon?.();
   }
 }
 
