@@ -25,6 +25,7 @@ export function start(name: string, file: string, args: readonly string[], env: 
   let output = "";
   const keep = (chunk: Buffer): void => {
     output = (output + chunk.toString()).slice(-keptOutput);
+    if (process.env["DEMO_VERBOSE"] !== undefined) process.stderr.write(chunk);
   };
   child.stdout?.on("data", keep);
   child.stderr?.on("data", keep);
