@@ -15,9 +15,7 @@ export type ControlPlaneErrorCode =
   /** The key of the join tokens is not what it must be. */
   | "TOKEN_KEY_INVALID"
   /** The address or port cannot be listened on. */
-  | "LISTEN"
-  /** The configuration folder cannot be read or watched. */
-  | "SOURCE";
+  | "LISTEN";
 
 /** The one error that starting throws: a stable code, and a message that says what is wrong and how to mend it. */
 export class ControlPlaneError extends Error {

@@ -153,6 +153,8 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
     });
     closers.unshift(() => http.close());
 
+    if (!/^(127\.|::1$|localhost$)/.test(config.httpHost))
+      log.warn({ httpHost: config.httpHost }, "the status server has no authentication and is open beyond loopback");
     const address = `${config.host.includes(":") ? `[${config.host}]` : config.host}:${boundPort}`;
     log.info({ address, status: http.url, configDirs: config.configDirs }, "the control plane serves");
     let closed: Promise<void> | undefined;

@@ -33,6 +33,7 @@ export interface GrpcPort {
 /** Dead connections are found by pings (S26): those that a vanished machine left half open. */
 const KEEPALIVE_TIME_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
+const MAX_IDLE_MS = 60_000;
 
 /**
  * grpc-js, on sockets that are ours: a client that takes nothing can be cut off, its status stuck behind the data that it
@@ -46,6 +47,8 @@ export function grpcPort(options: PortOptions): GrpcPort {
     "grpc.max_concurrent_streams": 100,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    // Connections without a stream or call: nobody has proved who he is on them.
+    "grpc.max_connection_idle_ms": MAX_IDLE_MS,
     "grpc.max_connection_age_ms": options.maxConnectionAgeMs,
     // Streams end at 1.1 to 1.2 of the age: what is open long after that is not one of ours.
     "grpc.max_connection_age_grace_ms": Math.ceil(options.maxConnectionAgeMs * 0.5),

@@ -1,4 +1,4 @@
-import { X509Certificate } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 import { connect } from "node:tls";
 import { typeUrls } from "@trama/proto";
 import { describe, expect, onTestFinished, test, vi } from "vitest";

@@ -32,7 +32,7 @@ export function authenticator(key: TokenKey, trustDomain: string, now: () => num
       }
     }
     if (token === undefined)
-      throw AuthError.unauthenticated(
+      throw new AuthError(
         "no identity: show a client certificate of this mesh that is valid now, or `authorization: Bearer <join token>`",
       );
     return verifyJoinToken(key, token, trustDomain, now());
@@ -44,6 +44,6 @@ function bearerToken(metadata: Metadata): string | undefined {
   if (value === undefined) return undefined;
   const [, token] = /^bearer +(\S+)$/i.exec(String(value)) ?? [];
   if (token === undefined || more.length > 0)
-    throw AuthError.unauthenticated("the authorization header must be `Bearer <join token>`, once");
+    throw new AuthError("the authorization header must be `Bearer <join token>`, once");
   return token;
 }

@@ -62,13 +62,13 @@ export async function verifyJoinToken(
   trustDomain: string,
   now: number,
 ): Promise<Identity> {
-  if (token.length > MAX_TOKEN_LENGTH) throw AuthError.unauthenticated("the join token is too long to be one");
+  if (token.length > MAX_TOKEN_LENGTH) throw new AuthError("the join token is too long to be one");
   const { sub, exp, iat } = await claimsOf(key, token, now);
   const account = parseTokenSubject(sub ?? "");
   if (account === undefined || exp === undefined || iat === undefined)
-    throw AuthError.unauthenticated("the subject of the join token is not system:serviceaccount:<namespace>:<name>");
+    throw new AuthError("the subject of the join token is not system:serviceaccount:<namespace>:<name>");
   if (iat * 1_000 > now + SKEW_SECONDS * 1_000)
-    throw AuthError.unauthenticated("the join token was issued in the future: one of the two clocks is wrong");
+    throw new AuthError("the join token was issued in the future: one of the two clocks is wrong");
   return { trustDomain, ...account, proof: "token", expiresAt: exp * 1_000 };
 }
 
@@ -88,7 +88,7 @@ async function claimsOf(
     });
     return payload;
   } catch (error) {
-    throw AuthError.unauthenticated(explain(error, now));
+    throw new AuthError(explain(error, now));
   }
 }
 

@@ -13,20 +13,14 @@ export function identityOfCertificate(raw: Uint8Array, trustDomain: string, now:
   const uris = uriNamesOf(raw);
   const [uri] = uris;
   if (uri === undefined || uris.length > 1)
-    throw AuthError.unauthenticated(
-      `the client certificate has ${uris.length} URI names; a SPIFFE identity is exactly one`,
-    );
+    throw new AuthError(`the client certificate has ${uris.length} URI names; a SPIFFE identity is exactly one`);
   const id = parseSpiffeId(uri);
   if (id === undefined)
-    throw AuthError.unauthenticated(
-      "the URI name of the client certificate is not spiffe://<domain>/ns/<ns>/sa/<account>",
-    );
+    throw new AuthError("the URI name of the client certificate is not spiffe://<domain>/ns/<ns>/sa/<account>");
   if (id.trustDomain !== trustDomain)
-    throw AuthError.unauthenticated(
-      `the client certificate is of trust domain ${id.trustDomain}, this is ${trustDomain}`,
-    );
+    throw new AuthError(`the client certificate is of trust domain ${id.trustDomain}, this is ${trustDomain}`);
   const expiresAt = new X509Certificate(raw).validToDate.getTime();
-  if (expiresAt <= now) throw AuthError.unauthenticated("the client certificate has expired");
+  if (expiresAt <= now) throw new AuthError("the client certificate has expired");
   return { ...id, proof: "certificate", expiresAt };
 }
 
@@ -35,6 +29,6 @@ function uriNamesOf(raw: Uint8Array): string[] {
     return uriNames(readCertificate(raw));
   } catch (error) {
     if (!(error instanceof DerError)) throw error;
-    throw AuthError.unauthenticated(`the client certificate cannot be read: ${error.message}`);
+    throw new AuthError(`the client certificate cannot be read: ${error.message}`);
   }
 }

@@ -49,6 +49,7 @@ export function testClient(port: number, { root, token, cert, key }: Credentials
   // A pool of its own: clients of one test are connections of their own.
   const client = new Client(`127.0.0.1:${port}`, credentials.createSsl(Buffer.from(root), ...pair), {
     "grpc.use_local_subchannel_pool": 1,
+    "grpc.ssl_target_name_override": "localhost",
   });
   onTestFinished(() => client.close());
   const metadata = (): Metadata => {
