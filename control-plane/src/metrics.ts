@@ -1,7 +1,7 @@
 import { typeUrls } from "@trama/proto";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 
-import type { SessionEvents } from "./ads/session.ts";
+import type { SessionEvents } from "./ads/session-env.ts";
 import type { CertificateEvents } from "./ca/service.ts";
 import type { Authority } from "./ca/authority.ts";
 import type { Clock } from "./clock.ts";

@@ -15,7 +15,8 @@ import type { ClientStatus } from "../status.ts";
 import { acceptRate } from "./accept-rate.ts";
 import { type AnyRequest, delta, type Dialect, sotw } from "./dialect.ts";
 import { type AdsLimits, StreamFault } from "./limits.ts";
-import { Session, type SessionEvents } from "./session.ts";
+import { Session } from "./session.ts";
+import type { SessionEvents } from "./session-env.ts";
 
 /** What the server tells of its work, besides what each session does. */
 export interface AdsEvents extends SessionEvents {

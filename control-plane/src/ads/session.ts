@@ -2,48 +2,14 @@ import { status } from "@grpc/grpc-js";
 import { typeUrls } from "@trama/proto";
 
 import type { Identity } from "../auth/identity.ts";
-import type { Clock } from "../clock.ts";
-import type { NodeView, Snapshot } from "../snapshot.ts";
+import type { NodeView } from "../snapshot.ts";
 import { newStatus, type TypeChannel } from "./channel.ts";
 import type { AnyRequest, Dialect } from "./dialect.ts";
-import { type AdsLimits, checkNames, StreamFault } from "./limits.ts";
+import { checkNames, StreamFault } from "./limits.ts";
 import { nodeView } from "./node.ts";
 import { compareBreak, compareMake, isKnownType } from "./order.ts";
+import type { SessionEnv, Wire } from "./session-env.ts";
 import type { Plan, View } from "./subscription.ts";
-
-/** The stream that a session speaks on. */
-export interface Wire<Res> {
-  /** `taken` is called when the response has left for the client: not before flow control let it go. */
-  send(response: Res, taken: () => void): void;
-  /** Ends the stream with a status. */
-  end(code: status, message: string): void;
-  /** Drops a connection that takes nothing any more, so that not even a status would reach it. */
-  cut(): void;
-}
-
-/** What a session tells of its work. */
-export interface SessionEvents {
-  identified(node: NodeView): void;
-  sent(typeUrl: string): void;
-  acked(typeUrl: string): void;
-  nacked(node: NodeView, typeUrl: string, text: string): void;
-  staleNonce(typeUrl: string): void;
-  unknownType(node: NodeView, typeUrl: string): void;
-  sendTimedOut(node: NodeView, typeUrl: string): void;
-  /** A published change has been accepted by this client. */
-  converged(publishedAt: number): void;
-  /** A bug: the stream is ended, the others go on. */
-  crashed(error: unknown): void;
-}
-
-export interface SessionEnv {
-  readonly clock: Clock;
-  readonly limits: AdsLimits;
-  readonly identifier: string;
-  readonly events: SessionEvents;
-  /** `undefined` before the first synchronisation: requests are held until then (S25). */
-  readonly current: () => Snapshot | undefined;
-}
 
 /** NACK texts are the client's: kept for status, not without end. */
 const MAX_NACK_TEXT = 4_096;

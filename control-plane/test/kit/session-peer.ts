@@ -12,7 +12,8 @@ import { vi } from "vitest";
 
 import { type AnyRequest, delta, type Dialect, sotw } from "../../src/ads/dialect.ts";
 import { type AdsLimits, defaultLimits } from "../../src/ads/limits.ts";
-import { Session, type SessionEvents } from "../../src/ads/session.ts";
+import { Session } from "../../src/ads/session.ts";
+import type { SessionEvents } from "../../src/ads/session-env.ts";
 import type { Identity } from "../../src/auth/identity.ts";
 import type { SnapshotSource } from "../../src/snapshot.ts";
 import type { FakeClock } from "./fake-clock.ts";
