@@ -3,7 +3,6 @@ import type { XdsClient } from "@trama/xds";
 import type { IdentitySource } from "@trama/xds/ca";
 import type { Server } from "node:http";
 import type { Registry } from "prom-client";
-import { Dispatcher1Wrapper } from "undici";
 
 import { ProtectedServer } from "./adapters/http-server.ts";
 import type { MeshDispatcher } from "./adapters/undici.ts";
@@ -12,6 +11,7 @@ import type { CloseOptions, Mesh, MeshStatus, ServerStatus } from "./mesh-types.
 import { createRegistry } from "./metrics.ts";
 import type { Settings } from "./settings.ts";
 import type { UndiciTransport } from "./transport/undici.ts";
+import { Dispatcher1Wrapper } from "./undici-parts.ts";
 
 /** Everything a membership holds; made by `join`. */
 export interface MeshParts {

@@ -1,9 +1,10 @@
 import { stringify } from "node:querystring";
 import type { Duplex, Readable } from "node:stream";
 import type { Call, Flow, HeaderList, MeshError, ResponseHead, Sink } from "@trama/engine";
-import { type Dispatcher, errors } from "undici";
+import type { Dispatcher } from "undici";
 
 import { type BodyValue, HttpBody } from "../transport/body.ts";
+import { errors } from "../undici-parts.ts";
 import { UpstreamHead } from "../transport/upstream-request.ts";
 
 type Fields = Record<string, string | string[]>;

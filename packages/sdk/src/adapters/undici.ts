@@ -1,7 +1,8 @@
 import { Call, type Clock, type Engine, HeaderList, MeshError, type MeshErrorCode, type Service, type Transport } from "@trama/engine";
 import type { XdsClient, XdsError } from "@trama/xds";
-import { Agent, Dispatcher } from "undici";
+import type { Dispatcher as UndiciDispatcher } from "undici";
 
+import { Agent, Dispatcher, dispatcherMethods } from "../undici-parts.ts";
 import { type Destination, Destinations } from "./destination.ts";
 import { OutboundCall, pathOf } from "./outbound-call.ts";
 import { blackHole, passThrough } from "./pass-through.ts";
@@ -50,7 +51,7 @@ export class MeshDispatcher extends Dispatcher {
   }
 
   /** Always true: what waits, waits in bounded queues below, and is refused past them. */
-  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+  override dispatch(options: UndiciDispatcher.DispatchOptions, handler: UndiciDispatcher.DispatchHandler): boolean {
     let destination: Destination | undefined;
     let malformed: unknown;
     try {
@@ -159,6 +160,9 @@ export class MeshDispatcher extends Dispatcher {
     this.#unknown.add(listener);
   }
 }
+
+// Also for an application that never loads undici's index.
+Object.assign(MeshDispatcher.prototype, dispatcherMethods);
 
 /** Before there is a call to tell: nothing was sent. */
 function fail(outbound: OutboundCall, code: MeshErrorCode, cause: unknown): void {

@@ -1,6 +1,7 @@
 import { MeshError } from "@trama/engine";
-import { Client } from "undici";
+import type { Client as UndiciClient } from "undici";
 
+import { Client } from "../undici-parts.ts";
 import { connect, type ConnectedPeer, type ConnectOptions, plaintextPeer } from "./connect.ts";
 
 /** Shorter than any sensible server's, so that it is we who let go of an idle connection (dataplane.md §22). */
@@ -27,7 +28,7 @@ export interface PoolOptions extends ConnectOptions {
 
 /** One connection, or the place for one: undici's client connects anew by itself when the peer has closed. */
 export interface Connection {
-  readonly client: Client;
+  readonly client: UndiciClient;
   readonly pool: Pool;
   peer: ConnectedPeer;
   /** Wall-clock milliseconds; from then on it takes no new request. */

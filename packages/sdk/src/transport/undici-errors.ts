@@ -1,5 +1,6 @@
 import { MeshError, type MeshErrorCode } from "@trama/engine";
-import { errors } from "undici";
+
+import { errors } from "../undici-parts.ts";
 
 /** What undici reports by code, in the engine's terms. Read codes only: messages are for people. */
 const codes: Readonly<Record<string, MeshErrorCode>> = {
