@@ -1,7 +1,7 @@
 import { Call, HeaderList, noBody } from "@trama/engine";
 import type { CallInit, Peer, Snapshot, Transport } from "@trama/engine";
 
-export interface CallOptions extends Partial<Omit<CallInit, "headers" | "body">> {
+export interface CallOptions extends Partial<Omit<CallInit, "headers">> {
   readonly headers?: Readonly<Record<string, string>>;
   /** Whether the body can be sent again. Default: there is none, so it can. */
   readonly replay?: boolean | (() => boolean);
@@ -9,7 +9,7 @@ export interface CallOptions extends Partial<Omit<CallInit, "headers" | "body">>
 
 /** A call with what a plain GET has; the test says only what matters to it. */
 export function makeCall(options: CallOptions = {}): Call {
-  const { headers, replay, ...rest } = options;
+  const { headers, replay, body, ...rest } = options;
   return new Call({
     snapshot: emptySnapshot,
     side: "outbound",
@@ -21,7 +21,7 @@ export function makeCall(options: CallOptions = {}): Call {
     startMs: 1_000,
     ...rest,
     headers: headers === undefined ? HeaderList.empty() : HeaderList.ofRecord(headers),
-    body: replay === undefined ? noBody : { canReplay: typeof replay === "function" ? replay : () => replay },
+    body: body ?? (replay === undefined ? noBody : { canReplay: typeof replay === "function" ? replay : () => replay }),
   });
 }
 

@@ -10,10 +10,15 @@ export interface Abortable {
   abort(reason: MeshError): void;
 }
 
-/** The only question the engine asks of a request body. The bytes themselves are the transport's business. */
+/** The questions the engine asks of a request body. The bytes themselves are the transport's business. */
 export interface RequestBody {
   /** True when the body can be sent once more from its first byte (absent, or held in memory). */
   canReplay(): boolean;
+  /**
+   * True while the caller may still add to the body. The head of a gRPC answer is then never held back for the sake of a
+   * retry: a caller that waits for it before it goes on would wait for ever. Absent: the body is whole.
+   */
+  isOpen?(): boolean;
 }
 
 /** A body that is not there. */

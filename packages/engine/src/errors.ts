@@ -98,6 +98,8 @@ export interface MeshErrorOptions {
   readonly status?: number;
   /** Overrides the code's response flag. */
   readonly flag?: ResponseFlag;
+  /** What a gRPC caller is told, where the code alone does not say it: a reset stream carries a reason of its own. */
+  readonly grpcStatus?: number | undefined;
 }
 
 export class MeshError extends Error {
@@ -108,6 +110,8 @@ export class MeshError extends Error {
   readonly flag: ResponseFlag;
   /** Whether the request may have reached the application behind the peer. Decides what may be retried (law 8). */
   readonly sent: boolean;
+  /** Overrides the gRPC status of the code; see `grpcStatusOfError`. */
+  readonly grpcStatus: number | undefined;
 
   constructor(code: MeshErrorCode, message: string, options: MeshErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -115,6 +119,7 @@ export class MeshError extends Error {
     this.status = options.status ?? CODES[code].status;
     this.flag = options.flag ?? CODES[code].flag;
     this.sent = options.sent ?? false;
+    this.grpcStatus = options.grpcStatus;
   }
 
   /** One funnel for whatever was thrown: a MeshError passes, anything else becomes `INTERNAL` with its cause kept. */

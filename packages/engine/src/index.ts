@@ -18,6 +18,7 @@ export { compileString } from "./match/string.ts";
 export type { TextTest } from "./match/string.ts";
 export { compileCidr, parseAddress } from "./match/cidr.ts";
 export type { Address, AddressTest } from "./match/cidr.ts";
+export { grpcStatusOf, grpcStatusOfError } from "./policy/grpc-status.ts";
 export type { Filter, LocalReply, Outcome, PendingVerdict, Verdict } from "./policy/filter.ts";
 export { createMetrics } from "./telemetry/metrics.ts";
 export type { HistogramSeries, MeshMetrics, MetricFamily, MetricsOptions } from "./telemetry/metrics.ts";

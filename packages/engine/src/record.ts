@@ -29,6 +29,9 @@ export class CallRecord {
   peerWorkload: string | undefined = undefined;
   requestBytes = 0;
   responseBytes = 0;
+  /** Messages of a gRPC call, counted by its adapter. */
+  requestMessages = 0;
+  responseMessages = 0;
 
   constructor(startMs: number) {
     this.startMs = startMs;

@@ -38,6 +38,17 @@ function world(policy: Partial<RetryPolicy> | undefined, script: Answer[], optio
   return { env, peer, counts, go, idle, compiled };
 }
 
+it("the head of a gRPC answer is not held back from a caller that may yet send", () => {
+  const { peer, go } = world({ retryOn: ["unavailable"] }, [waits, waits]);
+  const open = { canReplay: () => true, isOpen: () => true };
+  const { sink } = go({ protocol: "grpc", method: "POST", body: open });
+  peer.next().head(200);
+  expect(sink.events).toEqual(["head"]);
+  const { sink: whole } = go({ protocol: "grpc", method: "POST" });
+  peer.exchanges[1]!.head(200);
+  expect(whole.events).toEqual([]);
+});
+
 describe("one attempt", () => {
   it("passes an answer on and counts it from pick to last event", () => {
     const { peer, counts, go, idle } = world(undefined, [waits]);

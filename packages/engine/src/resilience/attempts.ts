@@ -191,7 +191,8 @@ class Try implements Sink, Abortable {
   }
 
   #hasRetryLeft(): boolean {
-    return this.#number <= this.#plan!.policy.retries && this.#call.body.canReplay();
+    const { body } = this.#call;
+    return this.#number <= this.#plan!.policy.retries && body.isOpen?.() !== true && body.canReplay();
   }
 
   /**

@@ -157,6 +157,22 @@ describe("outbound", () => {
     expect(sink.events).toEqual(["error TIMEOUT"]);
   });
 
+  test("R37: gRPC is bounded by the limit for streams, not by the route's time-out", () => {
+    const env = testEnv();
+    const deps: RouterDeps = {
+      ...mesh([], env).deps,
+      cluster: (name) => ({ config: { name } as ClusterConfig, service: () => () => {} }),
+    };
+    const action = { ...to("one"), timeoutMs: 100, grpcTimeoutMs: 300 };
+    const service = compileRoutes({ name: "rc", virtualHosts: [host(["*"], [route("r", prefix("/"), action)])] }, deps);
+    const sink = new Recorder();
+    service(makeCall({ protocol: "grpc", method: "POST" }), sink);
+    env.clock.advance(299);
+    expect(sink.events).toEqual([]);
+    env.clock.advance(1);
+    expect(sink.events).toEqual(["error TIMEOUT"]);
+  });
+
   test("a direct response is given here", () => {
     const body = new TextEncoder().encode("gone");
     const send = outbound([host(["*"], [route("r", prefix("/"), { kind: "direct", status: 410, body })])]);

@@ -119,7 +119,7 @@ function forward(
 ): Service {
   // The route's retry policy replaces the virtual host's as a whole (R40).
   const retry = action.retry ?? host.retry;
-  const deadline = deadlineLayer(action.timeoutMs, deps.env);
+  const deadline = deadlineOf(action, deps.env);
   const pairs = action.clusters.map(({ name, weight, overrides }) => {
     const levels: FilterOverrides[] = [overrides, route.overrides, host.overrides];
     const target = deps.cluster(name);
@@ -132,6 +132,18 @@ function forward(
   if (split === undefined) return wrongSide(`the clusters of route "${route.name}" have no weight (R35)`);
   const { random } = deps.env;
   return (call, sink) => split(random)(call, sink);
+}
+
+/** gRPC does not read the route's `timeout` but the limits that are meant for streams (R37). */
+function deadlineOf({ timeoutMs, grpcTimeoutMs }: ForwardAction, env: Env): Layer {
+  const http = deadlineLayer(timeoutMs, env);
+  if (grpcTimeoutMs === timeoutMs) return http;
+  const grpc = deadlineLayer(grpcTimeoutMs, env);
+  return (inner) => {
+    const forHttp = http(inner);
+    const forGrpc = grpc(inner);
+    return (call, sink) => (call.protocol === "grpc" ? forGrpc : forHttp)(call, sink);
+  };
 }
 
 function inboundAction(host: VirtualHost, route: RouteConfig, layers: LayerFor): Layer {

@@ -103,6 +103,15 @@ export function overflowLabels(reporter: "source" | "destination"): Labels {
   return labels as Labels;
 }
 
+/** The labels that say who spoke with whom, without those of how a call ended. */
+export function endsOnly(labels: Labels): Labels {
+  const ends: Record<string, string> = {};
+  for (const name of NAMES)
+    if (name === "reporter" || name.startsWith("source_") || name.startsWith("destination_"))
+      ends[name] = labels[name]!;
+  return ends;
+}
+
 function ownLabels(end: "source" | "destination", own: OwnWorkload): Labels {
   return {
     [`${end}_workload`]: known(own.workload),

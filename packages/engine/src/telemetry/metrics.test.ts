@@ -208,6 +208,26 @@ describe("bounds", () => {
     expect(requests.series[0]!.value).toBe(6);
   });
 
+  it("gRPC messages are summed over outcomes, with the labels of the two ends only", () => {
+    const metrics = createMetrics(own);
+    const grpc: CallOptions = { protocol: "grpc", method: "POST" };
+    end(metrics, { cluster: reviews, grpcStatus: 0, requestMessages: 1, responseMessages: 3 }, grpc);
+    end(metrics, { cluster: reviews, grpcStatus: 14, requestMessages: 2 }, grpc);
+    end(metrics, { cluster: reviews });
+    const families = metrics.collect().slice(2);
+    expect(families.map(({ name, series }) => [name, series.map((each) => "value" in each && each.value)])).toEqual([
+      ["istio_request_messages_total", [3]],
+      ["istio_response_messages_total", [3]],
+    ]);
+    const { labels } = families[0]!.series[0]!;
+    expect(Object.keys(labels).every((name) => /^(reporter$|source_|destination_)/.test(name))).toBe(true);
+    expect(labels).toMatchObject({
+      reporter: "source",
+      source_workload: "web-v1",
+      destination_service_name: "reviews",
+    });
+  });
+
   it("long texts of peers are cut", () => {
     const metrics = createMetrics(own);
     end(metrics, { peerWorkload: `${"x".repeat(10_000)};n;s;r;c` }, { side: "inbound" });

@@ -1,6 +1,6 @@
 import type { Call } from "../call.ts";
 import type { Telemetry } from "../env.ts";
-import { clientLabels, overflowLabels, serverLabels } from "./labels.ts";
+import { clientLabels, endsOnly, overflowLabels, serverLabels } from "./labels.ts";
 import type { Labels, OwnWorkload } from "./labels.ts";
 import { packOutcome, unpackOutcome } from "./outcome.ts";
 import { SeriesTable, durationBounds } from "./series.ts";
@@ -60,13 +60,18 @@ export function createMetrics(own: Readonly<OwnWorkload>, options: MetricsOption
       const principal = record.peerPrincipal ?? "";
       const table = outbound ? client : server;
       const ms = record.endMs - record.startMs;
-      table.cell(cluster, host, workload, principal, packOutcome(call), service).observe(ms > 0 ? ms : 0);
+      const cell = table.cell(cluster, host, workload, principal, packOutcome(call), service);
+      cell.observe(ms > 0 ? ms : 0);
+      if (call.protocol === "grpc") {
+        cell.requestMessages += record.requestMessages;
+        cell.responseMessages += record.responseMessages;
+      }
     },
     collect() {
       const found: [Labels, Cell][] = [];
       gather(client, own, "source", found);
       gather(server, own, "destination", found);
-      return [requests(found), durations(found)];
+      return [requests(found), durations(found), ...messages(found)];
     },
   };
 }
@@ -108,6 +113,27 @@ function durations(found: readonly [Labels, Cell][]): MetricFamily {
     type: "histogram",
     series,
   };
+}
+
+/** Istio's message counters: how a call ended is none of their labels, so series that differ in nothing else are one. */
+function messages(found: readonly [Labels, Cell][]): MetricFamily[] {
+  const sums = new Map<string, { labels: Labels; request: number; response: number }>();
+  for (const [all, { requestMessages, responseMessages }] of found) {
+    if (requestMessages + responseMessages === 0) continue;
+    const labels = endsOnly(all);
+    const key = JSON.stringify(Object.values(labels));
+    const sum = sums.get(key) ?? { labels, request: 0, response: 0 };
+    sum.request += requestMessages;
+    sum.response += responseMessages;
+    sums.set(key, sum);
+  }
+  const family = (side: "request" | "response"): MetricFamily => ({
+    name: `istio_${side}_messages_total`,
+    help: `Messages in the ${side}s of gRPC calls that ended.`,
+    type: "counter",
+    series: Array.from(sums.values(), (sum) => ({ labels: sum.labels, value: sum[side] })),
+  });
+  return [family("request"), family("response")];
 }
 
 function total(cell: Cell): number {

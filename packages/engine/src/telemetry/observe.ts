@@ -2,6 +2,7 @@ import type { Call } from "../call.ts";
 import type { Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import type { HeaderList } from "../headers.ts";
+import { grpcStatusOfError } from "../policy/grpc-status.ts";
 import { grpcStatusOf } from "../resilience/retry-policy.ts";
 import type { Flow, Layer, ResponseHead, Service, Sink } from "../service.ts";
 import type { State } from "../state.ts";
@@ -77,7 +78,7 @@ class Observed implements Sink {
     // Status is what the caller saw: once a head went out, it is that one. A layer that knows better has set the flag.
     if (!this.#headed) record.status = error.status;
     if (record.flag === "-") record.flag = error.flag;
-    if (protocol === "grpc" && record.grpcStatus < 0) record.grpcStatus = grpcStatusFor(error);
+    if (protocol === "grpc" && record.grpcStatus < 0) record.grpcStatus = grpcStatusOfError(error);
     this.#finish();
     this.#sink.onError(error);
   }
@@ -96,28 +97,5 @@ class Observed implements Sink {
         this.#env.log.warn("telemetry failed; calls go on", { failures, error: String(thrown) });
     }
     this.#counter.end(call);
-  }
-}
-
-/** gRPC's own mapping of HTTP statuses, and the two codes that a client knows better. */
-function grpcStatusFor(error: MeshError): number {
-  if (error.code === "ABORTED") return 1;
-  if (error.code === "TIMEOUT" || error.code === "PER_TRY_TIMEOUT") return 4;
-  switch (error.status) {
-    case 400:
-      return 13;
-    case 401:
-      return 16;
-    case 403:
-      return 7;
-    case 404:
-      return 12;
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-      return 14;
-    default:
-      return 2;
   }
 }

@@ -11,6 +11,9 @@ export class Cell {
   /** Calls by bucket, not cumulated. */
   readonly buckets: Float64Array = new Float64Array(durationBounds.length + 1);
   sum = 0;
+  /** Messages of gRPC calls. */
+  requestMessages = 0;
+  responseMessages = 0;
 
   observe(ms: number): void {
     let at = 0;
