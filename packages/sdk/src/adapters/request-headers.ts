@@ -1,35 +1,62 @@
-import { peerHeader } from "../transport/upstream-request.ts";
 import type { Dispatcher } from "undici";
+
+import { peerHeader } from "../transport/upstream-request.ts";
+
+type Given = Dispatcher.DispatchOptions["headers"];
 
 /**
  * The application's header fields as one flat array of our own, `host` first: undici takes records, flat arrays and iterables of
  * pairs. The peer header is ours alone, so the application's is dropped, and ours stands last. What is no header at all is left to
  * undici, which refuses it with a message.
  */
-export function requestHeaders(given: Dispatcher.DispatchOptions["headers"], host: string, peer: string): string[] {
-  const flat = ["host", host];
+export function requestHeaders(given: Given, host: string, peer: string): string[] {
+  const flat = room(given);
+  flat[0] = "host";
+  flat[1] = host;
+  let at = 2;
   if (Array.isArray(given)) {
     if (given.length % 2 !== 0) throw new TypeError("headers array must be even");
-    for (let i = 0; i < given.length; i += 2) add(flat, given[i] as string, given[i + 1]);
+    for (let i = 0; i < given.length; i += 2) at = put(flat, at, given[i] as string, given[i + 1]);
   } else if (given !== null && typeof given === "object") {
-    if (Symbol.iterator in given) for (const [name, value] of given) add(flat, name, value);
+    if (Symbol.iterator in given) for (const [name, value] of given) at = put(flat, at, name, value);
     // Not Object.keys: its array would be garbage with every request.
-    else for (const name in given) if (Object.hasOwn(given, name)) add(flat, name, given[name]);
+    else for (const name in given) if (Object.hasOwn(given, name)) at = put(flat, at, name, given[name]);
   } else if (given !== undefined && given !== null) throw new TypeError("headers must be an object or an array");
-  if (peer !== "") flat.push(peerHeader, peer);
+  if (peer !== "") {
+    flat[at++] = peerHeader;
+    flat[at++] = peer;
+  }
+  flat.length = at;
   return flat;
 }
 
-function add(flat: string[], name: string, value: unknown): void {
-  if (value === undefined) return;
+/** As long as it will be, nearly always: an array that grows step by step leaves twice its size behind. */
+function room(given: Given): string[] {
+  let size = 4;
+  if (Array.isArray(given)) size += given.length;
+  else if (given !== null && typeof given === "object") for (const _ in given) size += 2;
+  return new Array<string>(size);
+}
+
+/** Returns where the next field goes. */
+function put(flat: string[], at: number, name: string, value: unknown): number {
+  if (value === undefined) return at;
   if (name.length === 4 && name.toLowerCase() === "host") {
     // The application's own Host goes out as it is; which service is called is decided by the URL.
     flat[1] = text(name, value);
-    return;
+    return at;
   }
-  if (name.length === peerHeader.length && name.toLowerCase() === peerHeader) return;
-  if (Array.isArray(value)) for (const one of value as unknown[]) flat.push(name, text(name, one));
-  else flat.push(name, text(name, value));
+  if (name.length === peerHeader.length && name.toLowerCase() === peerHeader) return at;
+  if (!Array.isArray(value)) {
+    flat[at] = name;
+    flat[at + 1] = text(name, value);
+    return at + 2;
+  }
+  for (const one of value as unknown[]) {
+    flat[at++] = name;
+    flat[at++] = text(name, one);
+  }
+  return at;
 }
 
 function text(name: string, value: unknown): string {
