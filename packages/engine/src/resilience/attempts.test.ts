@@ -398,6 +398,18 @@ describe("limits", () => {
     expect(counts.retries).toBe(3);
   });
 
+  it("a retry of what was never sent needs no place: a dead endpoint does not use the budget up", () => {
+    const breaker = { retryBudget: { percent: 0, minConcurrency: 0 } };
+    const { counts, env, peer, go, idle } = world({ retryOn: ["connect-failure"] }, [], { breaker });
+    const calls = [go(), go(), go()];
+    for (const _ of calls) peer.next().fail("CONNECT_FAILED", false);
+    expect(counts.retries).toBe(0);
+    env.clock.advance(5_000);
+    for (const _ of calls) peer.next().answer(200);
+    expect(calls.map(({ sink }) => sink.status)).toEqual([200, 200, 200]);
+    idle();
+  });
+
   it("a dropped call is refused and not repeated", () => {
     const { peer, go, idle } = world({ retryOn: ["5xx"] }, [], {
       drops: [{ category: "shed", perMillion: 1_000_000 }],

@@ -48,6 +48,8 @@ class Try implements Sink, Abortable {
   readonly #previous: Try | undefined;
   /** 1 for the first. */
   readonly #number: number;
+  /** Whether this try holds a place in the retry budget. */
+  #holdsPlace: boolean;
   #phase: Phase = "waiting";
   #endpoint: Endpoint | undefined = undefined;
   #attempt: Attempt | undefined = undefined;
@@ -71,6 +73,8 @@ class Try implements Sink, Abortable {
     this.#env = env;
     this.#previous = previous;
     this.#number = previous === undefined ? 1 : previous.#number + 1;
+    // A retry that is itself repeated hands its place on.
+    this.#holdsPlace = previous?.#holdsPlace === true;
   }
 
   start(): void {
@@ -214,10 +218,14 @@ class Try implements Sink, Abortable {
     const delayMs = asked ?? plan.backoffMs(this.#number, this.#env.random());
     // Better the answer that is there than one that cannot come in time.
     if (delayMs >= this.#restMs()) return false;
-    // A retry that is itself repeated hands its place on.
-    if (this.#number === 1 && !this.#cluster.breaker.admitRetry()) {
-      record.flag = "UO";
-      return false;
+    // The budget guards the upstream from load. A request that never left was none, and going to another endpoint is what a
+    // dead one asks for: such retries are bounded by their number alone (gRFC A6 calls them transparent).
+    if (sent && !this.#holdsPlace) {
+      if (!this.#cluster.breaker.admitRetry()) {
+        record.flag = "UO";
+        return false;
+      }
+      this.#holdsPlace = true;
     }
     const next = new Try(this.#call, this.#sink, this.#cluster, plan, this.#env, this);
     this.#settle();
@@ -265,7 +273,7 @@ class Try implements Sink, Abortable {
   /** The end of what the caller will ever see. */
   #finish(): void {
     this.#settle();
-    if (this.#number > 1) this.#cluster.breaker.retryEnded();
+    if (this.#holdsPlace) this.#cluster.breaker.retryEnded();
     if (this.#call.active === this) this.#call.active = undefined;
     this.#phase = "over";
   }
