@@ -22,6 +22,8 @@ export class Cluster {
   readonly config: ClusterConfig;
   readonly picker: Picker;
   readonly breaker: Breaker;
+  /** Those that the picker picks from, in no order. */
+  readonly #endpoints: readonly Endpoint[];
   readonly #random: () => number;
   readonly #release: () => void;
 
@@ -30,7 +32,9 @@ export class Cluster {
     const cursors: string[] = [];
     this.config = config;
     this.breaker = new Breaker(config.breaker, shared);
-    this.picker = buildPicker(config, shared, cursors, env.random);
+    const endpoints: Endpoint[] = [];
+    this.picker = buildPicker(config, shared, cursors, env.random, endpoints);
+    this.#endpoints = endpoints;
     this.#random = env.random;
     this.#release = () => {
       for (const key of cursors) shared.cursors.release(key);
@@ -47,13 +51,33 @@ export class Cluster {
     return drops.length === 0 ? undefined : rollDrops(drops, this.#random);
   }
 
+  /**
+   * An endpoint that was not tried yet, for a retry whose picks keep falling on those that were: with few endpoints, the dead one
+   * is the least loaded, and least request picks it every time. Looks at no more than one endpoint beyond those tried.
+   */
+  untried(tried: (endpoint: Endpoint) => boolean): Endpoint | undefined {
+    const endpoints = this.#endpoints;
+    const start = Math.floor(this.#random() * endpoints.length);
+    for (let i = 0; i < endpoints.length; i++) {
+      const endpoint = endpoints[(start + i) % endpoints.length]!;
+      if (!tried(endpoint)) return endpoint;
+    }
+    return undefined;
+  }
+
   /** Ends this cluster's use of the keyed state: its snapshots are gone, and so are their calls. Called once. */
   dispose(): void {
     this.#release();
   }
 }
 
-function buildPicker(config: ClusterConfig, shared: ClusterState, cursors: string[], random: () => number): Picker {
+function buildPicker(
+  config: ClusterConfig,
+  shared: ClusterState,
+  cursors: string[],
+  random: () => number,
+  all: Endpoint[],
+): Picker {
   // Every endpoint is held, usable or not: one that is unhealthy for a while keeps the count of what it still does.
   for (const priority of config.endpoints.priorities)
     for (const locality of priority)
@@ -65,6 +89,7 @@ function buildPicker(config: ClusterConfig, shared: ClusterState, cursors: strin
   const weights: number[] = [];
   for (const { locality, weight, endpoints } of serving.localities) {
     const ready = endpoints.map((each): Endpoint => ({ config: each, load: shared.endpoints.get(each.address)! }));
+    for (const each of ready) all.push(each);
     const key = `${serving.priority}/${locality.region}/${locality.zone}/${locality.subZone}`;
     pickers.push(balancer(config.balancer, ready, key, shared, cursors, dice));
     weights.push(weight);

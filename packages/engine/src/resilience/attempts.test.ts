@@ -277,7 +277,18 @@ describe("endpoints of retries", () => {
     expect(new Set(peer.tried).size).toBe(4);
   });
 
-  it("takes a tried one when it finds no other within its bound", () => {
+  it("finds the one other though every pick falls on the dead one, which is always the least loaded", () => {
+    const { env, peer, go } = world(
+      { retries: 1, retryOn: ["connect-failure"], avoidPreviousHosts: true, hostSelectionAttempts: 3 },
+      [waits, waits, waits, fails("CONNECT_FAILED", false), answers(200)],
+      { endpoints: endpoints(2), balancer: { kind: "least_request", choices: 2 } },
+    );
+    for (let i = 0; i < 4; i++) go();
+    env.clock.advance(5_000);
+    expect(peer.tried[4]).not.toBe(peer.tried[3]);
+  });
+
+  it("takes a tried one when there is no other", () => {
     const { env, peer, go } = world({ retries: 1, avoidPreviousHosts: true }, [answers(503), answers(200)], {
       endpoints: endpoints(1),
     });

@@ -74,7 +74,7 @@ class Try implements Sink, Abortable {
     this.#previous = previous;
     this.#number = previous === undefined ? 1 : previous.#number + 1;
     // A retry that is itself repeated hands its place on.
-    this.#holdsPlace = previous?.#holdsPlace === true;
+    this.#holdsPlace = previous !== undefined && previous.#holdsPlace;
   }
 
   start(): void {
@@ -182,10 +182,12 @@ class Try implements Sink, Abortable {
     const policy = this.#plan?.policy;
     if (this.#previous === undefined || policy?.avoidPreviousHosts !== true) return endpoint;
     for (let left = policy.hostSelectionAttempts; left > 0; left--) {
-      if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) break;
+      if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) return endpoint;
       endpoint = picker.pick(this.#call);
     }
-    return endpoint;
+    if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) return endpoint;
+    // Envoy goes back to the endpoint that failed; while another is there, that is a retry thrown away.
+    return this.#cluster.untried((other) => this.#wasAt(other)) ?? endpoint;
   }
 
   #wasAt(endpoint: Endpoint): boolean {
