@@ -2,7 +2,7 @@ import type { EventEmitter } from "node:events";
 
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { AnySchema } from "@bufbuild/protobuf/wkt";
+import { type Any, AnySchema } from "@bufbuild/protobuf/wkt";
 import type { Metadata, ServerDuplexStream, StatusObject } from "@grpc/grpc-js";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { aggregatedDiscoveryService, typeUrlOf } from "@trama/proto";
@@ -33,6 +33,8 @@ export interface AdsServerOptions {
   readonly authorize?: (metadata: Metadata) => Partial<StatusObject> | undefined;
   /** Answers come only from the test, by `stream.respond` and `stream.push`. Default: from the resources that are set. */
   readonly manual?: boolean;
+  /** The delta method is answered UNIMPLEMENTED, as by servers that are older than it. */
+  readonly sotwOnly?: boolean;
   readonly port?: number;
 }
 
@@ -55,7 +57,10 @@ export interface ServedStream {
   readonly ended: boolean;
   /** Names subscribed now. */
   subscribed(typeUrl: string): ReadonlySet<string>;
-  /** Sends a delta response as it is, with a new nonce, which it returns. */
+  /**
+   * Sends a response as it is, with a new nonce, which it returns. On a stream of whole states resources go bare, or in their
+   * wrapper when they have a time to live, no body or not the type of the response; what is removed is what is not in it.
+   */
   respond(response: Partial<Pick<DeltaDiscoveryResponse, "typeUrl" | "resources" | "removedResources">>): string;
   /** Sends what changed of a type, or of all, as the automatic server does. */
   push(typeUrl?: string): void;
@@ -121,8 +126,10 @@ class MemoryServer implements AdsServer {
   async listen(port: number): Promise<void> {
     const server = new Server({ "grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1 });
     server.addService(aggregatedDiscoveryService, {
-      DeltaAggregatedResources: (call: ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>) =>
-        this.#open(call.metadata, (stream) => (stream.call = call), "delta", call),
+      ...(!this.options.sotwOnly && {
+        DeltaAggregatedResources: (call: ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>) =>
+          this.#open(call.metadata, (stream) => (stream.call = call), "delta", call),
+      }),
       StreamAggregatedResources: (call: ServerDuplexStream<DiscoveryRequest, DiscoveryResponse>) =>
         this.#open(call.metadata, (stream) => (stream.sotwCall = call), "sotw", call),
     });
@@ -318,7 +325,7 @@ class MemoryStream implements ServedStream {
     const table = this.#server.table(typeUrl);
     if (this.form === "sotw") {
       const found = [...state.names].flatMap((name) => table.get(name) ?? []);
-      if (found.length > 0 || state.names.size > 0) this.#sendWhole(typeUrl, found);
+      if (found.length > 0 || state.names.size > 0) this.#sendWhole(typeUrl, found.map(wrapped));
       return;
     }
     const resources: Resource[] = [];
@@ -334,16 +341,18 @@ class MemoryStream implements ServedStream {
   }
 
   respond(response: Partial<Pick<DeltaDiscoveryResponse, "typeUrl" | "resources" | "removedResources">>): string {
+    if (this.form === "sotw") return this.#sendWhole(response.typeUrl ?? "", response.resources ?? []);
     const nonce = `n${++this.#nonce}`;
     if (!this.ended) this.call?.write(create(DeltaDiscoveryResponseSchema, { ...response, nonce }));
     return nonce;
   }
 
-  #sendWhole(typeUrl: string, stored: readonly Stored[]): void {
+  #sendWhole(typeUrl: string, resources: readonly Resource[]): string {
     const nonce = `n${++this.#nonce}`;
-    const versionInfo = String(Math.max(0, ...stored.map((one) => Number(one.version))));
-    const resources = stored.map(({ bytes }) => create(AnySchema, { typeUrl, value: bytes }));
-    if (!this.ended) this.sotwCall?.write(create(DiscoveryResponseSchema, { typeUrl, versionInfo, resources, nonce }));
+    const versionInfo = String(Math.max(0, ...resources.map((one) => Number(one.version))));
+    const response = { typeUrl, versionInfo, nonce, resources: resources.map((one) => bare(typeUrl, one)) };
+    if (!this.ended) this.sotwCall?.write(create(DiscoveryResponseSchema, response));
+    return nonce;
   }
 
   kill(status: Partial<StatusObject> = { code: 14, details: "killed by the test" }): void {
@@ -356,6 +365,12 @@ class MemoryStream implements ServedStream {
 
 function wrapped({ typeUrl, name, bytes, version }: Stored): Resource {
   return create(ResourceSchema, { name, version, resource: create(AnySchema, { typeUrl, value: bytes }) });
+}
+
+function bare(typeUrl: string, resource: Resource): Any {
+  const { resource: body, ttl } = resource;
+  if (body !== undefined && ttl === undefined && body.typeUrl === typeUrl) return body;
+  return create(AnySchema, { typeUrl: typeUrlOf(ResourceSchema), value: toBinary(ResourceSchema, resource) });
 }
 
 const schemas: readonly (DescMessage & { readonly typeName: string })[] = [

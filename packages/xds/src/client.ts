@@ -16,7 +16,9 @@ import type { ResourceTypeName, XdsStatus } from "./status.ts";
 import { Ads } from "./stream/ads.ts";
 import { createBackoff } from "./stream/backoff.ts";
 import { openDelta } from "./stream/delta.ts";
+import { openEither } from "./stream/either.ts";
 import type { Fault, Subscriber, Update } from "./stream/session.ts";
+import { sotwSessions } from "./stream/sotw.ts";
 import { streamError } from "./stream/status.ts";
 import type { StreamStatus, StreamTransport } from "./stream/transport.ts";
 import { wanted } from "./subscriptions.ts";
@@ -38,6 +40,11 @@ export interface XdsClientOptions {
   readonly onConfig: (config: MeshConfig) => void | Promise<void>;
   /** Called when connection or resources changed, at most once for each event. */
   readonly onStatus?: ((status: XdsStatus) => void) | undefined;
+  /**
+   * `delta` (default): the server sends what changed; from one that knows no delta (UNIMPLEMENTED) the state of the world is taken
+   * instead, for as long as this client lives. `sotw`: the state of the world from the start.
+   */
+  readonly variant?: "delta" | "sotw" | undefined;
   /** Delays between streams; the defaults suit everything but tests. */
   readonly backoff?: { readonly baseMs?: number | undefined; readonly maxMs?: number | undefined } | undefined;
   /** How long a name may stay unanswered on a standing stream before it counts as missing (R10). Default 15,000. */
@@ -117,7 +124,7 @@ class Client implements XdsClient, Subscriber {
     this.#tables = { listener, route, cluster, endpoint };
     this.#byTypeUrl = new Map<string, AnyTable>([cluster, endpoint, listener, route].map((one) => [one.typeUrl, one]));
     this.#ads = new Ads({
-      open: openDelta,
+      open: options.variant === "sotw" ? sotwSessions() : openEither(openDelta, sotwSessions()),
       transport: options.transport,
       node: protoNode(options.bootstrap.node),
       clock: options.clock,

@@ -1,24 +1,25 @@
 import { type MessageInitShape, create } from "@bufbuild/protobuf";
-import type { Timer } from "@trama/engine";
 import { aggregatedDiscoveryService } from "@trama/proto";
 import {
   type DeltaDiscoveryRequest,
   DeltaDiscoveryRequestSchema,
   type DeltaDiscoveryResponse,
-  type Resource,
 } from "@trama/proto/envoy/service/discovery/v3/discovery_pb.js";
 
-import { textOf } from "../errors.ts";
-import { durationMs } from "../resources/duration.ts";
-import { type Fault, type RawResource, type Session, type SessionOptions, type Update, faultText } from "./session.ts";
+import {
+  type Fault,
+  type OpenSession,
+  type Session,
+  type SessionOptions,
+  faultText,
+  invalidArgument,
+} from "./session.ts";
+import { statements } from "./statements.ts";
+import { StreamTimers } from "./stream-timers.ts";
 import type { BidiStream } from "./transport.ts";
 
-const invalidArgument = 3;
-
 /** Opens a stream that speaks delta xDS. */
-export function openDelta(options: SessionOptions): Session {
-  return new DeltaSession(options);
-}
+export const openDelta: OpenSession = (options) => new DeltaSession(options);
 
 /** What this stream has said about one type. */
 interface TypeState {
@@ -31,9 +32,7 @@ class DeltaSession implements Session {
   readonly #stream: BidiStream<DeltaDiscoveryRequest>;
   /** Types that were asked for on this stream. A type is never asked for with no name at all: that would be a wildcard. */
   readonly #types = new Map<string, TypeState>();
-  readonly #timers = new Set<Timer>();
-  /** Names asked for before the stream stood: their timer starts with it (R10). */
-  #unopened: (() => void)[] | undefined = [];
+  readonly #timers: StreamTimers;
   #requests = 0;
   #nodeSent = false;
   #answered = false;
@@ -41,6 +40,7 @@ class DeltaSession implements Session {
 
   constructor(options: SessionOptions) {
     this.#options = options;
+    this.#timers = new StreamTimers(options.clock);
     this.#stream = options.transport.open(aggregatedDiscoveryService.DeltaAggregatedResources, {
       onOpen: () => this.#opened(),
       onMessage: (response) => this.#receive(response),
@@ -65,8 +65,7 @@ class DeltaSession implements Session {
 
   #finish(): void {
     this.#ended = true;
-    for (const timer of this.#timers) timer.cancel();
-    this.#timers.clear();
+    this.#timers.close();
   }
 
   /** Sends the difference between what is wanted and what this stream has asked for; no nonce, as it answers nothing (R23). */
@@ -128,8 +127,9 @@ class DeltaSession implements Session {
       this.#options.log.warn("ignored a response of a type that was not asked for", { typeUrl: response.typeUrl });
       return;
     }
-    const { update, faults } = read(response);
-    const applied = this.#options.subscriber.apply(update);
+    const { typeUrl } = response;
+    const { resources, removed, faults } = statements(response.resources, response.removedResources);
+    const applied = this.#options.subscriber.apply({ typeUrl, resources, removed });
     if (!(applied instanceof Promise)) return this.#answer(response, [...faults, ...applied]);
     this.#stream.pause();
     void applied.then((more) => {
@@ -156,64 +156,18 @@ class DeltaSession implements Session {
   #opened(): void {
     if (this.#ended) return;
     this.#options.onOpened();
-    const waiting = this.#unopened;
-    this.#unopened = undefined;
-    for (const start of waiting ?? []) start();
+    this.#timers.opened();
   }
 
   /** One timer for all names of a request. Names that were answered meanwhile are the subscriber's to know. */
   #expect(typeUrl: string, state: TypeState, names: readonly string[], request: number): void {
     if (names.length === 0) return;
-    const { clock, doesNotExistTimeoutMs, subscriber } = this.#options;
-    const start = (): void => {
-      const timer = clock.after(doesNotExistTimeoutMs, () => {
-        this.#timers.delete(timer);
-        // A name that was dropped and asked for again has a later timer.
-        const still = names.filter((name) => state.sent.get(name) === request);
-        if (still.length === 0) return;
-        subscriber.unanswered(typeUrl, still);
-        this.sync();
-      });
-      this.#timers.add(timer);
-    };
-    if (this.#unopened === undefined) start();
-    else this.#unopened.push(start);
+    this.#timers.after(this.#options.doesNotExistTimeoutMs, () => {
+      // A name that was dropped and asked for again has a later timer.
+      const still = names.filter((name) => state.sent.get(name) === request);
+      if (still.length === 0) return;
+      this.#options.subscriber.unanswered(typeUrl, still);
+      this.sync();
+    });
   }
-}
-
-/** The same name twice in one response is a fault, and none of what it says about that name is used (R20). */
-function read(response: DeltaDiscoveryResponse): { update: Update; faults: Fault[] } {
-  const removed = new Set(response.removedResources);
-  const resources = new Map<string, RawResource>();
-  const faults = new Map<string, string>();
-  for (const resource of response.resources) {
-    const { name } = resource;
-    if (resources.has(name) || removed.has(name)) {
-      faults.set(name, "the response says two things about this name; send it once");
-      continue;
-    }
-    try {
-      resources.set(name, raw(resource));
-    } catch (error) {
-      faults.set(name, textOf(error));
-    }
-  }
-  for (const name of faults.keys()) {
-    resources.delete(name);
-    removed.delete(name);
-  }
-  return {
-    update: { typeUrl: response.typeUrl, resources: [...resources.values()], removed: [...removed] },
-    faults: Array.from(faults, ([name, message]) => ({ name, message })),
-  };
-}
-
-function raw(resource: Resource): RawResource {
-  const { ttl } = resource;
-  return {
-    name: resource.name,
-    version: resource.version,
-    body: resource.resource && { typeUrl: resource.resource.typeUrl, value: resource.resource.value },
-    ttlMs: ttl && durationMs(ttl, "ttl"),
-  };
 }

@@ -65,6 +65,9 @@ export interface Fault {
   readonly message: string;
 }
 
+/** The gRPC status code of a NACK. */
+export const invalidArgument = 3;
+
 /** Keeps a NACK far below the size that servers accept in a request (I9), whatever the number of bad resources. */
 const maxFaultText = 8_192;
 
