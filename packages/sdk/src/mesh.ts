@@ -28,6 +28,8 @@ export interface MeshParts {
 }
 
 const defaultDeadlineMs = 30_000;
+/** How long open connections are served after the port was closed: more than a request needs to arrive. A part of `drainMs`. */
+const maxLingerMs = 1_000;
 
 export class JoinedMesh implements Mesh {
   readonly fetch: typeof globalThis.fetch;
@@ -152,8 +154,10 @@ export class JoinedMesh implements Mesh {
     this.#changed();
     const servers = [...this.#servers.values()].filter(({ server }) => server.listening);
     for (const server of servers) server.drain();
-    if (servers.length > 0) await new Promise<void>((resolve) => clock.after(Math.min(settings.drainMs, deadlineMs / 2), resolve));
-    await Promise.all(servers.map((server) => server.stop(leftMs())));
+    const drainMs = Math.min(settings.drainMs, deadlineMs / 2);
+    const lingerMs = Math.min(maxLingerMs, drainMs / 2);
+    if (servers.length > 0) await new Promise<void>((resolve) => clock.after(drainMs - lingerMs, resolve));
+    await Promise.all(servers.map((server) => server.stop(leftMs(), lingerMs)));
     await engine.close(leftMs());
     await dispatcher.destroy();
     await transport.close(leftMs());

@@ -70,7 +70,7 @@ export async function serverWorld(server: Server, options: ServerOptions): Promi
     publish: (mode, rbac = []) => put(meshConfig({ inbound: [inbound(address, mode, rbac)] })),
     withdraw: () => put(meshConfig({})),
     async close() {
-      await guard.stop(200);
+      await guard.stop(200, 0);
       ownClock.close();
     },
   };

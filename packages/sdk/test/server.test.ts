@@ -358,10 +358,35 @@ test("the drain loses no request, neither of keep-alive clients nor one under wa
   await new Promise((resolve) => setTimeout(resolve, 50));
   draining = true;
   await Promise.all(load);
-  const stopped = served.guard.stop(5_000);
+  const stopped = served.guard.stop(5_000, 0);
   expect(await slow).toBe("ok");
   await stopped;
   expect(served.guard.requestsInFlight).toBe(0);
+});
+
+test("a request that arrives after the port was closed, on a connection that was open, is answered", async () => {
+  const served = await server((_incoming, response) => void response.end("ok"));
+  served.publish("PERMISSIVE");
+  const [fresh, used] = await Promise.all(
+    [0, 0].map(async () => {
+      const socket = net.connect(served.port, "127.0.0.1");
+      await once(socket, "connect");
+      return socket;
+    }),
+  );
+  const ask = async (socket: net.Socket): Promise<string> => {
+    socket.write("GET / HTTP/1.1\r\nhost: reviews\r\n\r\n");
+    return String((await once(socket, "data"))[0]);
+  };
+  expect(await ask(used!)).toContain("200 OK");
+  const stopped = served.guard.stop(5_000, 2_000);
+  await expect(once(net.connect(served.port, "127.0.0.1"), "connect")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  for (const socket of [fresh!, used!]) {
+    const answer = await ask(socket);
+    expect(answer).toContain("200 OK");
+    expect(answer.toLowerCase()).toContain("connection: close");
+  }
+  await stopped;
 });
 
 test("what cannot be protected is refused with a reason", async () => {

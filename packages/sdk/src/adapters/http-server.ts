@@ -1,5 +1,5 @@
 import http, { type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import { Server as NetServer, type Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
 import { Call, type Engine, HeaderList, type Transport } from "@trama/engine";
 
@@ -70,22 +70,29 @@ export class ProtectedServer {
   }
 
   /**
-   * Accepts nothing more, closes what is idle, and waits for the answers under way, at most `deadlineMs`; what is left then is cut.
+   * Accepts nothing more and serves on for `lingerMs`: on a connection that is open, a request may be under way that has not
+   * arrived yet, and closing it then would lose that request. Then closes what is idle, and waits for the answers under way,
+   * at most `deadlineMs`; what is left then is cut.
    */
-  async stop(deadlineMs: number): Promise<void> {
+  async stop(deadlineMs: number, lingerMs: number): Promise<void> {
     this.drain();
     const { server, listener } = this;
     const { promise, resolve } = Promise.withResolvers<void>();
-    // `close` calls back with an error when the application has closed the server itself; then it is closed.
-    server.close(() => resolve());
-    listener.stop();
-    for (const connection of listener.connections) connection.close();
-    const timer = this.#clock.after(deadlineMs, () => {
+    // Not the close of http.Server, which ends idle connections at once. It calls back with an error when the application has
+    // closed the server itself; then it is closed.
+    NetServer.prototype.close.call(server, () => resolve());
+    const idle = this.#clock.after(Math.min(lingerMs, deadlineMs), () => {
+      listener.stop();
+      for (const connection of listener.connections) connection.close();
+    });
+    const late = this.#clock.after(deadlineMs, () => {
       for (const { socket } of listener.connections) socket.destroy();
       server.closeAllConnections();
     });
     await promise;
-    timer.cancel();
+    idle.cancel();
+    late.cancel();
+    listener.stop();
   }
 
   #request(event: string, request: IncomingMessage, response: ServerResponse): boolean {
