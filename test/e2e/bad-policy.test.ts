@@ -1,3 +1,4 @@
+import type { Diagnostic } from "@trama/control-plane";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { expectNoLeaks } from "./harness/leaks.ts";
 import "./harness/limits.ts";
@@ -6,15 +7,6 @@ import { during, until } from "./harness/until.ts";
 import { authorization, documents, serviceEntry, subsets } from "./harness/yaml.ts";
 
 /** Policy with a fault: said with its place, and without effect until it is mended. */
-
-interface Diagnostic {
-  readonly severity: string;
-  readonly code: string;
-  readonly file: string;
-  readonly line: number;
-  readonly column: number;
-  readonly message: string;
-}
 
 const good = (version: string): string => `apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -110,8 +102,9 @@ afterAll(async () => {
   await expectNoLeaks();
 });
 
-const diagnostics = async (): Promise<Diagnostic[]> => (await mesh.controlPlane.call("diagnostics")) as Diagnostic[];
-const errors = async (): Promise<Diagnostic[]> => (await diagnostics()).filter(({ severity }) => severity === "error");
+/** Without the advice. */
+const errors = async (): Promise<Diagnostic[]> =>
+  (await mesh.controlPlane.call("diagnostics")).filter(({ severity }) => severity === "error");
 
 describe.each(faults)("$what", ({ code, text }) => {
   test("is named with file, line and column, changes nothing, and once mended takes effect", async () => {

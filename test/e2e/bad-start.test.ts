@@ -382,7 +382,7 @@ describe.concurrent("the control plane itself", () => {
       expect(await program.call("status")).toMatchObject({ ready: false });
       expect(await program.call("diagnostics")).toMatchObject([{ severity: "error", code: "source", file: folder }]);
       await mkdir(folder);
-      await until("it is ready", async () => ((await program.call("status")) as { ready: boolean }).ready, 5_000);
+      await until("it is ready", async () => (await program.call("status")).ready, 5_000);
     } finally {
       await program.stop();
     }

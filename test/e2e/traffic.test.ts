@@ -158,7 +158,9 @@ test("a dead endpoint costs nobody a request, not even a POST whose body is a st
     // Each body arrived exactly once.
     expect((await review.call("stats")).bodies["POST /dead"]).toBe(130);
   } finally {
+    const before = await configVersion();
     await mesh.deregister("reviews-b");
+    await until("the client knows that it left", async () => (await configVersion()) > before);
   }
 });
 
@@ -191,3 +193,8 @@ test("a POST that was answered 503 after its body went out is not repeated", asy
   expect(status).toBe(503);
   expect((await review.call("stats")).bodies["POST /flaky"]).toBe(1);
 });
+
+/** The version of the configuration that the client has published. */
+async function configVersion(): Promise<number> {
+  return (await client.call("status")).configVersion;
+}

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { fetch as undiciFetch, request as undiciRequest, setGlobalDispatcher } from "undici";
-import { joinMesh } from "trama";
+import { joinMesh, type MeshStatus } from "trama";
 import { answer, failureOf, notReady, ready, type Failure } from "../harness/rpc.ts";
 import { load, type Fetch, type Load, type LoadOptions, type Tally } from "./load.ts";
 import { memoryUse, watchMemory, type MemoryUse } from "./memory.ts";
@@ -180,7 +180,7 @@ const methods = {
   catchBuiltInFetch: (): void => setGlobalDispatcher(mesh.dispatcher),
   watchMemory: (): void => watchMemory(),
   memory: (): MemoryUse => memoryUse(),
-  status: (): unknown => mesh.status(),
+  status: (): MeshStatus => mesh.status(),
   metrics: (): Promise<string> => mesh.metricsText(),
   close: (): Promise<void> => mesh.close(),
 };

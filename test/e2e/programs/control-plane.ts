@@ -1,4 +1,4 @@
-import { startControlPlane } from "@trama/control-plane";
+import { startControlPlane, type ControlPlaneStatus, type Diagnostic } from "@trama/control-plane";
 import { answer, notReady, ready } from "../harness/rpc.ts";
 
 /** The control plane in a process of its own, so that a test can kill it. */
@@ -23,10 +23,9 @@ const controlPlane = await startControlPlane(options).catch((error: unknown) => 
 });
 
 const methods = {
-  issueToken: (options: TokenOptions): Promise<string> => Promise.resolve(controlPlane.issueToken(options)),
-  status: (): Promise<unknown> => Promise.resolve(controlPlane.status()),
-  /** In the form that people see. */
-  diagnostics: (): Promise<readonly unknown[]> => Promise.resolve(controlPlane.diagnostics),
+  issueToken: (options: TokenOptions): Promise<string> => controlPlane.issueToken(options),
+  status: (): ControlPlaneStatus => controlPlane.status(),
+  diagnostics: (): readonly Diagnostic[] => controlPlane.diagnostics,
 };
 export type ControlPlaneMethods = typeof methods;
 

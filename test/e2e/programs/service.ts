@@ -2,7 +2,7 @@ import type http from "node:http";
 import type { AddressInfo } from "node:net";
 import express from "express";
 import Fastify from "fastify";
-import { joinMesh } from "trama";
+import { joinMesh, type MeshStatus } from "trama";
 import { serve } from "trama/express";
 import { serverFactory } from "trama/fastify";
 import { createServer, peerOf } from "trama/http";
@@ -78,7 +78,7 @@ const methods = {
   reset: (): void => {
     stats = { ...emptyStats(), open: stats.open };
   },
-  status: (): unknown => mesh.status(),
+  status: (): MeshStatus => mesh.status(),
   metrics: (): Promise<string> => mesh.metricsText(),
   watchMemory: (): void => watchMemory(),
   memory: (): MemoryUse => memoryUse(),
