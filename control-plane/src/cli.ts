@@ -1,6 +1,7 @@
 import { join } from "node:path";
-import { parseArgs, type ParseArgsConfig } from "node:util";
 
+import type { ListedNode } from "./ads/plaintext.ts";
+import { count, parse, required, seconds, UsageError } from "./arguments.ts";
 import { issueJoinToken, TokenRequestError } from "./auth/join-token.ts";
 import { loadTokenKey } from "./auth/token-key.ts";
 import { systemClock } from "./clock.ts";
@@ -8,7 +9,9 @@ import { type ControlPlaneOptions, parseOptions } from "./config.ts";
 import { formatDiagnostic } from "./diagnostics.ts";
 import { ControlPlaneError } from "./errors.ts";
 import { openFolders } from "./first-configuration.ts";
+import { bootstrap, bootstrapUsage } from "./join/command.ts";
 import { type ControlPlane, startControlPlane } from "./runner.ts";
+import type { Terminal } from "./terminal.ts";
 
 const usage = `usage: trama-control-plane <command> [options]
 
@@ -27,24 +30,20 @@ const usage = `usage: trama-control-plane <command> [options]
     --cluster NAME          (default Kubernetes)
     --certificate-life T    of workloads that ask for none (default 24h)
     --max-connection-age T  (default 30m)
+    --plaintext-port N      ADS without TLS on 127.0.0.1, for libraries that can do no more, and for listed nodes alone
+    --plaintext-node ID=NAMESPACE/SERVICE-ACCOUNT   who is answered there; may be given several times
     --shutdown-grace T      (default 2s)
     --log LEVEL             trace, debug, info, warn, error, silent (default info); the log goes to stderr
 
   token  prints a join token, without a running control plane
     --data DIR --namespace NAME --service-account NAME [--life T]  (default 1h, at most 366d)
 
+${bootstrapUsage}
+
   check  prints every fault of the YAML as file:line:column, exit code 1 if there is an error
     DIR... [--trust-domain NAME] [--domain NAME] [--root-namespace NAME] [--cluster NAME]
 
 T is a number with s, m, h or d: 90s, 15m, 24h, 30d.`;
-
-/** What the program may touch: a test gives its own. */
-export interface Terminal {
-  out(text: string): void;
-  err(text: string): void;
-  /** Resolves when the program is to end. */
-  readonly stopped: Promise<unknown>;
-}
 
 /** Codes with which the program ends, as in sysexits where one fits. */
 export const exitCodes: Readonly<Record<"ok" | "faults" | "usage" | "failed", number>> = {
@@ -55,8 +54,6 @@ export const exitCodes: Readonly<Record<"ok" | "faults" | "usage" | "failed", nu
   /** The control plane could not start. */
   failed: 3,
 };
-
-class UsageError extends Error {}
 
 /** Runs one command; resolves to the exit code. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -69,6 +66,8 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
         return await token(rest, terminal);
       case "check":
         return await check(rest, terminal);
+      case "bootstrap":
+        return await bootstrap(rest, terminal);
       case "help":
       case "--help":
       case "-h":
@@ -113,6 +112,8 @@ async function run(args: string[], terminal: Terminal): Promise<number> {
     "certificate-life": { type: "string" },
     "max-connection-age": { type: "string" },
     "shutdown-grace": { type: "string" },
+    "plaintext-port": { type: "string" },
+    "plaintext-node": { type: "string", multiple: true },
     log: { type: "string" },
   });
   const controlPlane = await startControlPlane({
@@ -131,6 +132,8 @@ async function run(args: string[], terminal: Terminal): Promise<number> {
     certificateLifeSeconds: seconds(values["certificate-life"], "--certificate-life"),
     maxConnectionAgeSeconds: seconds(values["max-connection-age"], "--max-connection-age"),
     shutdownGraceSeconds: seconds(values["shutdown-grace"], "--shutdown-grace"),
+    plaintextPort: count(values["plaintext-port"], "--plaintext-port"),
+    plaintextNodes: values["plaintext-node"]?.map(listedNode),
     // Any text: the options say which words are levels.
     logLevel: values.log as ControlPlaneOptions["logLevel"],
   });
@@ -141,8 +144,15 @@ async function run(args: string[], terminal: Terminal): Promise<number> {
 }
 
 /** One line on stdout when the ports are open: what a script needs to go on. */
-function readyLine({ address, port, httpUrl, rootCertFile }: ControlPlane): object {
-  return { ready: true, address, port, statusUrl: httpUrl, rootCertFile };
+function readyLine({ address, port, plaintextAddress, httpUrl, rootCertFile }: ControlPlane): object {
+  return { ready: true, address, port, plaintextAddress, statusUrl: httpUrl, rootCertFile };
+}
+
+function listedNode(text: string): ListedNode {
+  const [, id, namespace, serviceAccount] = /^(.+)=([^/=]+)\/([^/=]+)$/.exec(text) ?? [];
+  if (id === undefined || namespace === undefined || serviceAccount === undefined)
+    throw new UsageError(`--plaintext-node: ${text} is not ID=NAMESPACE/SERVICE-ACCOUNT`);
+  return { id, namespace, serviceAccount };
 }
 
 async function token(args: string[], terminal: Terminal): Promise<number> {
@@ -183,35 +193,3 @@ async function check(args: string[], terminal: Terminal): Promise<number> {
   terminal.err(`${errors} errors, ${found.length - errors} warnings\n`);
   return errors === 0 && read ? exitCodes.ok : exitCodes.faults;
 }
-
-function parse<T extends NonNullable<ParseArgsConfig["options"]>>(
-  args: string[],
-  options: T,
-  allowPositionals = false,
-): ReturnType<typeof parseArgs<{ options: T; strict: true; allowPositionals: boolean }>> {
-  try {
-    return parseArgs({ args, options, strict: true, allowPositionals });
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
-}
-
-function required(value: string | undefined, name: string): string {
-  if (value === undefined || value === "") throw new UsageError(`${name} is missing`);
-  return value;
-}
-
-function count(text: string | undefined, name: string): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${name}: ${text} is not a number`);
-  return Number(text);
-}
-
-function seconds(text: string | undefined, name: string): number | undefined {
-  if (text === undefined) return undefined;
-  const [, amount, unit = "s"] = /^(\d{1,9}(?:\.\d{1,3})?)([smhd])$/.exec(text) ?? [];
-  if (amount === undefined) throw new UsageError(`${name}: ${text} is not a time such as 90s, 15m, 24h or 30d`);
-  return Number(amount) * (unitSeconds[unit] ?? 1);
-}
-
-const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };

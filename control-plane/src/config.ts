@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { z } from "zod";
 
+import type { ListedNode } from "./ads/plaintext.ts";
 import { ControlPlaneError } from "./errors.ts";
 
 /** What `startControlPlane` takes. Everything has a default but the folder to read and the folder to keep. */
@@ -18,6 +19,13 @@ export interface ControlPlaneOptions {
   readonly host?: string | undefined;
   /** ADS and CA port, TLS only. 0 takes any free one. Default 15012, as istiod's. */
   readonly port?: number | undefined;
+  /**
+   * Port on 127.0.0.1 for ADS in plaintext, for gRPC libraries that cannot do TLS to the control plane; it has no certificates
+   * to give. 0 takes any free one. Default: none. Only together with `plaintextNodes`.
+   */
+  readonly plaintextPort?: number | undefined;
+  /** Who is answered there, by exact node id, and as whom: on plaintext nobody can prove who he is (S32). */
+  readonly plaintextNodes?: readonly ListedNode[] | undefined;
   /** Address of the status server. It has no authentication: keep it on loopback, which is the default (`127.0.0.1`). */
   readonly httpHost?: string | undefined;
   /** Port of the status server. 0 takes any free one. Default 15014, as istiod's. */
@@ -51,8 +59,11 @@ export interface ControlPlaneOptions {
 
 /** The options after validation, nothing missing. */
 export type ControlPlaneConfig = {
-  readonly [K in Exclude<keyof ControlPlaneOptions, "caDir">]-?: Exclude<ControlPlaneOptions[K], undefined>;
-} & { readonly caDir: string | undefined };
+  readonly [K in Exclude<keyof ControlPlaneOptions, "caDir" | "plaintextPort">]-?: Exclude<
+    ControlPlaneOptions[K],
+    undefined
+  >;
+} & { readonly caDir: string | undefined; readonly plaintextPort: number | undefined };
 
 const DAY = 86_400;
 const MAX_CERTIFICATE_LIFE = 90 * DAY;
@@ -69,6 +80,18 @@ const schema = z
     caDir: z.string().min(1).optional(),
     host: dnsNameOrAddress.default("127.0.0.1"),
     port: port.default(15_012),
+    plaintextPort: port.optional(),
+    plaintextNodes: z
+      .array(
+        z.strictObject({
+          id: z.string().min(1).max(1_024),
+          namespace: z.string().regex(label, "not a namespace (DNS label)"),
+          serviceAccount: z.string().regex(dnsName, "not a service account (DNS name)"),
+        }),
+      )
+      .max(1_000)
+      .readonly()
+      .default([]),
     httpHost: dnsNameOrAddress.default("127.0.0.1"),
     httpPort: port.default(15_014),
     trustDomain: z.string().regex(dnsName, "not a trust domain (lower-case DNS name)").default("cluster.local"),
@@ -86,12 +109,19 @@ const schema = z
   .refine((options) => options.certificateLifeSeconds <= options.maxCertificateLifeSeconds, {
     path: ["certificateLifeSeconds"],
     error: "longer than maxCertificateLifeSeconds",
+  })
+  .refine((options) => (options.plaintextPort !== undefined) === options.plaintextNodes.length > 0, {
+    path: ["plaintextPort"],
+    error: "goes only together with plaintextNodes: on plaintext nobody is answered who is not listed",
   });
 
 /** Validates once, at the edge: everything behind trusts the result. */
 export function parseOptions(options: ControlPlaneOptions): ControlPlaneConfig {
   const parsed = schema.safeParse(options);
-  if (parsed.success) return { ...parsed.data, caDir: parsed.data.caDir };
+  if (parsed.success) {
+    const { caDir, plaintextPort } = parsed.data;
+    return { ...parsed.data, caDir, plaintextPort };
+  }
   const faults = parsed.error.issues.map((issue) => `${issue.path.join(".") || "options"}: ${issue.message}`);
   throw new ControlPlaneError("OPTIONS", `the options are not valid: ${faults.join("; ")}`, parsed.error);
 }

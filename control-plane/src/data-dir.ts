@@ -18,7 +18,7 @@ import { ControlPlaneError, type ControlPlaneErrorCode } from "./errors.ts";
 
 /** Makes the folder and those above it if need be, for its owner alone. */
 export function makePrivateDir(path: string): void {
-  guard("make the folder", path, () => makeDir(resolve(path)));
+  guardFiles("make the folder", path, () => makeDir(resolve(path)));
 }
 
 /** Not `recursive: true`: where a file system answers ENOENT to every mkdir, as /proc does, Node then never returns. */
@@ -42,7 +42,7 @@ function tryMakeDir(path: string): boolean {
 
 /** The text of a file, or `undefined` if there is none. */
 export function readIfPresent(path: string): string | undefined {
-  return guard("read", path, () => {
+  return guardFiles("read", path, () => {
     try {
       return readFileSync(path, "utf8");
     } catch (error) {
@@ -58,7 +58,7 @@ export function readIfPresent(path: string): string | undefined {
  */
 export function createDirOnce(path: string, files: Readonly<Record<string, string>>): boolean {
   const aside = `${path}.${randomBytes(6).toString("hex")}.tmp`;
-  return guard("write", path, () => {
+  return guardFiles("write", path, () => {
     try {
       mkdirSync(aside, { mode: 0o700 });
       for (const [name, text] of Object.entries(files)) writeSynced(`${aside}/${name}`, text);
@@ -77,7 +77,7 @@ export function createDirOnce(path: string, files: Readonly<Record<string, strin
 /** Makes one private file whole or not at all. Returns false if another process was first. */
 export function createFileOnce(path: string, text: string): boolean {
   const aside = `${path}.${randomBytes(6).toString("hex")}.tmp`;
-  return guard("write", path, () => {
+  return guardFiles("write", path, () => {
     try {
       writeSynced(aside, text);
       // A link, unlike a rename, never replaces what is there.
@@ -113,7 +113,7 @@ function syncDir(path: string): void {
 }
 
 /** The one place where errors of the file system become ours. */
-function guard<T>(doing: string, path: string, work: () => T): T {
+export function guardFiles<T>(doing: string, path: string, work: () => T): T {
   try {
     return work();
   } catch (error) {

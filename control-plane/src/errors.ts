@@ -15,7 +15,9 @@ export type ControlPlaneErrorCode =
   /** The key of the join tokens is not what it must be. */
   | "TOKEN_KEY_INVALID"
   /** The address or port cannot be listened on. */
-  | "LISTEN";
+  | "LISTEN"
+  /** The command `bootstrap` got no certificate from the control plane. */
+  | "JOIN";
 
 /** The one error that starting throws: a stable code, and a message that says what is wrong and how to mend it. */
 export class ControlPlaneError extends Error {

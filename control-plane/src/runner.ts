@@ -1,9 +1,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { ServerCredentials } from "@grpc/grpc-js";
 import { aggregatedDiscoveryService, istioCertificateService } from "@trama/proto";
 import { type Logger, destination, pino } from "pino";
 
-import { type AdsEvents, adsServer } from "./ads/server.ts";
+import { type AdsEvents, type AdsServer, adsServer } from "./ads/server.ts";
+import { listedNodes } from "./ads/plaintext.ts";
 import { type AdsLimits, defaultLimits } from "./ads/limits.ts";
 import { authenticator } from "./auth/authenticate.ts";
 import { issueJoinToken, type TokenRequest } from "./auth/join-token.ts";
@@ -22,13 +24,15 @@ import { statusServer } from "./http.ts";
 import { type ControlPlaneMetrics, controlPlaneMetrics } from "./metrics.ts";
 import { grpcPort } from "./server.ts";
 import type { SnapshotSource } from "./snapshot.ts";
-import type { ControlPlaneStatus } from "./status.ts";
+import type { ClientStatus, ControlPlaneStatus } from "./status.ts";
 
 /** A control plane that runs. */
 export interface ControlPlane {
   /** `host:port` of the TLS port for ADS and certificates. */
   readonly address: string;
   readonly port: number;
+  /** `host:port` of the plaintext ADS port, if there is one. */
+  readonly plaintextAddress: string | undefined;
   /** Of the status server: `/healthz`, `/ready`, `/status`, `/metrics`. */
   readonly httpUrl: string;
   /** PEM file that clients must trust. */
@@ -89,7 +93,9 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
     );
     const tokenKey = loadTokenKey(config.dataDir);
 
-    const metrics = controlPlaneMetrics(ownVersion(), authority, clock, () => ads.clients().length);
+    let plaintextAds: AdsServer | undefined;
+    const clients = (): ClientStatus[] => [...ads.clients(), ...(plaintextAds?.clients() ?? [])];
+    const metrics = controlPlaneMetrics(ownVersion(), authority, clock, () => clients().length);
     const status = (): ControlPlaneStatus => ({
       identifier: config.identifier,
       startedAt,
@@ -99,7 +105,7 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
         rootExpiresAt: authority.roots.map((root) => root.validToDate.toISOString()).sort()[0] ?? "",
         signerExpiresAt: new Date(authority.notAfter).toISOString(),
       },
-      clients: ads.clients(),
+      clients: clients(),
       diagnostics: source.diagnostics,
     });
 
@@ -120,30 +126,39 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
     );
     closers.push(() => serving.close());
 
-    const port = grpcPort({
-      host: config.host,
-      port: config.port,
+    const portOptions = {
       maxMessageBytes: limits.maxMessageBytes,
       maxConnections: limits.maxStreams,
       maxConnectionAgeMs: limits.maxConnectionAgeMs,
       clock,
-    });
+    };
+    const port = grpcPort({ ...portOptions, host: config.host, port: config.port });
     const authenticate = authenticator(tokenKey, config.trustDomain, () => clock.now());
-    const ads = adsServer({
-      source,
-      authenticate,
-      connections: port.connections,
-      clock,
-      random,
-      limits,
-      identifier: config.identifier,
-      events: adsEvents(log, metrics),
-    });
+    const { identifier } = config;
+    const adsOptions = { source, clock, random, limits, identifier, events: adsEvents(log, metrics) };
+    const ads = adsServer({ ...adsOptions, authenticate, connections: port.connections });
     port.offer(aggregatedDiscoveryService, ads.service);
     port.offer(istioCertificateService, certificateService(ca, authenticate, certificateEvents(log, metrics)));
     const boundPort = await port.listen(serving.credentials);
     closers.push(() => port.close(PORT_GRACE_MS));
     closers.push(() => ads.close(graceMs));
+
+    let plaintextAddress: string | undefined;
+    if (config.plaintextPort !== undefined) {
+      const plain = grpcPort({ ...portOptions, host: LOOPBACK, port: config.plaintextPort });
+      plaintextAds = adsServer({
+        ...adsOptions,
+        authenticate: listedNodes(config.plaintextNodes, config.trustDomain, { clock, ...limits }),
+        connections: plain.connections,
+        // The other server tells of each publication already.
+        events: { ...adsOptions.events, published: () => {} },
+      });
+      plain.offer(aggregatedDiscoveryService, plaintextAds.service);
+      plaintextAddress = `${LOOPBACK}:${await plain.listen(ServerCredentials.createInsecure())}`;
+      closers.push(() => plain.close(PORT_GRACE_MS));
+      closers.push(() => plaintextAds?.close(graceMs));
+      log.warn({ plaintextAddress, nodes: config.plaintextNodes.length }, "ADS in plaintext is open on loopback");
+    }
 
     const http = await statusServer({
       host: config.httpHost,
@@ -161,6 +176,7 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
     return {
       address,
       port: boundPort,
+      plaintextAddress,
       httpUrl: http.url,
       rootCertFile: authority.rootCertFile,
       get diagnostics() {
@@ -178,6 +194,8 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
 
 /** For the last statuses to reach their clients, and for signing requests under way. */
 const PORT_GRACE_MS = 1_000;
+/** Plaintext is never offered elsewhere (S32). */
+const LOOPBACK = "127.0.0.1";
 
 function ownVersion(): string {
   // The same relative path from src and from dist.

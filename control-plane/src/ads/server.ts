@@ -7,7 +7,6 @@ import type {
 } from "@trama/proto/envoy/service/discovery/v3/discovery_pb.js";
 
 import { AuthError } from "../auth/auth-error.ts";
-import type { Authenticator } from "../auth/authenticate.ts";
 import { type Identity, spiffeId } from "../auth/identity.ts";
 import { type Clock, delay } from "../clock.ts";
 import type { Snapshot, SnapshotSource } from "../snapshot.ts";
@@ -15,6 +14,7 @@ import type { ClientStatus } from "../status.ts";
 import { acceptRate } from "./accept-rate.ts";
 import { type AnyRequest, delta, type Dialect, sotw } from "./dialect.ts";
 import { type AdsLimits, StreamFault } from "./limits.ts";
+import type { AdsCall } from "./plaintext.ts";
 import { Session } from "./session.ts";
 import type { SessionEvents } from "./session-env.ts";
 
@@ -35,7 +35,8 @@ export interface Connections {
 
 export interface AdsServerOptions {
   readonly source: Pick<SnapshotSource, "current" | "subscribe">;
-  readonly authenticate: Authenticator;
+  /** Resolves to who calls, or rejects with an AuthError or a StreamFault. */
+  readonly authenticate: (call: AdsCall) => Promise<Identity>;
   readonly connections: Connections;
   readonly clock: Clock;
   readonly random: () => number;
@@ -145,6 +146,8 @@ export function adsServer(options: AdsServerOptions): AdsServer {
     // The client has said all it wanted: so have we.
     call.once("end", () => session.end(status.OK, ""));
     call.on("data", (request: Req) => session.onRequest(request));
+    // Who asked may have been looked for in the first request.
+    call.resume();
   }
 
   return {

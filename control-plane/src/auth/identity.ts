@@ -4,7 +4,7 @@ export interface Identity {
   readonly namespace: string;
   readonly serviceAccount: string;
   /** What proved it. */
-  readonly proof: "certificate" | "token";
+  readonly proof: "certificate" | "token" | "list";
   /** When the proof ends, in milliseconds: what was opened by it ends then too (S36). */
   readonly expiresAt: number;
 }

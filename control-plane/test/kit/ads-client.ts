@@ -21,6 +21,7 @@ import { IstioCertificateRequestSchema } from "@trama/proto/istio/v1/auth/ca_pb.
 import { onTestFinished } from "vitest";
 
 export interface Credentials {
+  /** Empty: plaintext. */
   readonly root: string;
   readonly token?: string;
   readonly cert?: string;
@@ -47,7 +48,8 @@ export interface TestClient {
 export function testClient(port: number, { root, token, cert, key }: Credentials): TestClient {
   const pair = cert !== undefined && key !== undefined ? [Buffer.from(key), Buffer.from(cert)] : [];
   // A pool of its own: clients of one test are connections of their own.
-  const client = new Client(`127.0.0.1:${port}`, credentials.createSsl(Buffer.from(root), ...pair), {
+  const secured = root === "" ? credentials.createInsecure() : credentials.createSsl(Buffer.from(root), ...pair);
+  const client = new Client(`127.0.0.1:${port}`, secured, {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.ssl_target_name_override": "localhost",
   });

@@ -1,0 +1,41 @@
+/** Who joins, and from where: what node ids and metadata are made of. */
+export interface Workload {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly name: string;
+  /** Address at which others reach it; by it its endpoints and inbound listeners are found. */
+  readonly address: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Of the mesh: the last part of the node id. */
+  readonly domain: string;
+  readonly cluster: string;
+}
+
+/** I10. */
+export function nodeId({ address, name, namespace, domain }: Workload): string {
+  return `sidecar~${address}~${name}.${namespace}~${namespace}.svc.${domain}`;
+}
+
+export function nodeMetadata(workload: Workload): Record<string, unknown> {
+  return {
+    NAMESPACE: workload.namespace,
+    SERVICE_ACCOUNT: workload.serviceAccount,
+    WORKLOAD_NAME: workload.name,
+    LABELS: workload.labels,
+    CLUSTER_ID: workload.cluster,
+    INSTANCE_IPS: workload.address,
+  };
+}
+
+/** Names of the files in a workload's folder. */
+export const fileNames = {
+  key: "key.pem",
+  chain: "cert-chain.pem",
+  root: "root-cert.pem",
+  grpc: "bootstrap.json",
+  envoy: "envoy.json",
+  identitySecret: "sds-default.json",
+  rootSecret: "sds-rootca.json",
+} as const;
+
+export const emptyLocality = { region: "", zone: "", sub_zone: "" } as const;
