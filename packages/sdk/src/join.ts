@@ -1,6 +1,13 @@
 import { createEngine, createMetrics } from "@trama/engine";
 import type { Bootstrap, BootstrapOptions, XdsClient, XdsError } from "@trama/xds";
-import { createFileIdentity, createIdentity, grpcSigner, IdentityError, type IdentitySource, pemBlocks } from "@trama/xds/ca";
+import {
+  createFileIdentity,
+  createIdentity,
+  grpcSigner,
+  IdentityError,
+  type IdentitySource,
+  pemBlocks,
+} from "@trama/xds/ca";
 import { readFile } from "node:fs/promises";
 
 import { claimProcess } from "./election.ts";
@@ -37,7 +44,8 @@ async function join(settings: Settings, release: () => void): Promise<Mesh> {
   const { log, joinTimeoutMs } = settings;
   // The client of the control plane is the heaviest part, and nobody needs it before this line.
   const { bootstrapFor, createGrpcTransport, createXdsClient, readBootstrap } = await import("@trama/xds");
-  const bootstrap = settings.bootstrap === undefined ? bootstrapFor(shortForm(settings)) : readBootstrap({ file: settings.bootstrap });
+  const bootstrap =
+    settings.bootstrap === undefined ? bootstrapFor(shortForm(settings)) : readBootstrap({ file: settings.bootstrap });
   const clock = createClock();
   const random = Math.random;
   const own = ownWorkload(named(settings, bootstrap));
@@ -60,7 +68,14 @@ async function join(settings: Settings, release: () => void): Promise<Mesh> {
   });
   const transport = new UndiciTransport({ identity, clock, random });
   const { outboundTrafficPolicy } = settings;
-  const dispatcher = new MeshDispatcher({ engine, transport, discovery: xds, clock, outboundTrafficPolicy, peer: peerText(own) });
+  const dispatcher = new MeshDispatcher({
+    engine,
+    transport,
+    discovery: xds,
+    clock,
+    outboundTrafficPolicy,
+    peer: peerText(own),
+  });
   const mesh = new JoinedMesh({ settings, clock, engine, metrics, identity, xds, transport, dispatcher, release });
   identity.onChange(({ spiffeId }) => {
     own.principal = spiffeId;
@@ -105,35 +120,86 @@ async function accepted(xds: XdsClient): Promise<void> {
 }
 
 function shortForm(settings: Settings): BootstrapOptions {
-  const { controlPlane, controlPlaneName, rootCertFile, rootCert, token, tokenFile, namespace, serviceAccount, workload, labels, address, clusterId } = settings;
-  return { controlPlane, serverName: controlPlaneName, rootCertFile, rootCertPem: rootCert, token, tokenFile, namespace, serviceAccount, workload, labels, ip: address, clusterId };
+  const {
+    controlPlane,
+    controlPlaneName,
+    rootCertFile,
+    rootCert,
+    token,
+    tokenFile,
+    namespace,
+    serviceAccount,
+    workload,
+    labels,
+    address,
+    clusterId,
+  } = settings;
+  return {
+    controlPlane,
+    serverName: controlPlaneName,
+    rootCertFile,
+    rootCertPem: rootCert,
+    token,
+    tokenFile,
+    namespace,
+    serviceAccount,
+    workload,
+    labels,
+    ip: address,
+    clusterId,
+  };
 }
 
 /** A bootstrap file names the workload in its node's metadata; options go before it. */
-function named(settings: Settings, { node: { metadata } }: Bootstrap): Pick<Settings, "workload" | "namespace" | "labels" | "clusterId"> {
+function named(
+  settings: Settings,
+  { node: { metadata } }: Bootstrap,
+): Pick<Settings, "workload" | "namespace" | "labels" | "clusterId"> {
   const text = (key: string): string => (typeof metadata[key] === "string" ? metadata[key] : "");
   const labels = metadata["LABELS"];
   return {
     workload: settings.workload || text("WORKLOAD_NAME"),
     namespace: settings.namespace || text("NAMESPACE"),
     clusterId: text("CLUSTER_ID") || settings.clusterId,
-    labels: Object.keys(settings.labels).length > 0 || labels === null || typeof labels !== "object" ? settings.labels : (labels as Settings["labels"]),
+    labels:
+      Object.keys(settings.labels).length > 0 || labels === null || typeof labels !== "object"
+        ? settings.labels
+        : (labels as Settings["labels"]),
   };
 }
 
-function identityFor(bootstrap: Bootstrap, settings: Settings, env: Pick<Parameters<typeof createIdentity>[0], "clock" | "random" | "log">): IdentitySource {
+function identityFor(
+  bootstrap: Bootstrap,
+  settings: Settings,
+  env: Pick<Parameters<typeof createIdentity>[0], "clock" | "random" | "log">,
+): IdentitySource {
   const provider = bootstrap.certificateProviders.get("default");
   const expected = { namespace: settings.namespace || undefined, serviceAccount: settings.serviceAccount || undefined };
   if (provider?.kind === "file_watcher") {
     const { certificateFile, privateKeyFile, caCertificateFile, refreshIntervalMs } = provider;
     if (certificateFile === undefined || privateKeyFile === undefined || caCertificateFile === undefined)
-      throw new TramaError("BOOTSTRAP_INVALID", "bootstrap: certificate_providers.default needs certificate_file, private_key_file and ca_certificate_file", { field: "certificate_providers.default" });
-    return createFileIdentity({ ...env, certificateFile, privateKeyFile, caCertificateFile, refreshIntervalMs, expected });
+      throw new TramaError(
+        "BOOTSTRAP_INVALID",
+        "bootstrap: certificate_providers.default needs certificate_file, private_key_file and ca_certificate_file",
+        { field: "certificate_providers.default" },
+      );
+    return createFileIdentity({
+      ...env,
+      certificateFile,
+      privateKeyFile,
+      caCertificateFile,
+      refreshIntervalMs,
+      expected,
+    });
   }
   const [server] = bootstrap.servers;
   const roots = server.channel.kind === "tls" ? server.channel.roots : undefined;
   if (provider?.kind !== "mesh" || roots === undefined)
-    throw new TramaError("BOOTSTRAP_INVALID", "bootstrap: certificate_providers.default must be a file_watcher: there is no other source for this process's certificate", { field: "certificate_providers.default" });
+    throw new TramaError(
+      "BOOTSTRAP_INVALID",
+      "bootstrap: certificate_providers.default must be a file_watcher: there is no other source for this process's certificate",
+      { field: "certificate_providers.default" },
+    );
   return createIdentity({
     ...env,
     sign: grpcSigner(server, env.clock),
@@ -146,12 +212,19 @@ function identityFor(bootstrap: Bootstrap, settings: Settings, env: Pick<Paramet
 
 function readRoots(file: string): Promise<string> {
   return readFile(file, "utf8").catch((cause: unknown) => {
-    throw new IdentityError("KEY_STORE_FAILED", `the root certificate in ${file} cannot be read (${(cause as Error).message})`, cause);
+    throw new IdentityError(
+      "KEY_STORE_FAILED",
+      `the root certificate in ${file} cannot be read (${(cause as Error).message})`,
+      cause,
+    );
   });
 }
 
 /** One that has ended would make the handshake fail, and with it the token that could save us. */
-function showable({ current }: IdentitySource, nowMs: number): { certificatePem: string; privateKeyPem: string } | undefined {
+function showable(
+  { current }: IdentitySource,
+  nowMs: number,
+): { certificatePem: string; privateKeyPem: string } | undefined {
   if (current === undefined || current.notAfterMs <= nowMs) return undefined;
   return { certificatePem: current.chainPem, privateKeyPem: current.keyPem };
 }
@@ -161,7 +234,10 @@ function tooLate(identity: IdentitySource, xds: XdsClient, afterMs: number): Tra
   if (identity.current === undefined && identity.lastError !== undefined) return asTramaError(identity.lastError);
   const { lastError, server } = xds.status();
   if (lastError !== undefined) return asTramaError(lastError);
-  return new TramaError("CONTROL_PLANE_UNREACHABLE", `the control plane at ${server} did not answer within ${afterMs} ms; check its address and that it runs`);
+  return new TramaError(
+    "CONTROL_PLANE_UNREACHABLE",
+    `the control plane at ${server} did not answer within ${afterMs} ms; check its address and that it runs`,
+  );
 }
 
 const codes: Readonly<Record<string, TramaErrorCode>> = {
@@ -181,6 +257,10 @@ const codes: Readonly<Record<string, TramaErrorCode>> = {
 /** The one funnel: errors of the parts keep their code and message. */
 function asTramaError(thrown: unknown): TramaError {
   if (thrown instanceof TramaError) return thrown;
-  const { code = "", message = String(thrown), field } = (thrown ?? {}) as { code?: string; message?: string; field?: string };
+  const {
+    code = "",
+    message = String(thrown),
+    field,
+  } = (thrown ?? {}) as { code?: string; message?: string; field?: string };
   return new TramaError(codes[code] ?? "INTERNAL", message, { field, cause: thrown });
 }

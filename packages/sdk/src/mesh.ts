@@ -60,7 +60,14 @@ export class JoinedMesh implements Mesh {
     if (this.#state !== "open") throw new TramaError("CLOSED", "protect() on a mesh that is closed");
     if (this.#servers.has(server)) return server;
     const { engine, identity, xds, clock, settings } = this.#parts;
-    const guard = new ProtectedServer(server, { engine, identity, discovery: xds, clock, log: settings.log, onState: () => this.#changed() });
+    const guard = new ProtectedServer(server, {
+      engine,
+      identity,
+      discovery: xds,
+      clock,
+      log: settings.log,
+      onState: () => this.#changed(),
+    });
     this.#servers.set(server, guard);
     server.on("close", () => this.#servers.delete(server));
     return server;
@@ -70,7 +77,9 @@ export class JoinedMesh implements Mesh {
     const { clock, settings } = this.#parts;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const missing = (): string[] =>
-      [...this.#servers.values()].flatMap(({ listens, listener: { waitingFor, address } }) => (listens && waitingFor !== undefined ? [`${address || "a server"} waits for ${waitingFor}`] : []));
+      [...this.#servers.values()].flatMap(({ listens, listener: { waitingFor, address } }) =>
+        listens && waitingFor !== undefined ? [`${address || "a server"} waits for ${waitingFor}`] : [],
+      );
     const look = (): void => {
       if (this.#state !== "open") end(new TramaError("CLOSED", "the mesh was closed before its servers were ready"));
       else if (missing().length === 0) end();
@@ -82,7 +91,9 @@ export class JoinedMesh implements Mesh {
       if (error === undefined) resolve();
       else reject(error);
     };
-    const timer = clock.after(settings.joinTimeoutMs, () => end(new TramaError("NOT_READY", `not ready after ${settings.joinTimeoutMs} ms: ${missing().join("; ")}`)));
+    const timer = clock.after(settings.joinTimeoutMs, () =>
+      end(new TramaError("NOT_READY", `not ready after ${settings.joinTimeoutMs} ms: ${missing().join("; ")}`)),
+    );
     const hold = setInterval(look, 1_000);
     this.#waiting.add(look);
     look();
@@ -111,7 +122,13 @@ export class JoinedMesh implements Mesh {
       },
       controlPlane: { server, connected, lastError: lastError?.message },
       configVersion: engine.current.version,
-      resources: resources.map(({ type, name, state, version, failed }) => ({ type, name, state, version, error: failed?.message })),
+      resources: resources.map(({ type, name, state, version, failed }) => ({
+        type,
+        name,
+        state,
+        version,
+        error: failed?.message,
+      })),
       servers: [...this.#servers.values()].map(statusOf),
       state: this.#state,
     };

@@ -12,7 +12,8 @@ export async function createRegistry(collect: () => readonly MetricFamily[]): Pr
     throw new TramaError("OPTIONS_INVALID", "metrics need prom-client: npm install prom-client", { cause });
   });
   const registry = new client.Registry();
-  for (const { name, help, type } of collect()) registry.registerMetric(new Collected(name, help, type, collect) as never);
+  for (const { name, help, type } of collect())
+    registry.registerMetric(new Collected(name, help, type, collect) as never);
   return registry;
 }
 
@@ -32,7 +33,10 @@ class Collected {
 
   get(): Promise<MetricObjectWithValues<MetricValue<string>>> {
     const family = this.#collect().find(({ name }) => name === this.name)!;
-    const values = family.type === "counter" ? family.series.map(({ labels, value }) => ({ labels, value })) : family.series.flatMap((series) => histogram(this.name, series));
+    const values =
+      family.type === "counter"
+        ? family.series.map(({ labels, value }) => ({ labels, value }))
+        : family.series.flatMap((series) => histogram(this.name, series));
     return Promise.resolve({ name: this.name, help: this.help, type: this.#type, values, aggregator: "sum" } as never);
   }
 
@@ -44,7 +48,11 @@ type Histogram = Extract<MetricFamily, { type: "histogram" }>["series"][number];
 
 function histogram(name: string, { labels, buckets, sum, count }: Histogram): object[] {
   return [
-    ...buckets.map((bucket) => ({ labels: { le: bucket.le === Infinity ? "+Inf" : bucket.le, ...labels }, value: bucket.count, metricName: `${name}_bucket` })),
+    ...buckets.map((bucket) => ({
+      labels: { le: bucket.le === Infinity ? "+Inf" : bucket.le, ...labels },
+      value: bucket.count,
+      metricName: `${name}_bucket`,
+    })),
     { labels, value: sum, metricName: `${name}_sum` },
     { labels, value: count, metricName: `${name}_count` },
   ];

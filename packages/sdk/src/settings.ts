@@ -55,7 +55,17 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
     const namespace = read.text("namespace") ?? "";
     const serviceAccount = read.text("serviceAccount") ?? "";
     const workload = read.text("workload") ?? serviceAccount;
-    return { ...common, controlPlane: "", rootCertFile: undefined, rootCert: undefined, token: undefined, tokenFile: undefined, namespace, serviceAccount, workload };
+    return {
+      ...common,
+      controlPlane: "",
+      rootCertFile: undefined,
+      rootCert: undefined,
+      token: undefined,
+      tokenFile: undefined,
+      namespace,
+      serviceAccount,
+      workload,
+    };
   }
   const controlPlane = addressOf(read.text("controlPlane"));
   const roots = rootsOf(read.text("rootCertFile"), read.text("rootCert"));
@@ -63,7 +73,15 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
   const subject = await subjectOf(proof);
   const namespace = agreed("namespace", read.text("namespace"), subject?.namespace);
   const serviceAccount = agreed("serviceAccount", read.text("serviceAccount"), subject?.serviceAccount);
-  return { ...common, ...roots, ...proof, controlPlane, namespace, serviceAccount, workload: read.text("workload") ?? serviceAccount };
+  return {
+    ...common,
+    ...roots,
+    ...proof,
+    controlPlane,
+    namespace,
+    serviceAccount,
+    workload: read.text("workload") ?? serviceAccount,
+  };
 }
 
 /** `controlPlane` → `TRAMA_CONTROL_PLANE`. */
@@ -89,25 +107,38 @@ function reader(options: MeshOptions, env: Environment): Reader {
       const value = given === undefined ? env[variable(option)] || fallback : given;
       const number = typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
       if (typeof number !== "number" || !Number.isInteger(number) || number < least || number > most)
-        throw invalid(option, `must be a whole number from ${least} to ${most}, and is ${JSON.stringify(value)?.slice(0, 40)}`);
+        throw invalid(
+          option,
+          `must be a whole number from ${least} to ${most}, and is ${JSON.stringify(value)?.slice(0, 40)}`,
+        );
       return number;
     },
   };
 }
 
 function addressOf(text: string | undefined): string {
-  if (text === undefined) throw invalid("controlPlane", "is missing: give host:port of the control plane, or a bootstrap file");
+  if (text === undefined)
+    throw invalid("controlPlane", "is missing: give host:port of the control plane, or a bootstrap file");
   const port = /^[^/\s@?#]+:(\d{1,5})$/.exec(text)?.[1];
-  if (port === undefined || Number(port) < 1 || Number(port) > 65_535) throw invalid("controlPlane", `must be host:port, and is ${JSON.stringify(text.slice(0, 100))}`);
+  if (port === undefined || Number(port) < 1 || Number(port) > 65_535)
+    throw invalid("controlPlane", `must be host:port, and is ${JSON.stringify(text.slice(0, 100))}`);
   return text;
 }
 
-function rootsOf(rootCertFile: string | undefined, rootCert: string | undefined): { rootCertFile: string | undefined; rootCert: string | undefined } {
-  if (rootCertFile !== undefined && rootCert !== undefined) throw invalid("rootCert", "and rootCertFile are both given: give one of them");
+function rootsOf(
+  rootCertFile: string | undefined,
+  rootCert: string | undefined,
+): { rootCertFile: string | undefined; rootCert: string | undefined } {
+  if (rootCertFile !== undefined && rootCert !== undefined)
+    throw invalid("rootCert", "and rootCertFile are both given: give one of them");
   if (rootCertFile === undefined && rootCert === undefined)
-    throw invalid("rootCertFile", "is missing: give the PEM file with the root certificate that vouches for the control plane");
+    throw invalid(
+      "rootCertFile",
+      "is missing: give the PEM file with the root certificate that vouches for the control plane",
+    );
   const option = rootCertFile === undefined ? "rootCert" : "rootCertFile";
-  if (pemBlocks(rootCert ?? readText(option, rootCertFile!)).length === 0) throw invalid(option, "holds no certificate in PEM form");
+  if (pemBlocks(rootCert ?? readText(option, rootCertFile!)).length === 0)
+    throw invalid(option, "holds no certificate in PEM form");
   return { rootCertFile, rootCert };
 }
 
@@ -115,8 +146,14 @@ type Proof = Pick<Settings, "token" | "tokenFile">;
 
 function tokenOf(options: MeshOptions, read: Reader, mayDoWithout: boolean): Proof {
   const tokenFile = read.text("tokenFile");
-  const token = typeof options.token === "function" ? options.token : tokenFile !== undefined && options.token === undefined ? undefined : read.text("token");
-  if (token !== undefined && tokenFile !== undefined) throw invalid("token", "and tokenFile are both given: give one of them");
+  const token =
+    typeof options.token === "function"
+      ? options.token
+      : tokenFile !== undefined && options.token === undefined
+        ? undefined
+        : read.text("token");
+  if (token !== undefined && tokenFile !== undefined)
+    throw invalid("token", "and tokenFile are both given: give one of them");
   if (token === undefined && tokenFile === undefined && !mayDoWithout)
     throw invalid("token", "is missing: give the join token of this service account, or tokenFile");
   return { token, tokenFile };
@@ -154,29 +191,43 @@ async function subjectOf({ token, tokenFile }: Proof): Promise<Subject | undefin
 /** What is said in two places must be the same (I7): the control plane would refuse it, after more time and with fewer words. */
 function agreed(option: "namespace" | "serviceAccount", given: string | undefined, proved: string | undefined): string {
   if (given !== undefined && proved !== undefined && given !== proved)
-    throw new TramaError("PERMISSION_DENIED", `${option} (${variable(option)}) is ${JSON.stringify(given)}, but the token is for ${JSON.stringify(proved)}; get a token for the one, or leave the option out`, { field: option });
+    throw new TramaError(
+      "PERMISSION_DENIED",
+      `${option} (${variable(option)}) is ${JSON.stringify(given)}, but the token is for ${JSON.stringify(proved)}; get a token for the one, or leave the option out`,
+      { field: option },
+    );
   const known = given ?? proved;
-  if (known === undefined) throw invalid(option, "is missing, and the token does not say it (its subject is not system:serviceaccount:<namespace>:<name>)");
+  if (known === undefined)
+    throw invalid(
+      option,
+      "is missing, and the token does not say it (its subject is not system:serviceaccount:<namespace>:<name>)",
+    );
   return known;
 }
 
 function labelsOf(options: MeshOptions, env: Environment): Readonly<Record<string, string>> {
   if (options.labels !== undefined) {
-    for (const value of Object.values(options.labels)) if (typeof value !== "string") throw invalid("labels", "must be a record of texts");
+    for (const value of Object.values(options.labels))
+      if (typeof value !== "string") throw invalid("labels", "must be a record of texts");
     return options.labels;
   }
   const labels: Record<string, string> = {};
   for (const part of (env["TRAMA_LABELS"] ?? "").split(",")) {
     if (part.trim() === "") continue;
     const [, name, value] = /^\s*([^=\s]+)=([^=]*?)\s*$/.exec(part) ?? [];
-    if (name === undefined || value === undefined) throw invalid("labels", `must be written as app=reviews,version=v1; ${JSON.stringify(part.slice(0, 40))} is not`);
+    if (name === undefined || value === undefined)
+      throw invalid("labels", `must be written as app=reviews,version=v1; ${JSON.stringify(part.slice(0, 40))} is not`);
     labels[name] = value;
   }
   return labels;
 }
 
 function policyOf(text: string): "ALLOW_ANY" | "REGISTRY_ONLY" {
-  if (text !== "ALLOW_ANY" && text !== "REGISTRY_ONLY") throw invalid("outboundTrafficPolicy", `must be ALLOW_ANY or REGISTRY_ONLY, and is ${JSON.stringify(text.slice(0, 40))}`);
+  if (text !== "ALLOW_ANY" && text !== "REGISTRY_ONLY")
+    throw invalid(
+      "outboundTrafficPolicy",
+      `must be ALLOW_ANY or REGISTRY_ONLY, and is ${JSON.stringify(text.slice(0, 40))}`,
+    );
   return text;
 }
 
@@ -189,5 +240,8 @@ function readText(option: keyof MeshOptions, file: string): string {
 }
 
 function invalid(option: keyof MeshOptions, problem: string, cause?: unknown): TramaError {
-  return new TramaError("OPTIONS_INVALID", `option ${option} (${variable(option)}) ${problem}`, { field: option, cause });
+  return new TramaError("OPTIONS_INVALID", `option ${option} (${variable(option)}) ${problem}`, {
+    field: option,
+    cause,
+  });
 }

@@ -1,3 +1,4 @@
+// oxlint-disable-next-line typescript/triple-slash-reference -- ambient declarations have nothing to import
 /// <reference path="./undici-lib.d.ts" />
 /**
  * The six parts of undici that a mesh needs, loaded by file: the package's index brings its fetch, cache, mock and proxies along,

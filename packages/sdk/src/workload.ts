@@ -3,7 +3,12 @@ import type { OwnWorkload } from "@trama/engine";
 import type { Settings } from "./settings.ts";
 
 /** Who this process is, for the labels of metrics; Istio's rules for the canonical service and revision. */
-export function ownWorkload({ workload, namespace, labels, clusterId }: Pick<Settings, "workload" | "namespace" | "labels" | "clusterId">): OwnWorkload {
+export function ownWorkload({
+  workload,
+  namespace,
+  labels,
+  clusterId,
+}: Pick<Settings, "workload" | "namespace" | "labels" | "clusterId">): OwnWorkload {
   const app = labels["app"] ?? "";
   const version = labels["version"] ?? "";
   return {
@@ -11,8 +16,10 @@ export function ownWorkload({ workload, namespace, labels, clusterId }: Pick<Set
     namespace,
     app,
     version,
-    canonicalService: labels["service.istio.io/canonical-name"] ?? labels["app.kubernetes.io/name"] ?? (app || workload),
-    canonicalRevision: labels["service.istio.io/canonical-revision"] ?? labels["app.kubernetes.io/version"] ?? (version || "latest"),
+    canonicalService:
+      labels["service.istio.io/canonical-name"] ?? labels["app.kubernetes.io/name"] ?? (app || workload),
+    canonicalRevision:
+      labels["service.istio.io/canonical-revision"] ?? labels["app.kubernetes.io/version"] ?? (version || "latest"),
     cluster: clusterId,
     principal: "",
   };

@@ -39,7 +39,11 @@ export function clientWorld(
     },
     config,
   );
-  const transport = new UndiciTransport({ identity: identity ?? { current: undefined }, clock, random: seededRandom(2) });
+  const transport = new UndiciTransport({
+    identity: identity ?? { current: undefined },
+    clock,
+    random: seededRandom(2),
+  });
   const world: ClientWorld = {
     engine,
     transport,

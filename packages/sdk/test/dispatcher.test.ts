@@ -3,7 +3,14 @@ import http from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { MeshError, type MeshConfig, type RouteConfig } from "@trama/engine";
-import { Dispatcher1Wrapper, fetch as undiciFetch, getGlobalDispatcher, request, setGlobalDispatcher, stream } from "undici";
+import {
+  Dispatcher1Wrapper,
+  fetch as undiciFetch,
+  getGlobalDispatcher,
+  request,
+  setGlobalDispatcher,
+  stream,
+} from "undici";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { leakCheck } from "../../../test/kit/leak-check.ts";
@@ -37,10 +44,18 @@ function world(config: MeshConfig, policy?: "ALLOW_ANY" | "REGISTRY_ONLY"): Clie
 }
 
 /** `reviews:80` at these addresses. */
-function reviews(addresses: readonly string[], action: Partial<Extract<RouteConfig["action"], { kind: "forward" }>> = {}): MeshConfig {
+function reviews(
+  addresses: readonly string[],
+  action: Partial<Extract<RouteConfig["action"], { kind: "forward" }>> = {},
+): MeshConfig {
   return meshConfig({
     outbound: [listener("reviews:80", [route(forward("outbound|80||reviews", action))])],
-    clusters: [cluster("outbound|80||reviews", { endpoints: addresses.map((address) => endpoint(address)), connectTimeoutMs: 500 })],
+    clusters: [
+      cluster("outbound|80||reviews", {
+        endpoints: addresses.map((address) => endpoint(address)),
+        connectTimeoutMs: 500,
+      }),
+    ],
   });
 }
 
@@ -58,7 +73,15 @@ const echo: http.RequestListener = (incoming, response) => {
   const chunks: Buffer[] = [];
   incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
   incoming.on("end", () => {
-    response.setHeader("x-seen", JSON.stringify({ method: incoming.method, url: incoming.url, host: incoming.headers.host, peer: incoming.headers["x-trama-peer"] }));
+    response.setHeader(
+      "x-seen",
+      JSON.stringify({
+        method: incoming.method,
+        url: incoming.url,
+        host: incoming.headers.host,
+        peer: incoming.headers["x-trama-peer"],
+      }),
+    );
     response.setHeader("set-cookie", ["a=1", "b=2"]);
     response.end(Buffer.concat(chunks));
   });
@@ -73,7 +96,12 @@ interface Seen {
 
 test("undici's request reaches the service that the mesh means, with the caller's Host", async () => {
   const { dispatcher, ended } = world(reviews([await serve(echo)]));
-  const { statusCode, headers, body } = await request("http://reviews/a?b=1", { dispatcher, method: "POST", body: "hello", headers: { "x-trama-peer": "forged" } });
+  const { statusCode, headers, body } = await request("http://reviews/a?b=1", {
+    dispatcher,
+    method: "POST",
+    body: "hello",
+    headers: { "x-trama-peer": "forged" },
+  });
   expect(statusCode).toBe(200);
   expect(await body.text()).toBe("hello");
   const seen = JSON.parse(headers["x-seen"] as string) as Seen;
@@ -90,7 +118,11 @@ test("query, header forms and https are the caller's own affair", async () => {
     clusters: [cluster("c", { endpoints: [endpoint(address)] })],
   });
   const { dispatcher } = world(config);
-  const { headers, body } = await request("https://reviews/q", { dispatcher, query: { a: "1 2" }, headers: ["x-a", "1", "Host", "other"] });
+  const { headers, body } = await request("https://reviews/q", {
+    dispatcher,
+    query: { a: "1 2" },
+    headers: ["x-a", "1", "Host", "other"],
+  });
   await body.dump();
   expect(JSON.parse(headers["x-seen"] as string)).toMatchObject({ url: "/q?a=1%202", host: "other" });
 });
@@ -99,7 +131,11 @@ test("npm undici's fetch and the built-in fetch go the same way", async () => {
   const { dispatcher } = world(reviews([await serve(echo)]));
   const npm = await undiciFetch("http://reviews/f", { dispatcher, method: "PUT", body: "x" });
   expect(await npm.text()).toBe("x");
-  const builtin = await fetch("http://reviews/f", { dispatcher: new Dispatcher1Wrapper(dispatcher) as never, method: "PUT", body: "y" });
+  const builtin = await fetch("http://reviews/f", {
+    dispatcher: new Dispatcher1Wrapper(dispatcher) as never,
+    method: "PUT",
+    body: "y",
+  });
   expect(await builtin.text()).toBe("y");
   expect(builtin.headers.getSetCookie()).toEqual(["a=1", "b=2"]);
 });
@@ -133,7 +169,11 @@ test("undici's stream and HEAD work, and informational answers are not heads", a
   await head.body.dump();
   const { Writable } = await import("node:stream");
   let text = "";
-  await stream("http://reviews/", { dispatcher, method: "GET" }, () => new Writable({ write: (chunk, _e, done) => ((text += String(chunk)), done()) }));
+  await stream(
+    "http://reviews/",
+    { dispatcher, method: "GET" },
+    () => new Writable({ write: (chunk, _e, done) => ((text += String(chunk)), done()) }),
+  );
   expect(text).toBe("body");
 });
 
@@ -183,7 +223,10 @@ test("law 5: an abort in the middle of the answer, by fetch", async () => {
   );
   const reason = new Error("enough");
   const controller = new AbortController();
-  const response = await fetch("http://reviews/", { dispatcher: new Dispatcher1Wrapper(dispatcher) as never, signal: controller.signal });
+  const response = await fetch("http://reviews/", {
+    dispatcher: new Dispatcher1Wrapper(dispatcher) as never,
+    signal: controller.signal,
+  });
   const reading = response.text();
   controller.abort(reason);
   await expect(reading).rejects.toBe(reason);
@@ -199,10 +242,20 @@ test("an abort before anything was sent costs no request", async () => {
 });
 
 test("a refused connection is retried at another endpoint, a POST as well, for nothing was sent", async () => {
-  const retry = retryPolicy({ retryOn: ["connect-failure"], backoffBaseMs: 1, backoffMaxMs: 1, avoidPreviousHosts: true, hostSelectionAttempts: 10 });
+  const retry = retryPolicy({
+    retryOn: ["connect-failure"],
+    backoffBaseMs: 1,
+    backoffMaxMs: 1,
+    avoidPreviousHosts: true,
+    hostSelectionAttempts: 10,
+  });
   const { dispatcher, ended } = world(reviews([await refusedAddress(), await serve(echo)], { retry }));
   for (let i = 0; i < 6; i++) {
-    const { statusCode, body } = await request("http://reviews/", { dispatcher, method: "POST", body: Readable.from(["streamed"]) });
+    const { statusCode, body } = await request("http://reviews/", {
+      dispatcher,
+      method: "POST",
+      body: Readable.from(["streamed"]),
+    });
     expect(statusCode).toBe(200);
     expect(await body.text()).toBe("streamed");
   }
@@ -211,10 +264,15 @@ test("a refused connection is retried at another endpoint, a POST as well, for n
 
 test("errors are MeshErrors with facts: refused, cut before an answer, cut in the answer, broken protocol", async () => {
   const { dispatcher } = world(reviews([await refusedAddress()]));
-  await expect(request("http://reviews/", { dispatcher })).rejects.toMatchObject({ code: "CONNECT_FAILED", sent: false });
+  await expect(request("http://reviews/", { dispatcher })).rejects.toMatchObject({
+    code: "CONNECT_FAILED",
+    sent: false,
+  });
 
   const cut = await serve((incoming) => void incoming.socket.destroy());
-  await expect(request("http://reviews/", { dispatcher: world(reviews([cut])).dispatcher, method: "POST", body: "x" })).rejects.toMatchObject({ code: "RESET", sent: true });
+  await expect(
+    request("http://reviews/", { dispatcher: world(reviews([cut])).dispatcher, method: "POST", body: "x" }),
+  ).rejects.toMatchObject({ code: "RESET", sent: true });
 
   const half = await serve((incoming, response) => {
     response.writeHead(200, { "content-length": "10" });
@@ -229,13 +287,19 @@ test("errors are MeshErrors with facts: refused, cut before an answer, cut in th
   await once(noise, "listening");
   closers.push(() => new Promise((resolve) => noise.close(resolve)));
   const address = `127.0.0.1:${(noise.address() as AddressInfo).port}`;
-  await expect(request("http://reviews/", { dispatcher: world(reviews([address])).dispatcher })).rejects.toMatchObject({ code: "PROTOCOL_ERROR", sent: true });
+  await expect(request("http://reviews/", { dispatcher: world(reviews([address])).dispatcher })).rejects.toMatchObject({
+    code: "PROTOCOL_ERROR",
+    sent: true,
+  });
 });
 
 test("malformed requests fail before anything is sent", async () => {
   const { dispatcher } = world(reviews([await serve(echo)]));
   for (const headers of [{ "bad name": "x" }, { "x-a": "line\nbreak" }, { "transfer-encoding": "chunked" }])
-    await expect(request("http://reviews/", { dispatcher, headers })).rejects.toMatchObject({ code: "BAD_REQUEST", sent: false });
+    await expect(request("http://reviews/", { dispatcher, headers })).rejects.toMatchObject({
+      code: "BAD_REQUEST",
+      sent: false,
+    });
 });
 
 test("a dead connection in the pool is no failure: undici finds it before it writes", async () => {
@@ -246,7 +310,7 @@ test("a dead connection in the pool is no failure: undici finds it before it wri
   closers.push(() => new Promise((resolve) => server.close(resolve)));
   const { dispatcher } = world(reviews([`127.0.0.1:${(server.address() as AddressInfo).port}`]));
   for (let i = 0; i < 3; i++) {
-    expect((await (await request("http://reviews/", { dispatcher })).body.text())).toBe("ok");
+    expect(await (await request("http://reviews/", { dispatcher })).body.text()).toBe("ok");
     server.closeIdleConnections();
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -318,10 +382,15 @@ test("connections are reused one after the other, and bounded at once", async ()
       clusters: [cluster("c", { endpoints: [endpoint(address)], breaker: { maxConnections: 2, maxPending: 3 } })],
     }),
   );
-  const results = await Promise.allSettled(Array.from({ length: 10 }, () => request("http://reviews/", { dispatcher: bounded.dispatcher }).then(({ body }) => body.dump())));
+  const results = await Promise.allSettled(
+    Array.from({ length: 10 }, () =>
+      request("http://reviews/", { dispatcher: bounded.dispatcher }).then(({ body }) => body.dump()),
+    ),
+  );
   expect(sockets).toBe(2);
   expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(5);
-  for (const result of results) if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "OVERFLOW", sent: false });
+  for (const result of results)
+    if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "OVERFLOW", sent: false });
 });
 
 test("an unknown host is asked for once, its calls wait, and then all go", async () => {
@@ -355,16 +424,23 @@ test("a host that the mesh does not know passes as it is, or is blocked by polic
   expect(open.asked).toEqual([]);
   expect(open.ended[0]!.record.cluster!.name).toBe("PassthroughCluster");
 
-  await expect(request("http://no-such-host.invalid/", { dispatcher: open.dispatcher })).rejects.toMatchObject({ code: expect.stringMatching(/ENOTFOUND|EAI_AGAIN/) as string });
+  await expect(request("http://no-such-host.invalid/", { dispatcher: open.dispatcher })).rejects.toMatchObject({
+    code: expect.stringMatching(/ENOTFOUND|EAI_AGAIN/) as string,
+  });
   expect(open.asked).toEqual(["no-such-host.invalid:80"]);
 
   const closed = world(meshConfig({}), "REGISTRY_ONLY");
-  await expect(request("http://example.invalid/", { dispatcher: closed.dispatcher })).rejects.toMatchObject({ code: "BLOCKED" });
+  await expect(request("http://example.invalid/", { dispatcher: closed.dispatcher })).rejects.toMatchObject({
+    code: "BLOCKED",
+  });
   expect(closed.ended[0]!.record.cluster!.name).toBe("BlackHoleCluster");
 });
 
 test("nobody can say whether the mesh knows the host: the call fails, and nothing goes out in plaintext", async () => {
   const made = world(meshConfig({}));
   made.answer = () => Promise.reject(new Error("control plane unreachable"));
-  await expect(request("http://reviews/", { dispatcher: made.dispatcher })).rejects.toMatchObject({ code: "NO_CONFIG", sent: false });
+  await expect(request("http://reviews/", { dispatcher: made.dispatcher })).rejects.toMatchObject({
+    code: "NO_CONFIG",
+    sent: false,
+  });
 });

@@ -1,7 +1,15 @@
 import { once } from "node:events";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type Call, type Clock, createEngine, type Engine, type InboundListener, type MeshConfig, type RbacConfig } from "@trama/engine";
+import {
+  type Call,
+  type Clock,
+  createEngine,
+  type Engine,
+  type InboundListener,
+  type MeshConfig,
+  type RbacConfig,
+} from "@trama/engine";
 
 import { chain, inboundListener, meshConfig } from "../../../test/kit/mesh-config.ts";
 import { seededRandom } from "../../../test/kit/random.ts";
@@ -85,7 +93,9 @@ function inbound(address: string, mode: Mode, rbac: readonly RbacConfig[]): Inbo
     filters,
   });
   const plaintext = chain("inbound-plaintext", { match: { ...match, transportProtocol: "raw_buffer" }, filters });
-  return inboundListener(address, { chains: mode === "STRICT" ? [secured] : mode === "DISABLE" ? [plaintext] : [secured, plaintext] });
+  return inboundListener(address, {
+    chains: mode === "STRICT" ? [secured] : mode === "DISABLE" ? [plaintext] : [secured, plaintext],
+  });
 }
 
 /** ALLOW for one principal on everything below a path. */

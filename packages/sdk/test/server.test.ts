@@ -30,7 +30,15 @@ afterAll(() => noLeaks());
 const whoAmI: http.RequestListener = (incoming, response) => {
   const peer = peerOf(incoming);
   expect(incoming.mesh?.peer).toBe(peer);
-  response.end(JSON.stringify({ id: peer?.spiffeId ?? null, mtls: peer?.mtls, url: incoming.url, headers: incoming.headers, raw: incoming.rawHeaders }));
+  response.end(
+    JSON.stringify({
+      id: peer?.spiffeId ?? null,
+      mtls: peer?.mtls,
+      url: incoming.url,
+      headers: incoming.headers,
+      raw: incoming.rawHeaders,
+    }),
+  );
 };
 
 interface WhoAmI {
@@ -41,7 +49,10 @@ interface WhoAmI {
   readonly raw: readonly string[];
 }
 
-async function server(handler: http.RequestListener | http.Server = whoAmI, options: Partial<ServerOptions> = {}): Promise<ServerWorld> {
+async function server(
+  handler: http.RequestListener | http.Server = whoAmI,
+  options: Partial<ServerOptions> = {},
+): Promise<ServerWorld> {
   const made = await serverWorld(handler instanceof http.Server ? handler : http.createServer(handler), {
     identity: testIdentity(root, "shop", "reviews"),
     ...options,
@@ -60,7 +71,9 @@ function client(config: MeshConfig, identity: TestIdentity = testIdentity(root, 
 function reviews(address: string, upstream: UpstreamTls | undefined = mutualTls(reviewsId)): MeshConfig {
   return meshConfig({
     outbound: [listener("reviews:80", [route(forward("outbound|80||reviews"))])],
-    clusters: [cluster("outbound|80||reviews", { endpoints: [endpoint(address)], tls: upstream, connectTimeoutMs: 2_000 })],
+    clusters: [
+      cluster("outbound|80||reviews", { endpoints: [endpoint(address)], tls: upstream, connectTimeoutMs: 2_000 }),
+    ],
   });
 }
 
@@ -88,7 +101,12 @@ test("mTLS both ways: each side knows the other, and the record says so", async 
   expect(await get(from)).toMatchObject({ id: webId, mtls: true });
   expect(from.ended[0]!.record).toMatchObject({ mtls: true, peerPrincipal: reviewsId, status: 200 });
   await expect.poll(() => served.ended.length).toBe(1);
-  expect(served.ended[0]!.record).toMatchObject({ mtls: true, peerPrincipal: webId, peerWorkload: "web;shop;web;v1;test", status: 200 });
+  expect(served.ended[0]!.record).toMatchObject({
+    mtls: true,
+    peerPrincipal: webId,
+    peerWorkload: "web;shop;web;v1;test",
+    status: 200,
+  });
 });
 
 test("STRICT cuts plaintext without a byte; PERMISSIVE serves both on the one port", async () => {
@@ -96,10 +114,14 @@ test("STRICT cuts plaintext without a byte; PERMISSIVE serves both on the one po
   served.publish("STRICT");
   expect(await raw(served.port, "GET / HTTP/1.1\r\nhost: x\r\n\r\n")).toBe("");
   served.publish("PERMISSIVE");
-  expect(await raw(served.port, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).toMatch(/^HTTP\/1.1 200[^]*"id":null,"mtls":false/);
+  expect(await raw(served.port, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).toMatch(
+    /^HTTP\/1.1 200[^]*"id":null,"mtls":false/,
+  );
   expect(await get(client(reviews(served.address)))).toMatchObject({ id: webId });
   served.publish("DISABLE");
-  await expect(request("http://reviews/", { dispatcher: client(reviews(served.address)).dispatcher })).rejects.toMatchObject({ code: "TLS_FAILED", sent: false });
+  await expect(
+    request("http://reviews/", { dispatcher: client(reviews(served.address)).dispatcher }),
+  ).rejects.toMatchObject({ code: "TLS_FAILED", sent: false });
 });
 
 test("a plaintext client that sends byte by byte is served", async () => {
@@ -169,7 +191,9 @@ test("a WebSocket goes through the mesh", async () => {
   served.publish("STRICT");
   const from = client(reviews(served.address));
   const { socket } = await new Promise<{ socket: Duplex }>((resolve, reject) => {
-    from.dispatcher.upgrade({ path: "/", protocol: "x", origin: "http://reviews" } as never, (error, data) => (error === null ? resolve(data) : reject(error)));
+    from.dispatcher.upgrade({ path: "/", protocol: "x", origin: "http://reviews" } as never, (error, data) =>
+      error === null ? resolve(data) : reject(error),
+    );
   });
   socket.write("ping");
   const [echo] = (await once(socket, "data")) as [Buffer];
@@ -202,7 +226,8 @@ test("a peer header of another namespace than the certificate's is not believed"
 test("§24: what bare Node passes on is refused or brought to one form", async () => {
   const served = await server();
   served.publish("PERMISSIVE");
-  const answer = (target: string, headers = "host: x\r\n"): Promise<string> => raw(served.port, `GET ${target} HTTP/1.1\r\n${headers}connection: close\r\n\r\n`);
+  const answer = (target: string, headers = "host: x\r\n"): Promise<string> =>
+    raw(served.port, `GET ${target} HTTP/1.1\r\n${headers}connection: close\r\n\r\n`);
   expect(await answer("/", "host: x\r\nHost: y\r\n")).toMatch(/^HTTP\/1.1 400 /);
   expect(await answer("/", "host: a b\r\n")).toMatch(/^HTTP\/1.1 400 /);
   expect(await answer("/a#b")).toMatch(/^HTTP\/1.1 400 /);
@@ -217,7 +242,13 @@ test("peers whose certificate is not one to trust do not get in", async () => {
   served.publish("STRICT");
   const stranger = makeCertificate("another root");
   const attempt = async (options: tls.ConnectionOptions): Promise<string> => {
-    const socket = tls.connect({ host: "127.0.0.1", port: served.port, ca: [root.certPem], checkServerIdentity: () => undefined, ...options });
+    const socket = tls.connect({
+      host: "127.0.0.1",
+      port: served.port,
+      ca: [root.certPem],
+      checkServerIdentity: () => undefined,
+      ...options,
+    });
     let answer = "";
     socket.on("data", (chunk) => (answer += String(chunk)));
     socket.on("error", () => {});
@@ -244,9 +275,15 @@ test("a client refuses a server that is not who it must be, and nothing is sent"
   const served = await server();
   served.publish("STRICT");
   const from = client(reviews(served.address, mutualTls(spiffe("shop", "ratings"))));
-  await expect(request("http://reviews/", { dispatcher: from.dispatcher })).rejects.toMatchObject({ code: "TLS_FAILED", sent: false });
+  await expect(request("http://reviews/", { dispatcher: from.dispatcher })).rejects.toMatchObject({
+    code: "TLS_FAILED",
+    sent: false,
+  });
   const unknown = client(reviews(served.address, { ...mutualTls(), identity: "vault" }));
-  await expect(request("http://reviews/", { dispatcher: unknown.dispatcher })).rejects.toMatchObject({ code: "TLS_FAILED", sent: false });
+  await expect(request("http://reviews/", { dispatcher: unknown.dispatcher })).rejects.toMatchObject({
+    code: "TLS_FAILED",
+    sent: false,
+  });
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect(served.ended).toEqual([]);
 });
@@ -291,7 +328,14 @@ test("a certificate that ends ends its connection with the next request", async 
   const served = await server(whoAmI, { clock: { ...real, wall: () => Date.now() + offsetMs } });
   served.publish("STRICT");
   const identity = makeCertificate("web", { issuer: root, uris: [webId] });
-  const socket = tls.connect({ host: "127.0.0.1", port: served.port, ca: [root.certPem], key: identity.keyPem, cert: identity.certPem, checkServerIdentity: () => undefined });
+  const socket = tls.connect({
+    host: "127.0.0.1",
+    port: served.port,
+    ca: [root.certPem],
+    key: identity.keyPem,
+    cert: identity.certPem,
+    checkServerIdentity: () => undefined,
+  });
   socket.on("error", () => {});
   socket.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
   expect(String((await once(socket, "data"))[0])).toMatch(/^HTTP\/1.1 200 /);
@@ -344,10 +388,13 @@ test("certificates of both sides are renewed under load, and no request fails", 
 });
 
 test("the drain loses no request, neither of keep-alive clients nor one under way", async () => {
-  const served = await server((incoming, response) => void setTimeout(() => response.end("ok"), incoming.url === "/slow" ? 300 : 2));
+  const served = await server(
+    (incoming, response) => void setTimeout(() => response.end("ok"), incoming.url === "/slow" ? 300 : 2),
+  );
   served.publish("STRICT");
   const from = client(reviews(served.address));
-  const text = async (path: string): Promise<string> => (await request(`http://reviews${path}`, { dispatcher: from.dispatcher })).body.text();
+  const text = async (path: string): Promise<string> =>
+    (await request(`http://reviews${path}`, { dispatcher: from.dispatcher })).body.text();
   let draining = false;
   const load = Array.from({ length: 8 }, async () => {
     while (!draining) expect(await text("/")).toBe("ok");
@@ -393,6 +440,13 @@ test("what cannot be protected is refused with a reason", async () => {
   const listening = http.createServer().listen(0, "127.0.0.1");
   await once(listening, "listening");
   closers.push(() => new Promise((resolve) => listening.close(resolve)));
-  for (const unfit of [listening, (await import("node:https")).createServer(), (await import("node:http2")).createServer()])
-    await expect(serverWorld(unfit as http.Server, { identity: { current: undefined } })).rejects.toMatchObject({ code: "OPTIONS_INVALID", field: "server" });
+  for (const unfit of [
+    listening,
+    (await import("node:https")).createServer(),
+    (await import("node:http2")).createServer(),
+  ])
+    await expect(serverWorld(unfit as http.Server, { identity: { current: undefined } })).rejects.toMatchObject({
+      code: "OPTIONS_INVALID",
+      field: "server",
+    });
 });

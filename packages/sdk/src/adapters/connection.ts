@@ -24,7 +24,11 @@ export class Connection {
   closing = false;
   /** The last Host and peer header seen here, with what became of them: they are nearly always the same. */
   readonly host = { text: "", authority: "" };
-  readonly workload: { text: string; valid: boolean; believed: string | undefined } = { text: "", valid: false, believed: undefined };
+  readonly workload: { text: string; valid: boolean; believed: string | undefined } = {
+    text: "",
+    valid: false,
+    believed: undefined,
+  };
 
   constructor(socket: Socket, facts: ConnectionFacts, peer: Peer, inbound: InboundSnapshot, chain: InboundChain) {
     this.socket = socket;
@@ -42,7 +46,8 @@ export class Connection {
     if (inbound === undefined) return false;
     if (inbound !== this.inbound) {
       const chain = inbound.chain(this.facts);
-      if (chain === undefined || (chain.config.tls !== undefined) !== (this.facts.transportProtocol === "tls")) return false;
+      if (chain === undefined || (chain.config.tls !== undefined) !== (this.facts.transportProtocol === "tls"))
+        return false;
       this.inbound = inbound;
       this.chain = chain;
     }

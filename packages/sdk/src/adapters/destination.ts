@@ -30,7 +30,8 @@ export class Destinations {
 
 function parse(origin: string): Destination {
   const url = new URL(origin);
-  if (url.protocol !== "http:" && url.protocol !== "https:") throw new TypeError(`the mesh speaks http and https, not ${url.protocol}`);
+  if (url.protocol !== "http:" && url.protocol !== "https:")
+    throw new TypeError(`the mesh speaks http and https, not ${url.protocol}`);
   const port = url.port !== "" ? url.port : url.protocol === "https:" ? "443" : "80";
   const hostname = url.hostname.endsWith(".") ? url.hostname.slice(0, -1) : url.hostname;
   return { listener: `${hostname}:${port}`, host: url.host, loopback: isLoopback(hostname) };
@@ -38,5 +39,10 @@ function parse(origin: string): Destination {
 
 /** URL has brought every spelling of an address to its canonical one. */
 function isLoopback(hostname: string): boolean {
-  return hostname === "localhost" || hostname.endsWith(".localhost") || hostname === "[::1]" || /^127(?:\.\d{1,3}){3}$/.test(hostname);
+  return (
+    hostname === "localhost" ||
+    hostname.endsWith(".localhost") ||
+    hostname === "[::1]" ||
+    /^127(?:\.\d{1,3}){3}$/.test(hostname)
+  );
 }

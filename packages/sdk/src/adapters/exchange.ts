@@ -1,14 +1,21 @@
-import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import { type Abortable, type Call, HeaderList, MeshError, noFlow, type RequestBody, type ResponseHead, type Service, type Sink } from "@trama/engine";
+import {
+  type Abortable,
+  type Call,
+  HeaderList,
+  MeshError,
+  noFlow,
+  type RequestBody,
+  type ResponseHead,
+  type Service,
+  type Sink,
+} from "@trama/engine";
 
 import type { Connection } from "./connection.ts";
 
 /** The way into the application: the server's own `emit`, before it was wrapped. */
-export interface EntryPoint {
-  readonly server: Server;
-  readonly emit: (this: Server, event: string, ...values: unknown[]) => boolean;
-}
+export type EntryPoint = (event: string, ...values: unknown[]) => boolean;
 
 /**
  * One request at a protected server: the body of its call, the outermost sink, and what an abort reaches. The application answers
@@ -134,7 +141,13 @@ type Watched = ServerResponse & { [exchangeOf]?: ResponseExchange };
 export class ResponseExchange extends Exchange {
   readonly response: ServerResponse;
 
-  constructor(entry: EntryPoint, event: string, request: IncomingMessage, response: ServerResponse, connection: Connection) {
+  constructor(
+    entry: EntryPoint,
+    event: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+    connection: Connection,
+  ) {
     super(entry, event, request, connection);
     this.response = response;
     // One listener, shared by all responses: a closure for each would be garbage.
@@ -147,8 +160,7 @@ export class ResponseExchange extends Exchange {
   }
 
   protected enter(): void {
-    const { server, emit } = this.entry;
-    emit.call(server, this.event, this.request, this.response);
+    this.entry(this.event, this.request, this.response);
   }
 
   closed(): void {
@@ -178,7 +190,14 @@ export class SocketExchange extends Exchange {
   readonly socket: Socket;
   readonly #head: Buffer;
 
-  constructor(entry: EntryPoint, event: string, request: IncomingMessage, socket: Socket, head: Buffer, connection: Connection) {
+  constructor(
+    entry: EntryPoint,
+    event: string,
+    request: IncomingMessage,
+    socket: Socket,
+    head: Buffer,
+    connection: Connection,
+  ) {
     super(entry, event, request, connection);
     this.socket = socket;
     this.#head = head;
@@ -189,8 +208,7 @@ export class SocketExchange extends Exchange {
   announceClose(): void {}
 
   protected enter(): void {
-    const { server, emit } = this.entry;
-    emit.call(server, this.event, this.request, this.socket, this.#head);
+    this.entry(this.event, this.request, this.socket, this.#head);
   }
 
   protected head(status: number, fields: readonly string[]): void {

@@ -1,7 +1,7 @@
 import http, { type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { Server as NetServer, type Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
-import { Call, type Engine, HeaderList, type Transport } from "@trama/engine";
+import { Call, type Engine, HeaderList, MeshError, type Transport } from "@trama/engine";
 
 import { TramaError } from "../errors.ts";
 import { type Connection, connections } from "./connection.ts";
@@ -30,8 +30,8 @@ export class ProtectedServer {
     this.server = server;
     this.#engine = options.engine;
     this.#clock = options.clock;
-    const emit = server.emit as EntryPoint["emit"];
-    this.#entry = { server, emit };
+    const emit: EntryPoint = server.emit.bind(server);
+    this.#entry = emit;
     const [parse] = server.listeners("connection") as ((this: Server, socket: Socket) => void)[];
     server.removeListener("connection", parse!);
     this.listener = new MeshListener(server, options, (connection) => parse!.call(server, connection.socket));
@@ -52,7 +52,7 @@ export class ProtectedServer {
         case "connect":
           return this.#upgrade(event, values[0] as IncomingMessage, values[1] as Socket, values[2] as Buffer);
         default:
-          return emit.call(server, event, ...values);
+          return emit(event, ...values);
       }
     }) as Server["emit"];
   }
@@ -93,6 +93,8 @@ export class ProtectedServer {
     idle.cancel();
     late.cancel();
     listener.stop();
+    // What is left of the HTTP server's own close: the timer by which it watches connections.
+    server.close(() => {});
   }
 
   #request(event: string, request: IncomingMessage, response: ServerResponse): boolean {
@@ -150,20 +152,32 @@ export class ProtectedServer {
   }
 }
 
-/** Nothing is sent on from an inbound call. */
+/** Nothing is sent on from an inbound call; a configuration that wants it has no meaning here. */
 const noTransport: Transport = {
-  send: (_attempt, sink) => {
-    throw new TypeError(`an inbound call was forwarded to ${String(sink)}`);
-  },
+  send: (_attempt, sink) => sink.onError(new MeshError("NO_CLUSTER", "an inbound route forwards to a cluster")),
 };
 
 function refuseUnfit(server: Server): void {
   if (server instanceof TlsServer)
-    throw new TramaError("OPTIONS_INVALID", "protect() takes a plain http.Server: TLS is the mesh's own business; use http.createServer", { field: "server" });
+    throw new TramaError(
+      "OPTIONS_INVALID",
+      "protect() takes a plain http.Server: TLS is the mesh's own business; use http.createServer",
+      { field: "server" },
+    );
   if (!(server instanceof http.Server))
-    throw new TramaError("OPTIONS_INVALID", "protect() takes an http.Server; HTTP/2 servers are not supported", { field: "server" });
+    throw new TramaError("OPTIONS_INVALID", "protect() takes an http.Server; HTTP/2 servers are not supported", {
+      field: "server",
+    });
   if (server.listening)
-    throw new TramaError("OPTIONS_INVALID", "protect() must be called before listen(): connections could have come in unprotected", { field: "server" });
+    throw new TramaError(
+      "OPTIONS_INVALID",
+      "protect() must be called before listen(): connections could have come in unprotected",
+      { field: "server" },
+    );
   if (server.listenerCount("connection") === 0)
-    throw new TramaError("OPTIONS_INVALID", "the server has no HTTP connection listener; was it protected by another copy of this library?", { field: "server" });
+    throw new TramaError(
+      "OPTIONS_INVALID",
+      "the server has no HTTP connection listener; was it protected by another copy of this library?",
+      { field: "server" },
+    );
 }

@@ -1,6 +1,15 @@
 import type { AddressInfo, Server, Socket } from "node:net";
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from "node:tls";
-import type { Clock, ConnectionFacts, DownstreamTls, Engine, InboundChain, InboundSnapshot, Logger, Peer } from "@trama/engine";
+import type {
+  Clock,
+  ConnectionFacts,
+  DownstreamTls,
+  Engine,
+  InboundChain,
+  InboundSnapshot,
+  Logger,
+  Peer,
+} from "@trama/engine";
 import type { XdsClient } from "@trama/xds";
 import type { IdentitySource } from "@trama/xds/ca";
 
@@ -50,7 +59,9 @@ export class MeshListener {
     this.#server = server;
     this.#options = options;
     this.#admit = admit;
-    this.#sniffer = new Sniffer({ clock: options.clock, max: maxPending, timeoutMs: acceptTimeoutMs }, (pending) => this.#route(pending));
+    this.#sniffer = new Sniffer({ clock: options.clock, max: maxPending, timeoutMs: acceptTimeoutMs }, (pending) =>
+      this.#route(pending),
+    );
     server.on("connection", (raw: Socket) => this.#take(raw));
     server.on("listening", () => this.#listening());
     if (server.listening) this.#listening();
@@ -86,11 +97,10 @@ export class MeshListener {
     for (const connection of this.#live) if (!connection.closing && !connection.admitted(inbound)) connection.close();
   }
 
-  /** Turns away whoever comes from now on, and whoever is not in yet. */
+  /** Turns away whoever is not in yet, and whoever still comes. */
   stop(): void {
     this.#stopped = true;
     this.#sniffer.destroy();
-    for (const server of this.#tlsServers.values()) server.removeAllListeners();
   }
 
   #inbound(): InboundSnapshot | undefined {
@@ -100,7 +110,9 @@ export class MeshListener {
   #listening(): void {
     const bound = this.#server.address();
     if (bound === null || typeof bound === "string") {
-      this.#options.log.error("a mesh server must listen on a TCP port; it serves nothing on a pipe", { address: bound });
+      this.#options.log.error("a mesh server must listen on a TCP port; it serves nothing on a pipe", {
+        address: bound,
+      });
       this.#stopped = true;
       return;
     }
@@ -113,7 +125,12 @@ export class MeshListener {
       this.#options.onState?.();
     };
     discovery.inbound(address).then(
-      (answer) => answered(answer === "found" ? undefined : "the control plane has none; is there a WorkloadEntry with this address and port?"),
+      (answer) =>
+        answered(
+          answer === "found"
+            ? undefined
+            : "the control plane has none; is there a WorkloadEntry with this address and port?",
+        ),
       (error: unknown) => answered(error instanceof Error ? error.message : String(error)),
     );
     this.#options.onState?.();
@@ -144,7 +161,10 @@ export class MeshListener {
     const { raw } = pending;
     const unknown = unknownProvider(tls);
     if (unknown !== undefined || tls.trust === undefined || this.#handshakes.size >= maxHandshakes) {
-      if (unknown !== undefined) this.#options.log.error(`refusing TLS: the configuration asks for certificate provider ${JSON.stringify(unknown)}`);
+      if (unknown !== undefined)
+        this.#options.log.error(
+          `refusing TLS: the configuration asks for certificate provider ${JSON.stringify(unknown)}`,
+        );
       raw.destroy();
       return;
     }
@@ -184,7 +204,13 @@ export class MeshListener {
     const chain = facts && inbound?.chain(facts);
     const identity = this.#options.identity.current;
     // Asked again: the configuration may have changed during the handshake.
-    if (pending === undefined || facts === undefined || inbound === undefined || identity === undefined || chain?.config.tls === undefined) {
+    if (
+      pending === undefined ||
+      facts === undefined ||
+      inbound === undefined ||
+      identity === undefined ||
+      chain?.config.tls === undefined
+    ) {
       secured.destroy();
       return;
     }
@@ -195,7 +221,10 @@ export class MeshListener {
       this.#establish(secured, pending.raw, facts, plaintextPeer(facts), inbound, chain);
       return;
     }
-    const id = secured.authorized && !secured.isSessionReused() ? checkPeer(certificate, subjectNames, identity.trustDomain) : "its certificate is not verified";
+    const id =
+      secured.authorized && !secured.isSessionReused()
+        ? checkPeer(certificate, subjectNames, identity.trustDomain)
+        : "its certificate is not verified";
     if (typeof id === "string") {
       this.#options.log.warn(`refused a peer at ${facts.remoteAddress}: ${id}`);
       secured.destroy();
@@ -214,7 +243,14 @@ export class MeshListener {
     this.#establish(secured, pending.raw, facts, peer, inbound, chain);
   }
 
-  #establish(socket: Socket, raw: Socket, facts: ConnectionFacts, peer: Peer, inbound: InboundSnapshot, chain: InboundChain): void {
+  #establish(
+    socket: Socket,
+    raw: Socket,
+    facts: ConnectionFacts,
+    peer: Peer,
+    inbound: InboundSnapshot,
+    chain: InboundChain,
+  ): void {
     this.#sniffer.done(raw);
     if (!chain.admits(peer)) {
       socket.destroy();
@@ -235,8 +271,15 @@ function key(socket: Socket): string {
 /** `undefined`: the peer is gone already. */
 function factsOf(socket: Socket, tls: boolean): ConnectionFacts | undefined {
   const { remoteAddress, remotePort, localAddress, localPort } = socket;
-  if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined) return undefined;
-  return { transportProtocol: tls ? "tls" : "raw_buffer", remoteAddress: plain(remoteAddress), remotePort, localAddress: plain(localAddress), localPort };
+  if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined)
+    return undefined;
+  return {
+    transportProtocol: tls ? "tls" : "raw_buffer",
+    remoteAddress: plain(remoteAddress),
+    remotePort,
+    localAddress: plain(localAddress),
+    localPort,
+  };
 }
 
 /** An IPv4 peer of a dual-stack socket has an IPv4 address (R55). */

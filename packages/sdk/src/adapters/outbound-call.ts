@@ -171,7 +171,8 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
 /** What undici names `query` is part of the path for everyone else. */
 export function pathOf({ path, query }: Dispatcher.DispatchOptions): string {
   if (query === undefined || query === null) return path;
-  if (path.includes("?") || path.includes("#")) throw new TypeError('query cannot be given when the path has "?" or "#" already');
+  if (path.includes("?") || path.includes("#"))
+    throw new TypeError('query cannot be given when the path has "?" or "#" already');
   const text = stringify(query as NodeJS.Dict<string>);
   return text === "" ? path : `${path}?${text}`;
 }

@@ -1,4 +1,12 @@
-import { type Abortable, type Call, type ClusterInfo, type Flow, MeshError, type Service, type Sink } from "@trama/engine";
+import {
+  type Abortable,
+  type Call,
+  type ClusterInfo,
+  type Flow,
+  MeshError,
+  type Service,
+  type Sink,
+} from "@trama/engine";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
@@ -24,7 +32,10 @@ export function passThrough(agent: Dispatcher): Service {
 export const blackHole: Service = (call, sink) => {
   call.record.cluster = blackHoleCluster;
   sink.onError(
-    new MeshError("BLOCKED", `${call.authority} is not known to the mesh, and outboundTrafficPolicy is REGISTRY_ONLY; add a ServiceEntry for it`),
+    new MeshError(
+      "BLOCKED",
+      `${call.authority} is not known to the mesh, and outboundTrafficPolicy is REGISTRY_ONLY; add a ServiceEntry for it`,
+    ),
   );
 };
 
@@ -61,7 +72,12 @@ class PassThroughRequest implements Dispatcher.DispatchHandler, Flow, Abortable 
     else this.#controller = controller;
   }
 
-  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Fields, statusText?: string): void {
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Fields,
+    statusText?: string,
+  ): void {
     if (this.#over || status < 200) return;
     this.#sink.onHead(new UpstreamHead(status, statusText, headers, controller.rawHeaders), this);
   }

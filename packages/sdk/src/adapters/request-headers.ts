@@ -35,6 +35,7 @@ function room(given: Given): string[] {
   let size = 4;
   if (Array.isArray(given)) size += given.length;
   else if (given !== null && typeof given === "object") for (const _ in given) size += 2;
+  // oxlint-disable-next-line unicorn/no-new-array -- the one form that makes exactly this much room
   return new Array<string>(size);
 }
 

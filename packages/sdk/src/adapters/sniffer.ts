@@ -26,7 +26,10 @@ export class Sniffer {
   /** Sockets turned away because too many were pending, or because they took too long. */
   refused = 0;
 
-  constructor(options: { readonly clock: Clock; readonly max: number; readonly timeoutMs: number }, onFirstByte: (pending: PendingSocket) => void) {
+  constructor(
+    options: { readonly clock: Clock; readonly max: number; readonly timeoutMs: number },
+    onFirstByte: (pending: PendingSocket) => void,
+  ) {
     this.#clock = options.clock;
     this.#max = options.max;
     this.#timeoutMs = options.timeoutMs;

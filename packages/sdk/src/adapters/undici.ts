@@ -1,4 +1,13 @@
-import { Call, type Clock, type Engine, HeaderList, MeshError, type MeshErrorCode, type Service, type Transport } from "@trama/engine";
+import {
+  Call,
+  type Clock,
+  type Engine,
+  HeaderList,
+  MeshError,
+  type MeshErrorCode,
+  type Service,
+  type Transport,
+} from "@trama/engine";
 import type { XdsClient, XdsError } from "@trama/xds";
 import type { Dispatcher as UndiciDispatcher } from "undici";
 
@@ -64,7 +73,8 @@ export class MeshDispatcher extends Dispatcher {
     if (outbound.over) return true;
     if (destination === undefined) fail(outbound, "BAD_REQUEST", malformed);
     else if (this.#closed) fail(outbound, "CLOSED", new Error("the mesh is closed"));
-    else if (this.#options.engine.current.outbound(destination.listener) !== undefined) this.#send(outbound, destination);
+    else if (this.#options.engine.current.outbound(destination.listener) !== undefined)
+      this.#send(outbound, destination);
     else if (destination.loopback) this.#start(outbound, destination, this.#outside);
     else if (this.#unknown.has(destination.listener)) this.#stranger(outbound, destination);
     else this.#ask(outbound, destination);
@@ -100,7 +110,11 @@ export class MeshDispatcher extends Dispatcher {
   }
 
   #stranger(outbound: OutboundCall, destination: Destination): void {
-    this.#start(outbound, destination, this.#options.outboundTrafficPolicy === "ALLOW_ANY" ? this.#outside : this.#refused);
+    this.#start(
+      outbound,
+      destination,
+      this.#options.outboundTrafficPolicy === "ALLOW_ANY" ? this.#outside : this.#refused,
+    );
   }
 
   #newCall(outbound: OutboundCall, { host }: Destination): Call | undefined {

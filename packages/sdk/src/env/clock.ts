@@ -25,7 +25,7 @@ export function createClock(): Clock & { close(): void } {
     while (tick < target) {
       tick++;
       const head = wheel[tick % slots]!;
-      for (let each = head.next!; each !== head; ) {
+      for (let each = head.next!; each !== head;) {
         const next = each.next!;
         if (each.tick <= tick) each.fire();
         // Whatever `fire` cancelled may have been `next`: a cancelled timer still knows the way on only if it is linked.

@@ -13,7 +13,8 @@ let loaded: typeof RE2JS | undefined;
  * when the first such pattern comes. Throws with a message for people when the pattern is not RE2.
  */
 export function compileRegex(pattern: string): Regex {
-  if (pattern.length > maxPattern) throw new Error(`regex of ${pattern.length} characters; at most ${maxPattern} are allowed`);
+  if (pattern.length > maxPattern)
+    throw new Error(`regex of ${pattern.length} characters; at most ${maxPattern} are allowed`);
   loaded ??= (createRequire(import.meta.url)("re2js") as { RE2JS: typeof RE2JS }).RE2JS;
   const compiled = loaded.compile(pattern);
   return {

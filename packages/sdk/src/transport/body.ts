@@ -3,7 +3,10 @@ import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
 /** What undici takes as a request body. */
-export type BodyValue = Dispatcher.DispatchOptions["body"] | AsyncIterable<Uint8Array | string> | Iterable<Uint8Array | string>;
+export type BodyValue =
+  | Dispatcher.DispatchOptions["body"]
+  | AsyncIterable<Uint8Array | string>
+  | Iterable<Uint8Array | string>;
 
 /**
  * A request body as the HTTP transport sends it, with what else belongs to the request on the wire and is not the engine's

@@ -51,10 +51,11 @@ export function connect(options: ConnectOptions, done: Connected): void {
   const stage = (): "CONNECT_FAILED" | "TLS_FAILED" => (connected ? "TLS_FAILED" : "CONNECT_FAILED");
   const fail = (code: "CONNECT_FAILED" | "TLS_FAILED", reason: string, cause?: unknown): void =>
     finish(new MeshError(code, `${endpoint.address}: ${reason}`, { cause }), plaintextPeer);
-  const onError = (error: NodeJS.ErrnoException): void =>
-    fail(stage(), describe(error), error);
+  const onError = (error: NodeJS.ErrnoException): void => fail(stage(), describe(error), error);
   const onClose = (): void => fail(stage(), "closed before the connection stood");
-  const timer = clock.after(connectTimeoutMs, () => fail("CONNECT_FAILED", `no connection within ${connectTimeoutMs} ms`));
+  const timer = clock.after(connectTimeoutMs, () =>
+    fail("CONNECT_FAILED", `no connection within ${connectTimeoutMs} ms`),
+  );
   socket.setNoDelay(true);
   socket.setKeepAlive(true, 60_000);
   socket.on("error", onError);
@@ -71,7 +72,11 @@ export function connect(options: ConnectOptions, done: Connected): void {
     if (secured.isSessionReused()) return fail("TLS_FAILED", "a resumed session cannot be verified");
     const id = checkPeer(certificate, tls.subjectNames, identity!.trustDomain);
     if (typeof id === "string") return fail("TLS_FAILED", `refused: ${id}`);
-    finish(undefined, { mtls: tls.identity !== undefined, spiffeId: id.uri, notAfterMs: certificate!.validToDate.getTime() });
+    finish(undefined, {
+      mtls: tls.identity !== undefined,
+      spiffeId: id.uri,
+      notAfterMs: certificate!.validToDate.getTime(),
+    });
   });
 }
 
@@ -93,13 +98,24 @@ function open({ endpoint, tls, identity, contexts }: ConnectOptions): Socket {
 }
 
 /** Why these settings cannot be used now; security fails closed, so nothing is tried then. */
-export function refuseToConnect(tls: UpstreamTls, identity: Identity | undefined, nowMs: number): MeshError | undefined {
+export function refuseToConnect(
+  tls: UpstreamTls,
+  identity: Identity | undefined,
+  nowMs: number,
+): MeshError | undefined {
   const unknown = unknownProvider(tls);
   if (unknown !== undefined)
-    return new MeshError("TLS_FAILED", `the configuration asks for certificate provider ${JSON.stringify(unknown)}, which this process does not have`);
-  if (identity === undefined) return new MeshError("TLS_FAILED", "the configuration asks for mTLS, and there is no certificate yet");
+    return new MeshError(
+      "TLS_FAILED",
+      `the configuration asks for certificate provider ${JSON.stringify(unknown)}, which this process does not have`,
+    );
+  if (identity === undefined)
+    return new MeshError("TLS_FAILED", "the configuration asks for mTLS, and there is no certificate yet");
   if (tls.identity !== undefined && nowMs >= identity.notAfterMs)
-    return new MeshError("TLS_FAILED", `our own certificate ended at ${new Date(identity.notAfterMs).toISOString()} and could not be renewed; see mesh.status()`);
+    return new MeshError(
+      "TLS_FAILED",
+      `our own certificate ended at ${new Date(identity.notAfterMs).toISOString()} and could not be renewed; see mesh.status()`,
+    );
   return undefined;
 }
 

@@ -72,7 +72,13 @@ export class Pool {
     if (connection === undefined) {
       if (this.#all.size >= maxConnections) {
         if (this.#waiting.length < maxPending) this.#waiting.push(request);
-        else request.fail(new MeshError("OVERFLOW", `${this.options.endpoint.address}: all ${maxConnections} connections are busy and ${maxPending} requests wait`));
+        else
+          request.fail(
+            new MeshError(
+              "OVERFLOW",
+              `${this.options.endpoint.address}: all ${maxConnections} connections are busy and ${maxPending} requests wait`,
+            ),
+          );
         return;
       }
       connection = this.#open();
@@ -127,7 +133,10 @@ export class Pool {
       connect: (_options, done) => {
         connect(this.options, (error, socket, peer) => {
           connection.peer = peer;
-          connection.retireAtMs = Math.min(peer.notAfterMs - expiryMarginMs, clock.wall() + maxAgeMs * (1 - random() / 5));
+          connection.retireAtMs = Math.min(
+            peer.notAfterMs - expiryMarginMs,
+            clock.wall() + maxAgeMs * (1 - random() / 5),
+          );
           if (error === null) done(null, socket!);
           else done(error, null);
         });

@@ -1,6 +1,12 @@
 import { constants, type X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
-import { type ClusterConfig, compileString, type EndpointConfig, type StringMatch, type UpstreamTls } from "@trama/engine";
+import {
+  type ClusterConfig,
+  compileString,
+  type EndpointConfig,
+  type StringMatch,
+  type UpstreamTls,
+} from "@trama/engine";
 import { type Identity, identityOf, type SpiffeId } from "@trama/xds/ca";
 
 import { compileRegex } from "../env/regex.ts";
@@ -22,7 +28,8 @@ export class SecureContexts {
 
   client(identity: Identity, showCertificate: boolean): SecureContext {
     this.#turn(identity);
-    if (!showCertificate) return (this.#rootsOnly ??= createSecureContext({ ca: [...identity.rootsPem], minVersion: "TLSv1.2" }));
+    if (!showCertificate)
+      return (this.#rootsOnly ??= createSecureContext({ ca: [...identity.rootsPem], minVersion: "TLSv1.2" }));
     return (this.#withCertificate ??= createSecureContext({
       key: identity.keyPem,
       cert: identity.chainPem,
@@ -76,7 +83,10 @@ export function tlsKey(tls: UpstreamTls): string {
 }
 
 /** Why these settings cannot be served: they name key material that this process does not have. */
-export function unknownProvider(tls: { readonly identity: string | undefined; readonly trust: string | undefined }): string | undefined {
+export function unknownProvider(tls: {
+  readonly identity: string | undefined;
+  readonly trust: string | undefined;
+}): string | undefined {
   if (tls.identity !== undefined && tls.identity !== identityInstance) return tls.identity;
   if (tls.trust !== undefined && !trustInstances.has(tls.trust)) return tls.trust;
   return undefined;
@@ -94,7 +104,9 @@ export function checkPeer(
   if (certificate === undefined) return "it showed no certificate";
   const id = identityOf(certificate);
   if (typeof id === "string") return id;
-  if (id.trustDomain !== trustDomain) return `it is ${id.uri}, and our roots vouch for trust domain ${trustDomain} only`;
-  if (accepted.length > 0 && !accepted.some((match) => compileString(match, compileRegex)(id.uri))) return `it is ${id.uri}, which is not among the accepted names`;
+  if (id.trustDomain !== trustDomain)
+    return `it is ${id.uri}, and our roots vouch for trust domain ${trustDomain} only`;
+  if (accepted.length > 0 && !accepted.some((match) => compileString(match, compileRegex)(id.uri)))
+    return `it is ${id.uri}, which is not among the accepted names`;
   return id;
 }

@@ -21,13 +21,17 @@ const codes: Readonly<Record<string, MeshErrorCode>> = {
  * Alerts by which a TLS 1.3 server refuses our certificate. They come when the handshake is over for us, perhaps with a request
  * written already; but a server that refuses the handshake gives no request to its application (RFC 8446 §4.4.2.4).
  */
-const handshakeAlerts = /ALERT_(?:CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_REVOKED|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)$/;
+const handshakeAlerts =
+  /ALERT_(?:CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_REVOKED|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)$/;
 
 /** Puts what ended a request into the engine's terms. `sent`: whether undici had begun to write it. */
 export function fromUndici(error: Error, address: string, sent: boolean): MeshError {
   if (error instanceof MeshError) return error;
   const code = (error as NodeJS.ErrnoException).code ?? "";
-  if (handshakeAlerts.test(code)) return new MeshError("TLS_FAILED", `${address}: the server refused our certificate: ${error.message}`, { cause: error });
+  if (handshakeAlerts.test(code))
+    return new MeshError("TLS_FAILED", `${address}: the server refused our certificate: ${error.message}`, {
+      cause: error,
+    });
   // The parser's errors have a code each, or none; what else has none of undici's is an error of the socket: it is gone.
   const known = error instanceof errors.HTTPParserError ? "PROTOCOL_ERROR" : (codes[code] ?? "RESET");
   return new MeshError(known, `${address}: ${error.message}`, { sent, cause: error });

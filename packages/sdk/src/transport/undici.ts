@@ -60,7 +60,8 @@ export class UndiciTransport implements Transport {
     const timer = this.#options.clock.after(deadlineMs, resolve);
     await Promise.race([Promise.all(left.map((pool) => pool.close())), late]);
     timer.cancel();
-    for (const pool of left) pool.destroy(new MeshError("CLOSED", "the mesh was closed while the request was under way", { sent: true }));
+    for (const pool of left)
+      pool.destroy(new MeshError("CLOSED", "the mesh was closed while the request was under way", { sent: true }));
   }
 
   #pool({ cluster, endpoint }: Attempt): Pool | MeshError {
@@ -71,8 +72,15 @@ export class UndiciTransport implements Transport {
     if (pools !== undefined) {
       for (const pool of pools) {
         const { options } = pool;
-        const same = options.tls === tls || (tls !== undefined && options.tls !== undefined && tlsKey(options.tls) === tlsKey(tls));
-        if (!same || options.maxConnections !== cluster.breaker.maxConnections || options.maxPending !== cluster.breaker.maxPending) continue;
+        const same =
+          options.tls === tls ||
+          (tls !== undefined && options.tls !== undefined && tlsKey(options.tls) === tlsKey(tls));
+        if (
+          !same ||
+          options.maxConnections !== cluster.breaker.maxConnections ||
+          options.maxPending !== cluster.breaker.maxPending
+        )
+          continue;
         if (options.identity?.epoch === epoch) return pool;
         // The identity was renewed: this one lives on until its last request has ended.
         pools.splice(pools.indexOf(pool), 1);

@@ -1,4 +1,12 @@
-import { type Abortable, type Attempt, type Flow, HeaderList, MeshError, type ResponseHead, type Sink } from "@trama/engine";
+import {
+  type Abortable,
+  type Attempt,
+  type Flow,
+  HeaderList,
+  MeshError,
+  type ResponseHead,
+  type Sink,
+} from "@trama/engine";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
@@ -17,7 +25,12 @@ export class UpstreamHead implements ResponseHead {
   readonly raw: Dispatcher.DispatchController["rawHeaders"];
   readonly #parsed: object;
 
-  constructor(status: number, statusText: string | undefined, parsed: Record<string, string | string[]>, raw: UpstreamHead["raw"]) {
+  constructor(
+    status: number,
+    statusText: string | undefined,
+    parsed: Record<string, string | string[]>,
+    raw: UpstreamHead["raw"],
+  ) {
     this.status = status;
     this.statusText = statusText;
     this.headers = HeaderList.ofRecord(parsed);
@@ -65,7 +78,11 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   get headers(): readonly string[] {
     const { authority, headers } = this.#attempt.call;
     const rewritten = this.#body === undefined || this.#body.authority !== authority;
-    return wireHeaders(headers.flat(), this.#pool.options.tls?.identity !== undefined, rewritten ? authority : undefined);
+    return wireHeaders(
+      headers.flat(),
+      this.#pool.options.tls?.identity !== undefined,
+      rewritten ? authority : undefined,
+    );
   }
 
   get body(): BodyValue {
@@ -128,7 +145,12 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     const { peer } = this.#connection!;
     if (peer.notAfterMs <= this.#pool.options.clock.wall()) {
       this.#connection!.retireAtMs = 0;
-      controller.abort(new MeshError("TLS_FAILED", `${this.#pool.options.endpoint.address}: the server's certificate has expired since the connection was made`));
+      controller.abort(
+        new MeshError(
+          "TLS_FAILED",
+          `${this.#pool.options.endpoint.address}: the server's certificate has expired since the connection was made`,
+        ),
+      );
       return;
     }
     this.#controller = controller;
@@ -139,7 +161,12 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     call.record.peerPrincipal = peer.spiffeId;
   }
 
-  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: Record<string, string | string[]>, statusText?: string): void {
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[]>,
+    statusText?: string,
+  ): void {
     // 1xx are not heads (law 2).
     if (this.over || status < 200) return;
     this.#sink.onHead(new UpstreamHead(status, statusText, headers, controller.rawHeaders), this);
@@ -162,7 +189,12 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   }
 
   /** Exactly one of the three ends comes from undici. The socket leaves with the caller; its place takes a new one. */
-  onRequestUpgrade(_controller: Dispatcher.DispatchController, status: number, headers: Record<string, string | string[]>, socket: Duplex): void {
+  onRequestUpgrade(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[]>,
+    socket: Duplex,
+  ): void {
     this.#release();
     const body = this.#body;
     if (this.over || body === undefined) {

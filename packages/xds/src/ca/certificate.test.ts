@@ -7,13 +7,21 @@ import { certificateFacts, identityOf, parseSpiffeId } from "./certificate.ts";
 import { DerError } from "./der.ts";
 
 const root = makeCertificate("root");
-const leaf = (uris: readonly string[], more: object = {}): X509Certificate => new X509Certificate(makeCertificate("leaf", { issuer: root, uris, ...more }).certPem);
+const leaf = (uris: readonly string[], more: object = {}): X509Certificate =>
+  new X509Certificate(makeCertificate("leaf", { issuer: root, uris, ...more }).certPem);
 
 test("names are read from the bytes: quoting, separators and other kinds do not make names", () => {
   const id = spiffe("shop", "web");
-  expect(identityOf(leaf([id]))).toMatchObject({ uri: id, trustDomain: "cluster.local", namespace: "shop", serviceAccount: "web" });
+  expect(identityOf(leaf([id]))).toMatchObject({
+    uri: id,
+    trustDomain: "cluster.local",
+    namespace: "shop",
+    serviceAccount: "web",
+  });
   // In Node's text form this DNS name reads like a second URI.
-  expect(certificateFacts(leaf([id], { dnsNames: ["x, URI:spiffe://cluster.local/ns/shop/sa/admin"] }).raw).uris).toEqual([id]);
+  expect(
+    certificateFacts(leaf([id], { dnsNames: ["x, URI:spiffe://cluster.local/ns/shop/sa/admin"] }).raw).uris,
+  ).toEqual([id]);
   expect(identityOf(leaf([], { dnsNames: [id] }))).toContain("0 URI names");
 });
 

@@ -68,7 +68,8 @@ export function certificateFacts(der: Uint8Array): CertificateFacts {
 
 /** IA5String; a NUL or a byte outside ASCII is how names are cut short or disguised. */
 function ascii(bytes: Uint8Array): string {
-  for (const byte of bytes) if (byte < 0x20 || byte > 0x7e) throw new DerError("a name with a byte outside printable ASCII");
+  for (const byte of bytes)
+    if (byte < 0x20 || byte > 0x7e) throw new DerError("a name with a byte outside printable ASCII");
   return Buffer.from(bytes).toString("latin1");
 }
 
@@ -78,7 +79,9 @@ const segmentForm = /^[a-zA-Z0-9._-]+$/;
 /** `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`, Istio's form (I8); `undefined` for any other text. */
 export function parseSpiffeId(uri: string): SpiffeId | undefined {
   if (uri.length > 2048 || !uri.startsWith("spiffe://")) return undefined;
-  const [trustDomain = "", ns, namespace = "", sa, serviceAccount = "", ...more] = uri.slice("spiffe://".length).split("/");
+  const [trustDomain = "", ns, namespace = "", sa, serviceAccount = "", ...more] = uri
+    .slice("spiffe://".length)
+    .split("/");
   if (!trustDomainForm.test(trustDomain) || ns !== "ns" || sa !== "sa" || more.length > 0) return undefined;
   if (!isSegment(namespace) || !isSegment(serviceAccount)) return undefined;
   return { uri, trustDomain, namespace, serviceAccount };
@@ -101,7 +104,8 @@ export function identityOf(certificate: X509Certificate): SpiffeId | string {
   }
   if (facts.uris.length !== 1) return `its certificate has ${facts.uris.length} URI names instead of one`;
   const id = parseSpiffeId(facts.uris[0]!);
-  if (id === undefined) return `its name ${JSON.stringify(facts.uris[0]!.slice(0, 200))} is not a SPIFFE id of a service account`;
+  if (id === undefined)
+    return `its name ${JSON.stringify(facts.uris[0]!.slice(0, 200))} is not a SPIFFE id of a service account`;
   if (facts.isCa || facts.signsCertificates) return "its certificate is one that signs certificates";
   if (facts.digitalSignature === false) return "its key may not sign";
   return id;

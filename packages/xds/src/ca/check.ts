@@ -52,7 +52,13 @@ export function checkIssued(
 }
 
 /** The same for a pair that was kept in files; a pair whose halves do not belong together is what a crash between two writes leaves. */
-export function checkKept(keyPem: string, chainPem: string, roots: readonly string[], expected: ExpectedIdentity, nowMs: number): Omit<Identity, "epoch"> {
+export function checkKept(
+  keyPem: string,
+  chainPem: string,
+  roots: readonly string[],
+  expected: ExpectedIdentity,
+  nowMs: number,
+): Omit<Identity, "epoch"> {
   let key: KeyObject;
   try {
     key = createPrivateKey(keyPem);
@@ -64,7 +70,9 @@ export function checkKept(keyPem: string, chainPem: string, roots: readonly stri
 
 function checkName(id: SpiffeId, { namespace, serviceAccount, trustDomain }: ExpectedIdentity): void {
   if ((namespace ?? id.namespace) !== id.namespace || (serviceAccount ?? id.serviceAccount) !== id.serviceAccount)
-    throw invalid(`the certificate is for ${id.uri}, not for service account ${serviceAccount} in namespace ${namespace}`);
+    throw invalid(
+      `the certificate is for ${id.uri}, not for service account ${serviceAccount} in namespace ${namespace}`,
+    );
   if (trustDomain !== undefined && id.trustDomain !== trustDomain)
     throw invalid(`the certificate is for trust domain ${id.trustDomain}; so far we were of ${trustDomain}`);
 }
@@ -73,19 +81,35 @@ function checkDates(leaf: X509Certificate, nowMs: number): void {
   const from = leaf.validFromDate.getTime();
   const to = leaf.validToDate.getTime();
   if (nowMs < from)
-    throw new IdentityError("CLOCK_SKEW", `the new certificate is not valid before ${leaf.validFromDate.toISOString()}, which is ${span(from - nowMs)} ahead of this machine's clock (${new Date(nowMs).toISOString()}); set the clock`);
+    throw new IdentityError(
+      "CLOCK_SKEW",
+      `the new certificate is not valid before ${leaf.validFromDate.toISOString()}, which is ${span(from - nowMs)} ahead of this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
+    );
   if (nowMs >= to)
-    throw new IdentityError("CLOCK_SKEW", `the new certificate ended at ${leaf.validToDate.toISOString()}, ${span(nowMs - to)} before this machine's clock (${new Date(nowMs).toISOString()}); set the clock`);
+    throw new IdentityError(
+      "CLOCK_SKEW",
+      `the new certificate ended at ${leaf.validToDate.toISOString()}, ${span(nowMs - to)} before this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
+    );
 }
 
 /** The intermediates between leaf and root, in order. */
-function chainToRoot(leaf: X509Certificate, others: readonly X509Certificate[], roots: readonly X509Certificate[], nowMs: number): X509Certificate[] {
+function chainToRoot(
+  leaf: X509Certificate,
+  others: readonly X509Certificate[],
+  roots: readonly X509Certificate[],
+  nowMs: number,
+): X509Certificate[] {
   const chain: X509Certificate[] = [];
-  for (let current = leaf; ; ) {
+  for (let current = leaf; ;) {
     if (roots.some((root) => issued(current, root, nowMs))) return chain;
-    const next = chain.length < maxDepth ? others.find((other) => !chain.includes(other) && issued(current, other, nowMs)) : undefined;
+    const next =
+      chain.length < maxDepth
+        ? others.find((other) => !chain.includes(other) && issued(current, other, nowMs))
+        : undefined;
     if (next === undefined)
-      throw invalid(`the certificate does not lead to a known root (issuer ${oneLine(current.issuer)}); is the root certificate of this process that of this control plane?`);
+      throw invalid(
+        `the certificate does not lead to a known root (issuer ${oneLine(current.issuer)}); is the root certificate of this process that of this control plane?`,
+      );
     chain.push(next);
     current = next;
   }

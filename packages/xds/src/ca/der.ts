@@ -42,7 +42,8 @@ export function elements(bytes: Uint8Array): Element[] {
         if (byte === undefined) throw new DerError("a length that ends early");
         length = length * 256 + byte;
       }
-      if (length < 0x80 || (count > 1 && length < 2 ** (8 * (count - 1)))) throw new DerError("a length not in its shortest form");
+      if (length < 0x80 || (count > 1 && length < 2 ** (8 * (count - 1))))
+        throw new DerError("a length not in its shortest form");
     }
     if (at + length > bytes.length) throw new DerError("an element longer than what is there");
     found.push({ tag, content: bytes.subarray(at, at + length) });
@@ -54,13 +55,15 @@ export function elements(bytes: Uint8Array): Element[] {
 /** The one element that `bytes` is, of that tag. */
 export function only(bytes: Uint8Array, tag: number): Uint8Array {
   const [element, more] = elements(bytes);
-  if (element === undefined || more !== undefined || element.tag !== tag) throw new DerError(`not one element of tag ${tag}`);
+  if (element === undefined || more !== undefined || element.tag !== tag)
+    throw new DerError(`not one element of tag ${tag}`);
   return element.content;
 }
 
 export function encode(tag: number, ...contents: readonly Uint8Array[]): Uint8Array {
   const length = contents.reduce((sum, content) => sum + content.length, 0);
-  const head = length < 0x80 ? [tag, length] : length < 0x100 ? [tag, 0x81, length] : [tag, 0x82, length >> 8, length & 0xff];
+  const head =
+    length < 0x80 ? [tag, length] : length < 0x100 ? [tag, 0x81, length] : [tag, 0x82, length >> 8, length & 0xff];
   if (length > 0xffff) throw new DerError("more than a signing request may hold");
   return Buffer.concat([Uint8Array.from(head), ...contents]);
 }

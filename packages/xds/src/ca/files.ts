@@ -24,9 +24,14 @@ export async function keep(folder: string, identity: Omit<Identity, "epoch">): P
 }
 
 /** `undefined`: nothing is kept yet. */
-export async function readKept(folder: string): Promise<{ readonly keyPem: string; readonly chainPem: string } | undefined> {
+export async function readKept(
+  folder: string,
+): Promise<{ readonly keyPem: string; readonly chainPem: string } | undefined> {
   try {
-    const [keyPem, chainPem] = await Promise.all([readFile(join(folder, keyFile), "utf8"), readFile(join(folder, chainFile), "utf8")]);
+    const [keyPem, chainPem] = await Promise.all([
+      readFile(join(folder, keyFile), "utf8"),
+      readFile(join(folder, chainFile), "utf8"),
+    ]);
     return { keyPem, chainPem };
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return undefined;
@@ -65,5 +70,9 @@ const remedies: Readonly<Record<string, string>> = {
 function failed(folder: string, what: string, cause: unknown): IdentityError {
   const code = (cause as NodeJS.ErrnoException).code ?? "";
   const why = remedies[code] ?? (cause instanceof Error ? cause.message : String(cause));
-  return new IdentityError("KEY_STORE_FAILED", `key and certificate cannot be ${what} in ${folder}: ${why} (${code}); mend that, or keep the key in memory by giving no identityDir`, cause);
+  return new IdentityError(
+    "KEY_STORE_FAILED",
+    `key and certificate cannot be ${what} in ${folder}: ${why} (${code}); mend that, or keep the key in memory by giving no identityDir`,
+    cause,
+  );
 }

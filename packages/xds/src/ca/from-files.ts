@@ -37,22 +37,29 @@ export function createFileIdentity(options: FileIdentityOptions): IdentitySource
       ),
     );
     const checked = checkKept(keyPem!, chainPem!, pemBlocks(rootsText!), options.expected, clock.wall());
-    if (current !== undefined && current.chainPem === checked.chainPem && current.rootsPem.join("") === checked.rootsPem.join("")) return current;
+    if (
+      current !== undefined &&
+      current.chainPem === checked.chainPem &&
+      current.rootsPem.join("") === checked.rootsPem.join("")
+    )
+      return current;
     current = { ...checked, epoch: (current?.epoch ?? 0) + 1 };
     for (const listener of listeners) listener(current);
     return current;
   };
   const again = (): void => {
     timer = clock.after(options.refreshIntervalMs, () => {
-      read().then(
-        () => (lastError = undefined),
-        (error: IdentityError) => {
-          lastError = error;
-          log.warn("certificate files are not usable; the last good pair stays in use", { error: error.message });
-        },
-      ).finally(() => {
-        if (!closed) again();
-      });
+      read()
+        .then(
+          () => (lastError = undefined),
+          (error: IdentityError) => {
+            lastError = error;
+            log.warn("certificate files are not usable; the last good pair stays in use", { error: error.message });
+          },
+        )
+        .finally(() => {
+          if (!closed) again();
+        });
     });
   };
   return {

@@ -94,20 +94,41 @@ test("I28: another identity, another key, an unknown root, two names: refused", 
     { ca: true },
     { keyUsage: 0x20 },
   ];
-  for (const overrides of wrong) await expect(identity({ sign: authority(overrides) }).start()).rejects.toMatchObject({ code: "CERTIFICATE_INVALID" });
-  await expect(identity({ sign: () => Promise.resolve([]) }).start()).rejects.toMatchObject({ code: "CERTIFICATE_INVALID" });
-  await expect(identity({ sign: () => Promise.resolve(["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]) }).start()).rejects.toMatchObject({ code: "CERTIFICATE_INVALID" });
+  for (const overrides of wrong)
+    await expect(identity({ sign: authority(overrides) }).start()).rejects.toMatchObject({
+      code: "CERTIFICATE_INVALID",
+    });
+  await expect(identity({ sign: () => Promise.resolve([]) }).start()).rejects.toMatchObject({
+    code: "CERTIFICATE_INVALID",
+  });
+  await expect(
+    identity({ sign: () => Promise.resolve(["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]) }).start(),
+  ).rejects.toMatchObject({ code: "CERTIFICATE_INVALID" });
 });
 
 test("an intermediate between leaf and root is checked and sent on", async () => {
-  const middle = makeCertificate("middle", { issuer: root, ca: true, notBeforeMs: clock.wall() - dayMs, notAfterMs: clock.wall() + dayMs });
-  const sign: Signer = async (csr, life, own) => [(await authority({ issuer: middle })(csr, life, own))[0]!, middle.certPem, root.certPem];
+  const middle = makeCertificate("middle", {
+    issuer: root,
+    ca: true,
+    notBeforeMs: clock.wall() - dayMs,
+    notAfterMs: clock.wall() + dayMs,
+  });
+  const sign: Signer = async (csr, life, own) => [
+    (await authority({ issuer: middle })(csr, life, own))[0]!,
+    middle.certPem,
+    root.certPem,
+  ];
   expect((await identity({ sign }).start()).chainPem.match(/BEGIN CERTIFICATE/g)).toHaveLength(2);
 });
 
 test("a clock an hour off is named as such, with by how much", async () => {
-  await expect(identity({ sign: authority({ notBeforeMs: clock.wall() + 3_600_000 }) }).start()).rejects.toMatchObject({ code: "CLOCK_SKEW", message: expect.stringContaining("60 min") as string });
-  await expect(identity({ sign: authority({ notAfterMs: clock.wall() - 3_600_000 }) }).start()).rejects.toMatchObject({ code: "CLOCK_SKEW" });
+  await expect(identity({ sign: authority({ notBeforeMs: clock.wall() + 3_600_000 }) }).start()).rejects.toMatchObject({
+    code: "CLOCK_SKEW",
+    message: expect.stringContaining("60 min") as string,
+  });
+  await expect(identity({ sign: authority({ notAfterMs: clock.wall() - 3_600_000 }) }).start()).rejects.toMatchObject({
+    code: "CLOCK_SKEW",
+  });
 });
 
 test("I30: five tries, 100 ms doubling, on what may pass; none on a refusal", async () => {
@@ -129,7 +150,9 @@ test("I30: five tries, 100 ms doubling, on what may pass; none on a refusal", as
   expect((await started).epoch).toBe(1);
 
   asked = 0;
-  await expect(identity({ sign: () => (asked++, Promise.reject(refused())) }).start()).rejects.toMatchObject({ code: "CA_REFUSED" });
+  await expect(identity({ sign: () => (asked++, Promise.reject(refused())) }).start()).rejects.toMatchObject({
+    code: "CA_REFUSED",
+  });
   expect(asked).toBe(1);
 });
 

@@ -106,7 +106,11 @@ class RotatingIdentity implements IdentitySource {
         if (this.#closed) return;
         const error = this.#failed(thrown);
         const { notAfterMs, notBeforeMs } = this.current!;
-        log.warn("the certificate could not be renewed; the present one stays in use", { code: error.code, error: error.message, notAfter: new Date(notAfterMs).toISOString() });
+        log.warn("the certificate could not be renewed; the present one stays in use", {
+          code: error.code,
+          error: error.message,
+          notAfter: new Date(notAfterMs).toISOString(),
+        });
         await this.#sleep(pauseMs);
         pauseMs = Math.min(pauseMs * 2, maxPauseMs, Math.max(minPauseMs, (notAfterMs - notBeforeMs) / 20));
       }
@@ -126,7 +130,9 @@ class RotatingIdentity implements IdentitySource {
       } catch (thrown) {
         // A process that starts must not seem well; one that runs has an identity and goes on with the new one.
         if (this.current === undefined) throw thrown;
-        log.error("the renewed certificate could not be kept; it is used from memory", { error: (thrown as Error).message });
+        log.error("the renewed certificate could not be kept; it is used from memory", {
+          error: (thrown as Error).message,
+        });
       }
     }
     this.#use(issued, clock.wall());

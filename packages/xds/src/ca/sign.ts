@@ -5,7 +5,12 @@ import type { ClientCertificate } from "../stream/transport.ts";
 import { IdentityError } from "./identity.ts";
 
 /** Sends a signing request to the authority and brings back its answer, leaf first (I27). Throws a {@link SigningFailure}. */
-export type Signer = (csrPem: string, lifeSeconds: number, certificate: ClientCertificate | undefined, signal: AbortSignal) => Promise<readonly string[]>;
+export type Signer = (
+  csrPem: string,
+  lifeSeconds: number,
+  certificate: ClientCertificate | undefined,
+  signal: AbortSignal,
+) => Promise<readonly string[]>;
 
 /** Why there is no answer, and whether asking again can help. */
 export class SigningFailure extends Error {
@@ -31,7 +36,14 @@ const permissionDenied = 7;
  */
 export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000): Signer {
   return async (csrPem, lifeSeconds, certificate, signal) => {
-    const [{ Client, status }, { istioCertificateService }, { create }, { IstioCertificateRequestSchema }, transport, { boundHandshakes }] = await Promise.all([
+    const [
+      { Client, status },
+      { istioCertificateService },
+      { create },
+      { IstioCertificateRequestSchema },
+      transport,
+      { boundHandshakes },
+    ] = await Promise.all([
       import("@grpc/grpc-js"),
       import("@trama/proto"),
       import("@bufbuild/protobuf"),
@@ -42,7 +54,10 @@ export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000):
     const options = { server, certificate: () => Promise.resolve(certificate) };
     try {
       signal.throwIfAborted();
-      const [credentials, metadata] = await Promise.all([transport.channelCredentials(options), transport.callMetadata(server.call)]);
+      const [credentials, metadata] = await Promise.all([
+        transport.channelCredentials(options),
+        transport.callMetadata(server.call),
+      ]);
       const abandon = boundHandshakes(credentials);
       const client = new Client(server.uri, credentials, transport.channelOptions(options));
       try {
@@ -81,11 +96,32 @@ function failure(server: XdsServer, thrown: unknown): SigningFailure {
   const { code = 2, details, message } = thrown as { code?: number; details?: string; message: string };
   const said = `${server.uri}: ${details ?? message}`;
   if (code === unauthenticated || code === permissionDenied)
-    return new SigningFailure(false, new IdentityError("CA_REFUSED", `certificate refused by ${said}; get a new join token for this service account from this very control plane`, thrown));
+    return new SigningFailure(
+      false,
+      new IdentityError(
+        "CA_REFUSED",
+        `certificate refused by ${said}; get a new join token for this service account from this very control plane`,
+        thrown,
+      ),
+    );
   // grpc-js keeps nothing of a failed handshake but OpenSSL's words.
   if (/certificate (?:is not yet valid|has expired)/.test(said))
-    return new SigningFailure(false, new IdentityError("CLOCK_SKEW", `by this machine's clock the control plane's certificate is not valid (${said}); compare the clocks`, thrown));
+    return new SigningFailure(
+      false,
+      new IdentityError(
+        "CLOCK_SKEW",
+        `by this machine's clock the control plane's certificate is not valid (${said}); compare the clocks`,
+        thrown,
+      ),
+    );
   if (transientCodes.has(code))
-    return new SigningFailure(true, new IdentityError("CA_UNREACHABLE", `no certificate from ${said}; check its address and that it runs, and that the root certificate is its own`, thrown));
+    return new SigningFailure(
+      true,
+      new IdentityError(
+        "CA_UNREACHABLE",
+        `no certificate from ${said}; check its address and that it runs, and that the root certificate is its own`,
+        thrown,
+      ),
+    );
   return new SigningFailure(false, new IdentityError("CA_REFUSED", `certificate refused by ${said}`, thrown));
 }
