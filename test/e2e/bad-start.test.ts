@@ -1,7 +1,9 @@
 import { execFile } from "node:child_process";
-import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { join } from "node:path";
+import { decodeJwt, SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { expectNoLeaks } from "./harness/leaks.ts";
 import "./harness/limits.ts";
@@ -46,6 +48,22 @@ afterAll(async () => {
 
 function token(of: TestMesh, namespace: string, lifeSeconds: number = 3_600): Promise<string> {
   return of.controlPlane.call("issueToken", { namespace, serviceAccount: "customer", lifeSeconds });
+}
+
+/** The key by which the control plane signs: whatever is wrong with a token that it signed is not its signature. */
+async function tokenKey(): Promise<KeyObject> {
+  return createPrivateKey(await readFile(join(mesh.folder, "control-plane", "token-key.pem"), "utf8"));
+}
+
+/** A token that the control plane itself might have signed, with other claims. */
+async function resigned(claims: Readonly<Record<string, unknown>>): Promise<string> {
+  return new SignJWT({ ...decodeJwt(good.token), ...claims })
+    .setProtectedHeader({ alg: "ES256", typ: "JWT" })
+    .sign(await tokenKey());
+}
+
+function now(): number {
+  return Math.floor(Date.now() / 1_000);
 }
 
 function joiner(more: Partial<StartOptions> = {}): Promise<Program<JoinMethods>> {
@@ -210,28 +228,30 @@ describe.concurrent("a control plane that does not take us", () => {
   const refused = ["CA_REFUSED", "UNAUTHENTICATED"];
   const withinMs = joinTimeoutMs + slackMs;
 
-  test("an expired token", async () => {
-    const short = await token(mesh, "shop", 1);
-    await during(2_100);
-    expectTyped(await tryToJoin({ ...good, token: short, joinTimeoutMs }), refused, withinMs);
-  });
-
-  test("a token of another control plane", async () => {
-    expectTyped(await tryToJoin({ ...good, token: await token(foreign, "shop"), joinTimeoutMs }), refused, withinMs);
-  });
-
-  test("a token whose signature was changed, and one that claims no algorithm", async () => {
-    const [head, body, signature] = good.token.split(".") as [string, string, string];
-    const changed = [head, body, signature.startsWith("A") ? `B${signature.slice(1)}` : `A${signature.slice(1)}`].join(
-      ".",
-    );
-    const none = [Buffer.from(`{"alg":"none","typ":"JWT"}`).toString("base64url"), body, ""].join(".");
-    for (const forged of [changed, none])
-      expectTyped(
-        await tryToJoin({ ...good, token: forged, joinTimeoutMs }),
-        [...refused, "OPTIONS_INVALID"],
-        withinMs,
-      );
+  test.each<[string, () => string | Promise<string>]>([
+    ["an expired token", () => resigned({ iat: now() - 3_600, exp: now() - 120 })],
+    ["a token that begins tomorrow", () => resigned({ iat: now() + 86_400, exp: now() + 90_000 })],
+    ["a token for another audience", () => resigned({ aud: ["kubernetes"] })],
+    ["a token of another issuer", () => resigned({ iss: "https://kubernetes.default.svc" })],
+    ["a token without an end", () => resigned({ exp: undefined })],
+    ["a token of another control plane", () => token(foreign, "shop")],
+    [
+      "a token whose signature was changed",
+      () => good.token.replace(/[^.]*$/, (signature) => (signature.startsWith("A") ? "B" : "A") + signature.slice(1)),
+    ],
+    [
+      "a token that claims no algorithm",
+      () => `${Buffer.from(`{"alg":"none","typ":"JWT"}`).toString("base64url")}.${good.token.split(".")[1]}.`,
+    ],
+    [
+      "a token that takes the public key for a secret",
+      async () =>
+        new SignJWT(decodeJwt(good.token))
+          .setProtectedHeader({ alg: "HS256" })
+          .sign(Buffer.from(createPublicKey(await tokenKey()).export({ type: "spki", format: "pem" }))),
+    ],
+  ])("%s", async (_what, forged) => {
+    expectTyped(await tryToJoin({ ...good, token: await forged(), joinTimeoutMs }), refused, withinMs);
   });
 
   test("a namespace that is not that of the token", async () => {
@@ -321,7 +341,7 @@ describe("a control plane that goes before everything is there", () => {
         controlPlane: `127.0.0.1:${own.controlPlane.port}`,
         rootCertFile: own.controlPlane.rootCertFile,
         token: await token(own, "shop"),
-        joinTimeoutMs: 10_000,
+        joinTimeoutMs: 5_000,
         discoveryTimeoutMs: 1_000,
         drainMs: 0,
       });
@@ -340,7 +360,7 @@ describe("a control plane that goes before everything is there", () => {
 
       const readiness = await program.call("ready");
       expect(readiness.failure, "it says that it is ready").toMatchObject({ name: "TramaError", code: "NOT_READY" });
-      expect(readiness.tookMs).toBeLessThan(25_000);
+      expect(readiness.tookMs).toBeLessThan(5_000 + slackMs);
       expect((await program.call("close")).failure).toBeUndefined();
     } finally {
       await program.stop();

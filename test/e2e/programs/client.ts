@@ -44,7 +44,8 @@ const mesh = await joinMesh().catch((error: unknown) => {
   notReady(error);
   throw error;
 });
-mesh.closeOnSignals();
+// A test that failed leaves calls behind: they must not hold the file up.
+mesh.closeOnSignals({ deadlineMs: 3_000 });
 const loads = new Map<number, Load>();
 const held = new Map<
   number,
