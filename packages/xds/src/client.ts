@@ -3,6 +3,8 @@ import type { Clock, EndpointSet, Logger, MeshConfig, Regex, RouteConfiguration 
 import { Assembly, type Root } from "./assemble.ts";
 import type { Bootstrap } from "./bootstrap.ts";
 import { XdsError } from "./errors.ts";
+import { LastGood, type LastGoodOptions } from "./last-good.ts";
+import type { KeptResource } from "./last-good-format.ts";
 import { protoNode } from "./node.ts";
 import { ResourceTable, type TableOptions } from "./resource-table.ts";
 import { type DecodedCluster, clusterType } from "./resources/cluster.ts";
@@ -45,6 +47,11 @@ export interface XdsClientOptions {
    * instead, for as long as this client lives. `sotw`: the state of the world from the start.
    */
   readonly variant?: "delta" | "sotw" | undefined;
+  /**
+   * Keeps what is in force outside of the process, so that one can start while the control plane is away; see
+   * {@link XdsClient.restore}. Default: nothing is kept.
+   */
+  readonly lastGood?: LastGoodOptions | undefined;
   /** Delays between streams; the defaults suit everything but tests. */
   readonly backoff?: { readonly baseMs?: number | undefined; readonly maxMs?: number | undefined } | undefined;
   /** How long a name may stay unanswered on a standing stream before it counts as missing (R10). Default 15,000. */
@@ -58,6 +65,11 @@ export interface XdsClientOptions {
 export interface XdsClient {
   /** Opens the stream. Idempotent. */
   start(): void;
+  /**
+   * Reads what an earlier process kept by `lastGood`. Called once, when our identity is known. True: there is something, and names are
+   * answered from it for as long as no control plane is there to ask. Never rejects: what cannot be used is a warning.
+   */
+  restore(): Promise<boolean>;
   /**
    * Asks for an outbound listener (`reviews:9080`). Idempotent: each name is subscribed once, until `release`. Resolves
    * when the published config holds it, or the server said that it does not exist; rejects with an XdsError when nothing
@@ -102,6 +114,12 @@ class Client implements XdsClient, Subscriber {
   readonly #byTypeUrl: ReadonlyMap<string, AnyTable>;
   readonly #assembly = new Assembly();
   readonly #ads: Ads;
+  readonly #lastGood: LastGood | undefined;
+  /** The present stream works, and the server answers: what is held is what it has. */
+  #confirmed = false;
+  /** When the last stream that worked ended, by the wall clock. */
+  #confirmedMs = 0;
+  #ownVersions = true;
   #lastError: XdsError | undefined;
   #syncing = false;
   #closed = false;
@@ -123,6 +141,10 @@ class Client implements XdsClient, Subscriber {
     const route = this.#table("route", routeType, "keep");
     this.#tables = { listener, route, cluster, endpoint };
     this.#byTypeUrl = new Map<string, AnyTable>([cluster, endpoint, listener, route].map((one) => [one.typeUrl, one]));
+    const { clock, log, bootstrap, lastGood } = options;
+    const confirmed = (): boolean => this.#confirmed;
+    const server = bootstrap.servers[0].uri;
+    this.#lastGood = lastGood && new LastGood({ ...lastGood, clock, log, server, confirmed, held: () => this.#held() });
     this.#ads = new Ads({
       open: options.variant === "sotw" ? sotwSessions() : openEither(openDelta, sotwSessions()),
       transport: options.transport,
@@ -173,6 +195,12 @@ class Client implements XdsClient, Subscriber {
     this.#ads.start();
   }
 
+  async restore(): Promise<boolean> {
+    const found = (await this.#lastGood?.restore()) ?? false;
+    if (found && !this.#closed) this.#changed();
+    return found;
+  }
+
   outbound(name: string): Promise<"found" | "missing"> {
     return this.#ask("outbound", name);
   }
@@ -203,14 +231,14 @@ class Client implements XdsClient, Subscriber {
     };
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = true;
       this.#ads.close();
-      for (const table of this.#byTypeUrl.values()) table.close();
       this.#roots.close(new XdsError("CLOSED", "the mesh was closed; join it again to ask for configuration"));
     }
-    return Promise.resolve();
+    await this.#lastGood?.close();
+    for (const table of this.#byTypeUrl.values()) table.close();
   }
 
   #ask(side: Root["side"], key: string): Promise<"found" | "missing"> {
@@ -243,13 +271,21 @@ class Client implements XdsClient, Subscriber {
   apply(update: Update): readonly Fault[] | Promise<readonly Fault[]> {
     const table = this.#byTypeUrl.get(update.typeUrl);
     if (table === undefined) return [];
+    this.#confirmed = true;
     const keepDeleted = this.#options.bootstrap.servers[0].features.has("ignore_resource_deletion");
     const faults: Fault[] = [];
+    const before = table.changes;
+    this.#ownVersions = update.ownVersions;
     for (const resource of update.resources) {
       const fault = table.put(resource);
       if (fault !== undefined) faults.push(fault);
+      this.#lastGood?.forget(update.typeUrl, resource.name);
     }
-    for (const name of update.removed) table.remove(name, keepDeleted);
+    for (const name of update.removed) {
+      table.remove(name, keepDeleted);
+      this.#lastGood?.forget(update.typeUrl, name);
+    }
+    if (table.changes !== before) this.#lastGood?.changed();
     const published = this.#refresh();
     if (published === undefined) return faults; // what it led to is asked for after the acknowledgement
     // What is no longer wanted was forgotten just now; the server must hear of it before it could be wanted again.
@@ -259,7 +295,8 @@ class Client implements XdsClient, Subscriber {
 
   unanswered(typeUrl: string, names: readonly string[]): void {
     const table = this.#byTypeUrl.get(typeUrl);
-    let changed = false;
+    let changed = table !== undefined && this.#restoreTable(table);
+    if (changed) this.#unconfirm(); // a server that says nothing is no better than one that is away
     for (const name of names) if (table?.unanswered(name)) changed = true;
     if (changed) void this.#refresh();
   }
@@ -274,19 +311,47 @@ class Client implements XdsClient, Subscriber {
 
   /** Assembles, publishes what changed, and settles what is wanted and who waits. Never throws. */
   #refresh(): Promise<void> | undefined {
-    const roots = this.#roots.all();
-    const changed = this.#assembly.update(roots, this.#tables);
-    const names = wanted(this.#roots.all(), this.#tables, this.#assembly);
-    this.#tables.listener.want(names.listener);
-    this.#tables.route.want(names.route);
-    this.#tables.cluster.want(names.cluster);
-    this.#tables.endpoint.want(names.endpoint);
+    let changed = false;
+    do {
+      changed = this.#assembly.update(this.#roots.all(), this.#tables) || changed;
+      const names = wanted(this.#roots.all(), this.#tables, this.#assembly);
+      this.#tables.listener.want(names.listener);
+      this.#tables.route.want(names.route);
+      this.#tables.cluster.want(names.cluster);
+      this.#tables.endpoint.want(names.endpoint);
+    } while (this.#restoreWanted());
     const published = changed ? this.#publish() : undefined;
     if (published === undefined) {
       this.#settle();
       return undefined;
     }
     return published.then(() => this.#settle());
+  }
+
+  /** A server that can be asked has the first word; while there is none, what was kept serves. True: there is more to assemble. */
+  #restoreWanted(): boolean {
+    if (this.#confirmed) return false;
+    return [...this.#byTypeUrl.values()].filter((table) => this.#restoreTable(table)).length > 0;
+  }
+
+  #restoreTable(table: AnyTable): boolean {
+    const { typeUrl } = table;
+    const lastGood = this.#lastGood;
+    if (lastGood === undefined) return false;
+    return table.restore(
+      (name) => lastGood.get(typeUrl, name),
+      (name) => lastGood.forget(typeUrl, name),
+    );
+  }
+
+  /** What is to be kept, each with the time until when it was known to be in force. */
+  *#held(): Generator<KeptResource> {
+    const confirmedMs = this.#confirmed ? this.#options.clock.wall() : this.#confirmedMs;
+    for (const table of this.#byTypeUrl.values()) {
+      for (const one of table.held()) {
+        yield { ...one, version: this.#ownVersions ? one.version : "", knownMs: Math.max(one.knownMs, confirmedMs) };
+      }
+    }
   }
 
   #publish(): Promise<void> | undefined {
@@ -332,6 +397,7 @@ class Client implements XdsClient, Subscriber {
 
   #connected(): void {
     this.#lastError = undefined;
+    this.#confirmed = true;
     this.#options.log.info("connected to the control plane", { server: this.#options.bootstrap.servers[0].uri });
     this.#tell();
   }
@@ -339,6 +405,7 @@ class Client implements XdsClient, Subscriber {
   /** Everything that is held stays in service (R18). The end of a stream that worked is rotation, not an error (R17). */
   #disconnected(status: StreamStatus, worked: boolean, retryInMs: number): void {
     const { log, bootstrap } = this.#options;
+    this.#unconfirm();
     const fields = { code: status.code, message: status.message, retryInMs: Math.round(retryInMs) };
     if (worked) log.info("the stream to the control plane ended; what is known stays in force", fields);
     else {
@@ -348,7 +415,13 @@ class Client implements XdsClient, Subscriber {
       // Waiting longer does not help somebody who is refused; the next stream tries all the same.
       if (error.code !== "CONTROL_PLANE_UNREACHABLE") this.#roots.fail(error);
     }
-    this.#tell();
+    if (this.#lastGood === undefined) this.#tell();
+    else void this.#refresh(); // who still waits for an answer may have it from what was kept
+  }
+
+  #unconfirm(): void {
+    if (this.#confirmed) this.#confirmedMs = this.#options.clock.wall();
+    this.#confirmed = false;
   }
 
   #whyWaiting(waitingFor: string): XdsError {

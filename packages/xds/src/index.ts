@@ -4,6 +4,8 @@ export { type BootstrapOptions, bootstrapFor } from "./bootstrap-short.ts";
 export { type BootstrapSource, bootstrapSource, readBootstrap } from "./bootstrap-source.ts";
 export { type XdsClient, type XdsClientOptions, createXdsClient } from "./client.ts";
 export { XdsError, type XdsErrorCode, type XdsErrorOptions } from "./errors.ts";
+export { fileLastGood } from "./last-good-file.ts";
+export type { LastGoodOptions, LastGoodStore } from "./last-good.ts";
 export type * from "./status.ts";
 export { type GrpcTransportOptions, createGrpcTransport } from "./stream/grpc-transport.ts";
 export type * from "./stream/transport.ts";

@@ -1,6 +1,7 @@
 import type { Clock, Logger, Timer } from "@trama/engine";
 
 import { textOf } from "./errors.ts";
+import type { KeptResource } from "./last-good-format.ts";
 import { ResourceError } from "./resources/error.ts";
 import type { DecodeOptions, ResourceType } from "./resources/type.ts";
 import type { ResourceState, ResourceStatus, ResourceTypeName } from "./status.ts";
@@ -24,6 +25,8 @@ interface OwnEntry<T> extends Entry<T> {
   /** What `value` was decoded from: the same bytes again are the same object (R14). */
   bytes: Uint8Array | undefined;
   expiry: Timer | undefined;
+  /** Of a restored one: until when it was known to be in force, by the wall clock. */
+  knownMs: number;
 }
 
 export interface TableOptions<T> {
@@ -51,6 +54,7 @@ export class ResourceTable<T> {
   readonly #options: TableOptions<T>;
   readonly #entries = new Map<string, OwnEntry<T>>();
   #names: ReadonlySet<string> = new Set();
+  #changes = 0;
 
   constructor(options: TableOptions<T>) {
     this.#options = options;
@@ -59,6 +63,11 @@ export class ResourceTable<T> {
 
   get(name: string): Entry<T> | undefined {
     return this.#entries.get(name);
+  }
+
+  /** Grows whenever a value that is held changed: what is kept on disk is then out of date. */
+  get changes(): number {
+    return this.#changes;
   }
 
   /** The names wanted now. */
@@ -129,6 +138,7 @@ export class ResourceTable<T> {
     entry.failed = undefined;
     entry.version = "";
     if (inUse && ignoreDeletion) return; // R15
+    if (inUse && entry.state !== "DOES_NOT_EXIST") this.#changes += 1;
     entry.state = "DOES_NOT_EXIST";
     if (this.#options.onRemoval === "drop") forget(entry);
   }
@@ -139,6 +149,40 @@ export class ResourceTable<T> {
     if (entry?.state !== "REQUESTED") return false;
     entry.state = "DOES_NOT_EXIST";
     return true;
+  }
+
+  // ── what an earlier process kept ───────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Takes what was kept for the names that are still waited for, through the same checks as if the server had sent it; true if there
+   * was something. `refused` is told of what does not pass them, perhaps because this release is stricter.
+   */
+  restore(find: (name: string) => KeptResource | undefined, refused: (name: string) => void): boolean {
+    let found = false;
+    for (const [name, entry] of this.#entries) {
+      if (entry.state !== "REQUESTED") continue;
+      const kept = find(name);
+      if (kept === undefined) continue;
+      try {
+        this.#accept(entry, name, kept.bytes);
+        entry.state = "RESTORED";
+        entry.version = kept.version;
+        entry.knownMs = kept.knownMs;
+        found = true;
+      } catch (error) {
+        this.#options.log.warn(`the kept ${this.#options.name} ${name} is not used: ${textOf(error)}`);
+        refused(name);
+      }
+    }
+    return found;
+  }
+
+  /** What deserves to be kept: all that is in use, and that the server has not removed. Not what is to live for a while only (R21). */
+  *held(): Generator<KeptResource> {
+    for (const [name, { state, value, version, bytes, expiry, knownMs }] of this.#entries) {
+      if (value === undefined || bytes === undefined || state === "DOES_NOT_EXIST" || expiry !== undefined) continue;
+      yield { typeUrl: this.typeUrl, name, version, bytes, knownMs };
+    }
   }
 
   *statuses(): Generator<ResourceStatus> {
@@ -155,6 +199,7 @@ export class ResourceTable<T> {
     if (entry.value !== undefined && entry.bytes !== undefined && Buffer.compare(entry.bytes, bytes) === 0) return;
     const { value } = this.#options.type.decode(bytes, this.#options.decode);
     this.#options.check?.(name, value);
+    this.#changes += 1;
     entry.value = value;
     // A copy: the view would keep the whole response alive.
     entry.bytes = new Uint8Array(bytes);
@@ -179,6 +224,7 @@ function newEntry<T>(): OwnEntry<T> {
     failed: undefined,
     bytes: undefined,
     expiry: undefined,
+    knownMs: 0,
   };
 }
 

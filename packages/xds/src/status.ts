@@ -11,7 +11,11 @@ export interface XdsStatus {
   readonly resources: readonly ResourceStatus[];
 }
 
-export type ResourceState = "REQUESTED" | "ACKED" | "NACKED" | "DOES_NOT_EXIST";
+/**
+ * `RESTORED`: in force from what an earlier process kept; the control plane has said nothing new of it yet. The others are those of
+ * CSDS (R68).
+ */
+export type ResourceState = "REQUESTED" | "RESTORED" | "ACKED" | "NACKED" | "DOES_NOT_EXIST";
 
 export interface ResourceStatus {
   /** Short: `listener`, `route`, `cluster`, `endpoint`. */

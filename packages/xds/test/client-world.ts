@@ -56,6 +56,13 @@ export function join(server: AdsServer, more: Partial<XdsClientOptions> = {}, fe
   return { client, configs, env };
 }
 
+/** The control plane's address with nobody there: streams to it never open. */
+export async function nobody(): Promise<AdsServer> {
+  const server = await adsServer();
+  await server.stop();
+  return server;
+}
+
 export const host = "reviews.shop.svc.cluster.local";
 export const routeName: string = `outbound|9080||${host}`;
 export const v1: string = `outbound|9080|v1|${host}`;

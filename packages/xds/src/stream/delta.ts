@@ -129,7 +129,7 @@ class DeltaSession implements Session {
     }
     const { typeUrl } = response;
     const { resources, removed, faults } = statements(response.resources, response.removedResources);
-    const applied = this.#options.subscriber.apply({ typeUrl, resources, removed });
+    const applied = this.#options.subscriber.apply({ typeUrl, resources, removed, ownVersions: true });
     if (!(applied instanceof Promise)) return this.#answer(response, [...faults, ...applied]);
     this.#stream.pause();
     void applied.then((more) => {

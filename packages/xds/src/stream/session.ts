@@ -49,6 +49,8 @@ export interface Update {
   readonly typeUrl: string;
   readonly resources: readonly RawResource[];
   readonly removed: readonly string[];
+  /** The versions are of the resources themselves, as in delta; else they are of the type at that moment. */
+  readonly ownVersions: boolean;
 }
 
 export interface RawResource {

@@ -264,6 +264,7 @@ test("a response of heartbeats renews what it names and deletes nothing (R21)", 
   expect(updates.at(-1)).toEqual({
     typeUrl: L,
     removed: [],
+    ownVersions: false,
     resources: [{ name: "a", version: "1", body: undefined, ttlMs: 10_000 }],
   });
 });

@@ -171,7 +171,7 @@ class SotwSession implements Session {
     state.nonce = response.nonce;
     state.applying = true;
     const { resources, faults, removed } = this.#read(response, state);
-    const applied = this.#options.subscriber.apply({ typeUrl, resources, removed });
+    const applied = this.#options.subscriber.apply({ typeUrl, resources, removed, ownVersions: false });
     if (!(applied instanceof Promise)) return this.#answer(response, state, [...faults, ...applied]);
     this.#stream.pause();
     void applied.then((more) => {
