@@ -19,13 +19,13 @@ export function compileRegex(pattern: string): Regex {
   const compiled = loaded.compile(pattern);
   return {
     matches: (text) => compiled.matches(text),
-    replace: (text, substitution) => compiled.matcher(text).replaceAll(javascriptForm(substitution)),
+    replace: (text, substitution) => compiled.matcher(text).replaceAll(javaForm(substitution), true),
   };
 }
 
-/** RE2 writes groups as `\1` and a backslash as `\\`; the library writes `$1`, and `$$` for a dollar. */
-function javascriptForm(substitution: string): string {
+/** RE2 writes groups as `\1`; the library, in the form that knows escapes, as `$1`. */
+function javaForm(substitution: string): string {
   return substitution.replace(/\$|\\(\\|\d)/g, (whole, escaped: string | undefined) =>
-    whole === "$" ? "$$$$" : escaped === "\\" ? "\\" : `$${escaped!}`,
+    whole === "$" ? "\\$" : escaped === "\\" ? whole : `$${escaped!}`,
   );
 }

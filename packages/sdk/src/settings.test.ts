@@ -1,0 +1,93 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { makeCertificate } from "../../../test/kit/certs.ts";
+import type { MeshOptions } from "./options.ts";
+import { settingsOf } from "./settings.ts";
+
+let folder: string;
+let rootCertFile: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "trama-settings-"));
+  rootCertFile = join(folder, "root.pem");
+  writeFileSync(rootCertFile, makeCertificate("root").certPem);
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const jwt = (claims: object): string =>
+  [{ alg: "ES256" }, claims, "signature"]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString("base64url"))
+    .join(".");
+const token = jwt({ sub: "system:serviceaccount:shop:web" });
+const good = (): MeshOptions => ({ controlPlane: "127.0.0.1:15012", rootCertFile, token });
+
+test("namespace, service account and workload come from the token", async () => {
+  expect(await settingsOf(good(), {})).toMatchObject({
+    namespace: "shop",
+    serviceAccount: "web",
+    workload: "web",
+    drainMs: 5_000,
+    outboundTrafficPolicy: "ALLOW_ANY",
+  });
+});
+
+test("every option comes from the environment too, and code wins", async () => {
+  const env = {
+    TRAMA_CONTROL_PLANE: "cp:15012",
+    TRAMA_ROOT_CERT_FILE: rootCertFile,
+    TRAMA_TOKEN: token,
+    TRAMA_WORKLOAD: "web-1",
+    TRAMA_LABELS: "app=web, version=v2",
+    TRAMA_DRAIN_MS: "0",
+    TRAMA_OUTBOUND_TRAFFIC_POLICY: "REGISTRY_ONLY",
+    TRAMA_IDENTITY_DIR: "",
+  };
+  expect(await settingsOf({}, env)).toMatchObject({
+    controlPlane: "cp:15012",
+    workload: "web-1",
+    labels: { app: "web", version: "v2" },
+    drainMs: 0,
+    outboundTrafficPolicy: "REGISTRY_ONLY",
+    identityDir: undefined,
+  });
+  expect((await settingsOf({ workload: "mine" }, env)).workload).toBe("mine");
+});
+
+test("each fault names the option and the variable", async () => {
+  const faults: [keyof MeshOptions, MeshOptions, Record<string, string>?][] = [
+    ["controlPlane", { ...good(), controlPlane: undefined }],
+    ["controlPlane", { ...good(), controlPlane: "http://x:1/" }],
+    ["controlPlane", { ...good(), controlPlane: "x:99999" }],
+    ["controlPlane", { ...good(), controlPlane: "" }],
+    ["rootCertFile", { ...good(), rootCertFile: undefined }],
+    ["rootCertFile", { ...good(), rootCertFile: "/nowhere" }],
+    ["rootCert", { ...good(), rootCertFile: undefined, rootCert: "hello" }],
+    ["rootCert", { ...good(), rootCert: "both" }],
+    ["token", { ...good(), token: undefined }],
+    ["token", { ...good(), token: "not.a-token" }],
+    ["token", { ...good(), token: `${token}\r\nx: y` }],
+    ["token", { ...good(), token: () => Promise.reject(new Error("vault sealed")) }],
+    ["tokenFile", { ...good(), token: undefined, tokenFile: "/nowhere" }],
+    ["namespace", { ...good(), token: jwt({ sub: "somebody" }) }],
+    ["joinTimeoutMs", { ...good(), joinTimeoutMs: null as unknown as number }],
+    ["joinTimeoutMs", { ...good(), joinTimeoutMs: 1.5 }],
+    ["drainMs", good(), { TRAMA_DRAIN_MS: "soon" }],
+    ["certificateLifeSeconds", good(), { TRAMA_CERTIFICATE_LIFE_SECONDS: "0" }],
+    ["labels", good(), { TRAMA_LABELS: "app" }],
+    ["outboundTrafficPolicy", { ...good(), outboundTrafficPolicy: "ANY" as "ALLOW_ANY" }],
+  ];
+  for (const [field, options, env = {}] of faults) {
+    const variable = `TRAMA_${field.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+    await expect(settingsOf(options, env), field).rejects.toMatchObject({
+      code: "OPTIONS_INVALID",
+      field,
+      message: expect.stringContaining(variable) as string,
+    });
+  }
+});
+
+test("I7: a namespace that is not the token's is refused before anybody is asked", async () => {
+  await expect(settingsOf({ ...good(), namespace: "other" }, {})).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
+});
