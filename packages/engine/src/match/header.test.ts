@@ -39,9 +39,19 @@ describe("R31, routing", () => {
     expect(routes(present("x", false), ["x", ""])).toBe(false);
   });
 
-  test("several values are one text joined by a comma", () => {
-    expect(routes(header("x", is("a,b")), ["x", "a", "y", "-", "X", "b"])).toBe(true);
-    expect(routes(header("x", is("a")), ["x", "a", "x", "b"])).toBe(false);
+  test("any of several values is enough, and inversion is of that whole, as Envoy does it", () => {
+    const twice = ["x", "a", "y", "-", "X", "b"];
+    expect(routes(header("x", is("b")), twice)).toBe(true);
+    expect(routes(header("x", is("a,b")), twice)).toBe(false);
+    expect(routes(header("x", is("b"), { invert: true }), twice)).toBe(false);
+    expect(routes(header("x", is("c"), { invert: true }), twice)).toBe(true);
+    expect(routes(range(0, 5), ["x", "-", "x", "3"])).toBe(true);
+  });
+
+  test("to gRPC several values are one text joined by a comma", () => {
+    const twice = ["x", "a", "y", "-", "X", "b"];
+    expect(routes(header("x", is("a,b")), twice, { protocol: "grpc" })).toBe(true);
+    expect(routes(header("x", is("a")), twice, { protocol: "grpc" })).toBe(false);
   });
 
   test("gRPC does not see binary metadata", () => {

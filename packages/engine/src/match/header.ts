@@ -12,22 +12,30 @@ export type CallTest = (call: Call) => boolean;
 export type Quantifier = "any" | "all";
 
 /**
- * Route matching (R31): several values count as one text joined by `,`. An absent header never matches, not even an
+ * Route matching (R31). A field that came several times is met when any of its values is, as in Envoy, and inversion is of that
+ * whole; to gRPC its values are one text joined by `,`, as gRFC A28 has it. An absent header never matches, not even an
  * inverted condition, unless the condition is about presence or treats absence as empty text.
  */
 export function compileHeader(match: HeaderMatch, env: Pick<Env, "regex">): CallTest {
-  const read = reader(match.name);
-  const { invert, missingIsEmpty } = match;
+  const { name, invert, missingIsEmpty } = match;
+  const read = reader(name);
   if (match.test.kind === "present") {
     // Envoy: "missing is empty" makes the header present.
     const { present } = match.test;
     return (call) => ((missingIsEmpty || read(call) !== undefined) === present) !== invert;
   }
   const test = valueTest(match.test, env.regex);
+  const whenAbsent = missingIsEmpty && test("") !== invert;
+  const single = isPseudo(name);
   return (call) => {
-    const value = read(call);
-    if (value === undefined) return missingIsEmpty && test("") !== invert;
-    return test(value) !== invert;
+    if (single || call.protocol === "grpc") {
+      const value = read(call);
+      return value === undefined ? whenAbsent : test(value) !== invert;
+    }
+    const values = call.headers.all(name);
+    if (values.length === 0) return whenAbsent;
+    for (const value of values) if (test(value)) return !invert;
+    return invert;
   };
 }
 
@@ -63,7 +71,7 @@ function isPseudo(name: string): boolean {
   return name.startsWith(":") || name === "host";
 }
 
-/** What reads the joined value of a header, or of what stands for it. */
+/** What reads a pseudo header, or all values of a header as one text. */
 function reader(name: string): (call: Call) => string | undefined {
   if (isHost(name)) return (call) => call.authority;
   if (name === ":method") return (call) => call.method;

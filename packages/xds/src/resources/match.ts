@@ -66,6 +66,8 @@ function headerTest(matcher: HeaderMatcher, options: DecodeOptions): HeaderMatch
   };
   switch (test.case) {
     case "exactMatch":
+      // In Envoy the older field with an empty text takes any value; `string_match` is what asks for an empty one.
+      if (test.value === "") return { kind: "string", match: { kind: "prefix", value: "", ignoreCase: false } };
       return literal("exact", test.value);
     case "prefixMatch":
       return literal("prefix", test.value);

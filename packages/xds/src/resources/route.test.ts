@@ -92,6 +92,11 @@ test("headers: old and new forms, Host is :authority, a bad regex refuses the re
     { name: "x-c", test: { kind: "range", start: -5, end: 7 }, invert: false, missingIsEmpty: false },
     { name: "x-d", test: { kind: "present", present: true }, invert: false, missingIsEmpty: true },
   ]);
+  // Envoy takes any value there.
+  expect(headers({ name: "x-e", headerMatchSpecifier: { case: "exactMatch", value: "" } })?.[0]?.test).toEqual({
+    kind: "string",
+    match: { kind: "prefix", value: "", ignoreCase: false },
+  });
   expect(() =>
     headers({ name: "x", headerMatchSpecifier: { case: "safeRegexMatch", value: { regex: "(?=a)" } } }),
   ).toThrow('virtual_hosts[0].routes[0].match.headers[0]: safe_regex "(?=a)" is not RE2: invalid perl operator');
