@@ -48,6 +48,15 @@ describe("R31, routing", () => {
     expect(routes(range(0, 5), ["x", "-", "x", "3"])).toBe(true);
   });
 
+  test("text beyond ASCII is compared as its UTF-8 bytes, one character each as Node gives them", () => {
+    const bytes = Buffer.from("café").toString("latin1");
+    expect(routes(header("x", is("café")), ["x", bytes])).toBe(true);
+    expect(routes(header("x", is("café")), ["x", "café"])).toBe(false);
+    expect(routes(header("x", { kind: "regex", value: "c.*é" }), ["x", bytes])).toBe(true);
+    expect(routes(header("x", { kind: "regex", value: "caf.." }), ["x", bytes])).toBe(true);
+    expect(compileHeaderStrict(header("x", is("café")), "any", env)(makeCall({ headers: ["x", bytes] }))).toBe(true);
+  });
+
   test("to gRPC several values are one text joined by a comma", () => {
     const twice = ["x", "a", "y", "-", "X", "b"];
     expect(routes(header("x", is("a,b")), twice, { protocol: "grpc" })).toBe(true);

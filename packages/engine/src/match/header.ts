@@ -88,7 +88,17 @@ type ValueTest = Exclude<HeaderMatch["test"], { readonly kind: "present" }>;
 
 /** The comparison of one value, for those who bring their own readings of a header. */
 export function valueTest(test: ValueTest, regex: Env["regex"]): TextTest {
-  return test.kind === "range" ? inRange(test.start, test.end) : compileString(test.match, regex);
+  if (test.kind === "range") return inRange(test.start, test.end);
+  return compileString({ ...test.match, value: wireText(test.match.value) }, regex);
+}
+
+/**
+ * Policy is Unicode; a header value is bytes, and Node gives each as one character. What policy says is therefore compared
+ * as its UTF-8 bytes, regexes included (Envoy's are of bytes, too): else a rule about `café` would let `café` pass.
+ */
+function wireText(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- the range is the point
+  return /^[\0-\x7f]*$/.test(text) ? text : String.fromCharCode(...new TextEncoder().encode(text));
 }
 
 /** Signed decimal integers of 64 bits, half open. Anything else is not in any range. */
