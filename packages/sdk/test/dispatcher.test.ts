@@ -140,6 +140,12 @@ test("npm undici's fetch and the built-in fetch go the same way", async () => {
   expect(builtin.headers.getSetCookie()).toEqual(["a=1", "b=2"]);
 });
 
+test("a handler of an older undici, such as the built-in fetch's, is understood without a wrapper", async () => {
+  const { dispatcher } = world(reviews([await serve(echo)]));
+  const response = await fetch("http://reviews/f", { dispatcher: dispatcher as never, method: "PUT", body: "z" });
+  expect(await response.text()).toBe("z");
+});
+
 test("setGlobalDispatcher catches the built-in fetch", async () => {
   const { dispatcher } = world(reviews([await serve(echo)]));
   const before = getGlobalDispatcher();

@@ -11,7 +11,7 @@ import {
 import type { XdsClient, XdsError } from "@trama/xds";
 import type { Dispatcher as UndiciDispatcher } from "undici";
 
-import { Agent, Dispatcher, dispatcherMethods } from "../undici-parts.ts";
+import { Agent, Dispatcher, Dispatcher1Wrapper, dispatcherMethods } from "../undici-parts.ts";
 import { type Destination, Destinations } from "./destination.ts";
 import { OutboundCall, pathOf } from "./outbound-call.ts";
 import { blackHole, passThrough } from "./pass-through.ts";
@@ -68,7 +68,7 @@ export class MeshDispatcher extends Dispatcher {
     } catch (thrown) {
       malformed = thrown;
     }
-    const outbound = new OutboundCall(options, destination?.host ?? "", handler);
+    const outbound = new OutboundCall(options, destination?.host ?? "", modern(handler));
     outbound.start();
     if (outbound.over) return true;
     if (destination === undefined) fail(outbound, "BAD_REQUEST", malformed);
@@ -177,6 +177,14 @@ export class MeshDispatcher extends Dispatcher {
 
 // Also for an application that never loads undici's index.
 Object.assign(MeshDispatcher.prototype, dispatcherMethods);
+
+/** Handlers of undici 7 and before, which Node's own fetch up to 24 brings along, know other events: calling none of them would be silence. */
+function modern(handler: UndiciDispatcher.DispatchHandler): UndiciDispatcher.DispatchHandler {
+  if (typeof handler.onRequestStart === "function") return handler;
+  return (
+    Dispatcher1Wrapper as unknown as { wrapHandler(handler: object): UndiciDispatcher.DispatchHandler }
+  ).wrapHandler(handler);
+}
 
 /** Before there is a call to tell: nothing was sent. */
 function fail(outbound: OutboundCall, code: MeshErrorCode, cause: unknown): void {

@@ -23,6 +23,8 @@ export interface ConnectOptions {
   readonly identity: Identity | undefined;
   readonly contexts: SecureContexts;
   readonly clock: Clock;
+  /** What is offered by ALPN, and must be taken when it is `h2`. Default `http/1.1`. Plaintext has none: there one knows. */
+  readonly protocol?: "http/1.1" | "h2";
 }
 
 export type Connected = (error: MeshError | null, socket: Socket | null, peer: ConnectedPeer) => void;
@@ -72,6 +74,8 @@ export function connect(options: ConnectOptions, done: Connected): void {
     if (secured.isSessionReused()) return fail("TLS_FAILED", "a resumed session cannot be verified");
     const id = checkPeer(certificate, tls.subjectNames, identity!.trustDomain);
     if (typeof id === "string") return fail("TLS_FAILED", `refused: ${id}`);
+    if (options.protocol === "h2" && secured.alpnProtocol !== "h2")
+      return fail("TLS_FAILED", "it does not speak HTTP/2, which gRPC needs");
     finish(undefined, {
       mtls: tls.identity !== undefined,
       spiffeId: id.uri,
@@ -80,7 +84,7 @@ export function connect(options: ConnectOptions, done: Connected): void {
   });
 }
 
-function open({ endpoint, tls, identity, contexts }: ConnectOptions): Socket {
+function open({ endpoint, tls, identity, contexts, protocol }: ConnectOptions): Socket {
   const { host, port } = endpoint;
   const address: NetConnectOpts & { highWaterMark: number } = { host, port, highWaterMark: 64 * 1024 };
   if (tls === undefined) return connectTcp(address);
@@ -90,7 +94,7 @@ function open({ endpoint, tls, identity, contexts }: ConnectOptions): Socket {
     secureContext: contexts.client(identity!, tls.identity !== undefined),
     // An empty name sends no SNI; without one Node would send the host.
     servername: tls.serverName === undefined || isIP(tls.serverName) !== 0 ? "" : tls.serverName,
-    ALPNProtocols: ["http/1.1"],
+    ALPNProtocols: [protocol ?? "http/1.1"],
     rejectUnauthorized: true,
     // The chain is verified by OpenSSL, the name by us when the handshake is done: see `secureConnect` above.
     checkServerIdentity: () => undefined,

@@ -21,7 +21,7 @@ const codes: Readonly<Record<string, MeshErrorCode>> = {
  * Alerts by which a TLS 1.3 server refuses our certificate. They come when the handshake is over for us, perhaps with a request
  * written already; but a server that refuses the handshake gives no request to its application (RFC 8446 §4.4.2.4).
  */
-const handshakeAlerts =
+export const handshakeAlerts: RegExp =
   /ALERT_(?:CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|CERTIFICATE_REVOKED|CERTIFICATE_EXPIRED|CERTIFICATE_UNKNOWN|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)$/;
 
 /** Puts what ended a request into the engine's terms. `sent`: whether undici had begun to write it. */

@@ -113,8 +113,8 @@ test("an intermediate between leaf and root is checked and sent on", async () =>
     notBeforeMs: clock.wall() - dayMs,
     notAfterMs: clock.wall() + dayMs,
   });
-  const sign: Signer = async (csr, life, own) => [
-    (await authority({ issuer: middle })(csr, life, own))[0]!,
+  const sign: Signer = async (csr, life, own, signal) => [
+    (await authority({ issuer: middle })(csr, life, own, signal))[0]!,
     middle.certPem,
     root.certPem,
   ];
@@ -177,10 +177,10 @@ test("renewed at half of life ± 1 %, with a new key, shown the present certific
   let at = 0;
   const made = identity({
     random: () => 0.99,
-    sign: (csr, life, own) => {
+    sign: (csr, life, own, signal) => {
       proofs.push(own?.certificatePem);
       at = clock.now();
-      return good(csr, life, own);
+      return good(csr, life, own, signal);
     },
   });
   const seen: number[] = [];

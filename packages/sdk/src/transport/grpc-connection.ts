@@ -1,0 +1,142 @@
+import { type ClientHttp2Session, connect as connectH2, type SecureClientSessionOptions } from "node:http2";
+import type { Timer } from "@trama/engine";
+import { MeshError } from "@trama/engine";
+
+import { connect, type ConnectedPeer, plaintextPeer } from "./connect.ts";
+import type { KeepAlive } from "./grpc-body.ts";
+import type { H2Pool } from "./grpc-pool.ts";
+
+/** A connection ends gracefully at this age, less up to a fifth at random, so that load finds new endpoints. Envoy: `max_connection_duration`. */
+const maxAgeMs = 3_600_000;
+/** No stream begins on a connection whose peer's certificate ends within this. */
+const expiryMarginMs = 500;
+/** Streams at once, whatever more the server would take: past it another connection shares the load. */
+const maxStreams = 1_000;
+
+const sessionOptions: SecureClientSessionOptions = {
+  settings: { enablePush: false, initialWindowSize: 256 * 1024, maxHeaderListSize: 61_440 },
+  // Streams and what each may hold are bounded by ourselves; past Node's 10 MB, twenty-five large answers would reset each other.
+  maxSessionMemory: Number.MAX_SAFE_INTEGER,
+};
+
+/**
+ * One HTTP/2 connection to an endpoint: connecting, then open, then leaving (no new streams, those under way end) and lost. It keeps the
+ * process alive only while a stream is open.
+ */
+export class H2Connection {
+  readonly pool: H2Pool;
+  peer: ConnectedPeer = plaintextPeer;
+  streams = 0;
+  lost = false;
+  lostBecause: Error | undefined = undefined;
+  #session: ClientHttp2Session | undefined = undefined;
+  #leaving = false;
+  /** Wall-clock milliseconds; from then on it takes no new stream. */
+  #retireAtMs = Infinity;
+  #keepAlive: KeepAlive | undefined = undefined;
+  #pinging: Timer | undefined = undefined;
+
+  constructor(pool: H2Pool) {
+    this.pool = pool;
+  }
+
+  /** `done` is called once: with an error when there is no connection, without when it takes streams. */
+  open(done: (error: MeshError | undefined) => void): void {
+    const { options } = this.pool;
+    const { clock, random } = options;
+    connect({ ...options, protocol: "h2" }, (error, socket, peer) => {
+      if (error !== null) {
+        this.lost = true;
+        return done(error);
+      }
+      this.peer = peer;
+      this.#retireAtMs = Math.min(peer.notAfterMs - expiryMarginMs, clock.wall() + maxAgeMs * (1 - random() / 5));
+      const session = connectH2("http://endpoint.invalid", { ...sessionOptions, createConnection: () => socket! });
+      this.#session = session;
+      session.on("error", (cause: Error) => (this.lostBecause ??= cause));
+      session.on("goaway", () => this.leave());
+      session.on("close", () => this.#onClose());
+      session.setTimeout(0);
+      if (this.#leaving) session.close();
+      else session.unref();
+      done(undefined);
+    });
+  }
+
+  /** The session, when it may take one more stream now. */
+  get free(): ClientHttp2Session | undefined {
+    const session = this.#session;
+    if (session === undefined || this.#leaving || session.closed || session.destroyed) return undefined;
+    if (this.pool.options.clock.wall() >= this.#retireAtMs) {
+      this.leave();
+      return undefined;
+    }
+    const limit = Math.min(maxStreams, session.remoteSettings?.maxConcurrentStreams ?? maxStreams);
+    return this.streams < limit ? session : undefined;
+  }
+
+  get connecting(): boolean {
+    return this.#session === undefined && !this.lost;
+  }
+
+  /** A stream begins: the process stays for it, and its caller's wish for pings is heard. */
+  used(keepAlive: KeepAlive | undefined): void {
+    if (this.streams === 1) this.#session!.ref();
+    if (keepAlive !== undefined && (this.#keepAlive === undefined || keepAlive.timeMs < this.#keepAlive.timeMs))
+      this.#keepAlive = keepAlive;
+    if (this.#keepAlive !== undefined && this.#pinging === undefined) this.#pingLater(this.#keepAlive);
+  }
+
+  /** A stream has ended. */
+  ended(): void {
+    this.streams--;
+    if (this.streams === 0 && this.#session?.destroyed === false) this.#session.unref();
+    this.pool.freed();
+  }
+
+  /** Takes no new stream; ends with the last one under way. */
+  leave(): void {
+    if (this.#leaving) return;
+    this.#leaving = true;
+    this.pool.left(this);
+    if (this.#session !== undefined && !this.#session.closed) this.#session.close();
+  }
+
+  destroy(error: MeshError): void {
+    this.lostBecause ??= error;
+    this.lost = true;
+    this.leave();
+    this.#session?.destroy();
+  }
+
+  #onClose(): void {
+    this.lost = true;
+    this.#pinging?.cancel();
+    this.#pinging = undefined;
+    this.leave();
+    this.pool.closed(this);
+  }
+
+  #pingLater(keepAlive: KeepAlive): void {
+    const { clock } = this.pool.options;
+    this.#pinging = clock.after(keepAlive.timeMs, () => {
+      this.#pinging = undefined;
+      const session = this.#session!;
+      if (session.destroyed || (this.streams === 0 && !keepAlive.withoutCalls)) return;
+      this.#pinging = clock.after(keepAlive.timeoutMs, () => {
+        this.destroy(
+          new MeshError(
+            "RESET",
+            `${this.pool.options.endpoint.address}: no answer to a ping within ${keepAlive.timeoutMs} ms`,
+            { sent: true },
+          ),
+        );
+      });
+      session.ping(() => {
+        this.#pinging?.cancel();
+        this.#pinging = undefined;
+        if (!session.destroyed) this.#pingLater(this.#keepAlive!);
+      });
+    });
+  }
+}

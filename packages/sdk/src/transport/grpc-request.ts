@@ -1,0 +1,195 @@
+import { type ClientHttp2Session, type ClientHttp2Stream, constants, type IncomingHttpHeaders } from "node:http2";
+import { type Abortable, type Attempt, type Flow, HeaderList, MeshError, type Sink } from "@trama/engine";
+
+import type { BodyWriter } from "./grpc-body.ts";
+import { StreamBody } from "./grpc-body.ts";
+import type { H2Connection } from "./grpc-connection.ts";
+import type { H2Pool } from "./grpc-pool.ts";
+import { resetOf } from "./grpc-reset.ts";
+import { formatTimeout } from "./grpc-timeout.ts";
+import { peerHeader } from "./upstream-request.ts";
+
+type State = "waiting" | "open" | "over";
+
+/**
+ * One attempt on a stream: the handler of its events, the writer of its body, and what the engine pauses and aborts. `over` means that the
+ * sink has heard the last; the stream may live on until the peer knows too.
+ */
+export class H2Request implements BodyWriter, Flow, Abortable {
+  readonly #attempt: Attempt;
+  readonly #sink: Sink;
+  readonly #pool: H2Pool;
+  #state: State = "waiting";
+  #stream: ClientHttp2Stream | undefined = undefined;
+  #connection: H2Connection | undefined = undefined;
+  #headed = false;
+  #trailers: HeaderList | undefined = undefined;
+  #error: Error | undefined = undefined;
+  /** Sent once more because the peer said that it had not looked at it (gRFC A6, transparent retry): once only. */
+  #again = false;
+
+  constructor(attempt: Attempt, sink: Sink, pool: H2Pool) {
+    this.#attempt = attempt;
+    this.#sink = sink;
+    this.#pool = pool;
+  }
+
+  get over(): boolean {
+    return this.#state === "over";
+  }
+
+  get keepAlive(): StreamBody["keepAlive"] {
+    return this.#body?.keepAlive;
+  }
+
+  get #body(): StreamBody | undefined {
+    const { body } = this.#attempt.call;
+    return body instanceof StreamBody ? body : undefined;
+  }
+
+  /** False when the connection could not take it after all; then it is still waiting. */
+  begin(connection: H2Connection, session: ClientHttp2Session): boolean {
+    const { call } = this.#attempt;
+    let stream: ClientHttp2Stream;
+    try {
+      stream = session.request(this.#head() as unknown as Parameters<ClientHttp2Session["request"]>[0], {
+        endStream: false,
+      });
+    } catch (thrown) {
+      if (session.closed || session.destroyed) return false;
+      this.fail(new MeshError("BAD_REQUEST", (thrown as Error).message, { cause: thrown }));
+      return true;
+    }
+    this.#state = "open";
+    this.#stream = stream;
+    this.#connection = connection;
+    this.#attempt.sent = true;
+    call.record.mtls = connection.peer.mtls;
+    call.record.peerPrincipal = connection.peer.spiffeId;
+    connection.streams++;
+    stream.on("response", (_headers, flags, raw) => this.#onResponse(_headers, flags, raw));
+    stream.on("data", (chunk: Buffer) => {
+      if (this.#state === "open") this.#sink.onData(chunk);
+    });
+    stream.on("trailers", (_headers: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
+      this.#trailers =
+        raw === undefined ? HeaderList.ofRecord(_headers as Record<string, string | string[]>) : HeaderList.ofFlat(raw);
+    });
+    stream.on("end", () => this.#onEnd());
+    stream.on("error", (error: Error) => (this.#error = error));
+    stream.on("close", () => this.#onClose());
+    this.#body?.attach(this);
+    return true;
+  }
+
+  write(chunk: Buffer, done?: () => void): void {
+    const stream = this.#stream!;
+    if (stream.destroyed || stream.writableEnded) done?.();
+    else stream.write(chunk, done);
+  }
+
+  end(): void {
+    const stream = this.#stream!;
+    if (!stream.destroyed && !stream.writableEnded) stream.end();
+  }
+
+  pause(): void {
+    this.#stream?.pause();
+  }
+
+  resume(): void {
+    this.#stream?.resume();
+  }
+
+  /** Whoever still waits for a connection is told why there is none. */
+  fail(error: MeshError): void {
+    if (this.#state === "over") return;
+    this.#settle();
+    this.#sink.onError(error);
+  }
+
+  abort(reason: MeshError): void {
+    if (this.#state === "over") return;
+    if (this.#stream === undefined) this.#pool.forget(this);
+    this.#settle();
+    this.#stream?.close(constants.NGHTTP2_CANCEL);
+    this.#sink.onError(reason);
+  }
+
+  /** The pseudo fields, the call's own, and what is left of its time. */
+  #head(): string[] {
+    const { call } = this.#attempt;
+    const secured = this.#pool.options.tls !== undefined;
+    const body = this.#body;
+    const authority = body !== undefined && body.authority === call.authority ? body.wireAuthority : call.authority;
+    const head = [
+      ":method",
+      call.method,
+      ":scheme",
+      secured ? "https" : "http",
+      ":path",
+      call.path,
+      ":authority",
+      authority,
+    ];
+    const showPeer = this.#pool.options.tls?.identity !== undefined;
+    const flat = call.headers.flat();
+    for (let i = 0; i < flat.length; i += 2) {
+      if (!showPeer && flat[i] === peerHeader) continue;
+      head.push(flat[i]!, flat[i + 1]!);
+    }
+    if (call.deadlineMs !== Infinity)
+      head.push("grpc-timeout", formatTimeout(call.deadlineMs - this.#pool.options.clock.now()));
+    return head;
+  }
+
+  #onResponse(headers: IncomingHttpHeaders, _flags: number, raw: string[] | undefined): void {
+    if (this.#state !== "open" || this.#headed) return;
+    this.#headed = true;
+    const status = Number(headers[":status"] ?? 0);
+    // The one pseudo field of an answer comes first (RFC 9113 §8.3).
+    const list = raw?.[0] === ":status" ? HeaderList.ofFlat(raw.slice(2)) : HeaderList.ofRecord(withoutPseudo(headers));
+    this.#sink.onHead({ status, headers: list }, this);
+  }
+
+  #onEnd(): void {
+    if (this.#state !== "open") return;
+    if (!this.#headed) return; // `close` knows why.
+    this.#settle();
+    // Nobody will read the rest of a request whose answer is there.
+    if (!this.#stream!.writableEnded) this.#stream!.close(constants.NGHTTP2_NO_ERROR);
+    this.#sink.onEnd(this.#trailers);
+  }
+
+  #onClose(): void {
+    const stream = this.#stream!;
+    const connection = this.#connection!;
+    if (this.#state === "open") {
+      const code = stream.rstCode ?? constants.NGHTTP2_NO_ERROR;
+      const refused = code === constants.NGHTTP2_REFUSED_STREAM && !this.#headed;
+      const { canReplay } = this.#attempt.call.body;
+      if (refused && !this.#again && canReplay.call(this.#attempt.call.body)) {
+        this.#again = true;
+        this.#state = "waiting";
+        this.#body?.detach(this);
+        this.#stream = this.#connection = undefined;
+        this.#error = undefined;
+        connection.ended();
+        return this.#pool.submit(this);
+      }
+      if (code === constants.NGHTTP2_NO_ERROR && this.#headed && this.#trailers !== undefined) this.#onEnd();
+      else this.fail(resetOf(code, connection, stream.id !== undefined, this.#error));
+    }
+    connection.ended();
+  }
+
+  #settle(): void {
+    this.#state = "over";
+    this.#body?.detach(this);
+  }
+}
+
+function withoutPseudo(headers: IncomingHttpHeaders): Record<string, string | string[]> {
+  const { ":status": _status, ...rest } = headers;
+  return rest as Record<string, string | string[]>;
+}

@@ -1,0 +1,37 @@
+import { constants } from "node:http2";
+import { MeshError } from "@trama/engine";
+
+import type { H2Connection } from "./grpc-connection.ts";
+
+/** What a reset stream means in gRPC's statuses (gRPC over HTTP/2, "Errors"); everything else is INTERNAL. */
+const statuses: Readonly<Record<number, number>> = {
+  [constants.NGHTTP2_REFUSED_STREAM]: 14,
+  [constants.NGHTTP2_CANCEL]: 1,
+  [constants.NGHTTP2_ENHANCE_YOUR_CALM]: 8,
+  [constants.NGHTTP2_INADEQUATE_SECURITY]: 7,
+};
+
+/**
+ * Why a stream ended before its answer was complete, in the engine's terms. Node closes the streams of a lost connection with CANCEL, as
+ * if the peer had said so: whether the connection lives decides.
+ */
+export function resetOf(code: number, connection: H2Connection, sent: boolean, cause: Error | undefined): MeshError {
+  const { address } = connection.pool.options.endpoint;
+  if (connection.lost) {
+    const why = connection.lostBecause ?? cause;
+    return new MeshError("RESET", `${address}: the connection was lost${why === undefined ? "" : `: ${why.message}`}`, {
+      sent: true,
+      cause: why,
+    });
+  }
+  if (code === constants.NGHTTP2_REFUSED_STREAM)
+    return new MeshError("REFUSED", `${address}: the server refused the stream`, { sent: false, cause });
+  if (code === constants.NGHTTP2_NO_ERROR && cause === undefined)
+    return new MeshError("PROTOCOL_ERROR", `${address}: the stream ended without an answer`, { sent: true });
+  const grpcStatus = statuses[code] ?? 13;
+  return new MeshError("RESET", `${address}: the server reset the stream with code ${code}`, {
+    sent: true,
+    cause,
+    grpcStatus,
+  });
+}
