@@ -73,6 +73,8 @@ export interface DownstreamTls {
 export interface RouteConfiguration {
   readonly name: string;
   readonly virtualHosts: readonly VirtualHost[];
+  /** Virtual hosts are looked up by the host without its port (`ignore_port_in_host_matching`). Default: with it (R28). */
+  readonly ignorePort?: boolean | undefined;
 }
 
 export interface VirtualHost {

@@ -21,7 +21,7 @@ import { deadlineLayer } from "./deadline.ts";
 import { compileRouteTable } from "./route-table.ts";
 import type { RouteFinder } from "./route-table.ts";
 import { compileSplit } from "./split.ts";
-import { compileHosts } from "./virtual-host.ts";
+import { compileHosts, withoutPort } from "./virtual-host.ts";
 
 /** A cluster as the router sees it. */
 export interface ForwardTarget {
@@ -91,6 +91,7 @@ function compileTable<T>(
       ),
     })),
   );
+  if (config.ignorePort === true) return (call) => hosts(withoutPort(call.authority))?.(call, pathOf(call.path));
   return (call) => hosts(call.authority)?.(call, pathOf(call.path));
 }
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compileHosts } from "./virtual-host.ts";
+import { compileHosts, withoutPort } from "./virtual-host.ts";
 
 const find = (domains: readonly (readonly string[])[], authority: string) =>
   compileHosts(domains.map((each, at) => ({ domains: each, value: `${at}` })))(authority);
@@ -61,6 +61,16 @@ describe("R28", () => {
       { numRuns: 3_000 },
     );
   });
+});
+
+test.each([
+  ["a.com", "a.com"],
+  ["a.com:80", "a.com"],
+  ["[::1]", "[::1]"],
+  ["[::1]:80", "[::1]"],
+  ["", ""],
+])("the port is cut off where it is ignored: %s", (authority, host) => {
+  expect(withoutPort(authority)).toBe(host);
 });
 
 /** Ranks every domain that covers the authority: class first, then length, then order. */

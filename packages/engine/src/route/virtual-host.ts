@@ -40,6 +40,12 @@ export function compileHosts<T>(
   };
 }
 
+/** The authority up to the colon before its port; the colons of an IPv6 address stand in brackets. */
+export function withoutPort(authority: string): string {
+  const colon = authority.lastIndexOf(":");
+  return colon < 0 || authority.includes("]", colon) ? authority : authority.slice(0, colon);
+}
+
 /** Literals by length, the longest first. */
 class Affixes<T> {
   readonly #byLength = new Map<number, Map<string, T>>();

@@ -40,11 +40,11 @@ export function routeConfiguration(config: ProtoRouteConfiguration, options: Dec
   // Below all others: what the whole configuration says counts where no virtual host says something (R33).
   const base = within("typed_per_filter_config", () => overrides(config.typedPerFilterConfig, options));
   const virtualHosts = each("virtual_hosts", config.virtualHosts, (host) => {
-    const read = virtualHost(host, config.ignorePortInHostMatching, options);
+    const read = virtualHost(host, options);
     return base.size === 0 ? read : { ...read, overrides: new Map([...base, ...read.overrides]) };
   });
   uniqueDomains(virtualHosts);
-  return { name: config.name, virtualHosts };
+  return { name: config.name, virtualHosts, ...(config.ignorePortInHostMatching && { ignorePort: true }) };
 }
 
 /** A domain decides for one virtual host; twice the same would make the choice depend on order. */
@@ -58,7 +58,7 @@ function uniqueDomains(hosts: readonly VirtualHost[]): void {
   }
 }
 
-function virtualHost(host: ProtoVirtualHost, ignorePort: boolean, options: DecodeOptions): VirtualHost {
+function virtualHost(host: ProtoVirtualHost, options: DecodeOptions): VirtualHost {
   onlyFields(
     host,
     ["name", "domains", "routes", "retryPolicy", "typedPerFilterConfig"],
@@ -75,24 +75,22 @@ function virtualHost(host: ProtoVirtualHost, ignorePort: boolean, options: Decod
   if (host.domains.length === 0) throw new ResourceError("domains is empty; a virtual host needs at least one");
   return {
     name: host.name,
-    domains: [...new Set(host.domains.flatMap((text) => domains(text, ignorePort)))],
+    domains: [...new Set(host.domains.map(domain))],
     routes: each("routes", host.routes, (one) => route(one, options)),
     retry: host.retryPolicy && within("retry_policy", () => retryPolicy(host.retryPolicy!)),
     overrides: within("typed_per_filter_config", () => overrides(host.typedPerFilterConfig, options)),
   };
 }
 
-/** R28: exact, `*suffix`, `prefix*` or `*`. With `ignore_port_in_host_matching` a host matches with any port as well. */
-function domains(text: string, ignorePort: boolean): string[] {
-  const domain = text.toLowerCase();
-  const star = domain.indexOf("*");
-  if (domain === "") throw new ResourceError("a domain is empty");
-  if (star !== -1 && (domain.includes("*", star + 1) || (star !== 0 && star !== domain.length - 1))) {
-    throw new ResourceError(`domain ${JSON.stringify(text)} has its * in the middle; it may be first or last only`);
+/** R28: exact, `*suffix`, `prefix*` or `*`. */
+function domain(written: string): string {
+  const text = written.toLowerCase();
+  const star = text.indexOf("*");
+  if (text === "") throw new ResourceError("a domain is empty");
+  if (star !== -1 && (text.includes("*", star + 1) || (star !== 0 && star !== text.length - 1))) {
+    throw new ResourceError(`domain ${JSON.stringify(written)} has its * in the middle; it may be first or last only`);
   }
-  if (!ignorePort || domain.endsWith("*")) return [domain];
-  if (star === 0) return unsupported(`ignore_port_in_host_matching with the domain ${JSON.stringify(text)}`);
-  return [domain, `${domain}:*`];
+  return text;
 }
 
 function route(message: Route, options: DecodeOptions): RouteConfig {
