@@ -59,7 +59,7 @@ describe.each(["mesh.fetch", "undici.request", "undici.fetch"] as const)("%s", (
 
   test("in the middle of an upload", async () => {
     const id = await client.call("hold", {
-      url: "http://slow:8080/sip?pauseMs=2",
+      url: "http://slow:8080/sip?pauseMs=20",
       via,
       method: "POST",
       streamBytes: 1 << 30,
@@ -67,6 +67,7 @@ describe.each(["mesh.fetch", "undici.request", "undici.fetch"] as const)("%s", (
     await until("the upstream is reading", async () => (await service.call("stats")).bodyBytes > 100_000);
     const end = await client.call("abort", id);
     expect(end, JSON.stringify(end.failure)).toMatchObject({ ownReason: true });
+    await service.call("hurry");
     await until("the upstream saw it go", async () => (await aborted("POST /sip")) === 1);
     expect(await served("POST /sip")).toBe(1);
   });

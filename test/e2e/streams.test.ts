@@ -97,6 +97,8 @@ describe.each(["mesh.fetch", "undici.request"] as const)("back-pressure through 
     // It waits, but it has not stopped.
     expect(after).toBeGreaterThanOrEqual(before);
     await client.call("abort", id);
+    await service.call("hurry");
+    await until("the server is idle", async () => (await service.call("stats")).open === 0);
   });
 
   test("a caller that reads slowly makes the server wait", async () => {

@@ -5,7 +5,7 @@ import { startMesh, type Client, type Service, type TestMesh } from "./harness/m
 import { tolerance } from "./harness/numbers.ts";
 import { expectAllGood } from "./harness/tally.ts";
 import { until } from "./harness/until.ts";
-import { documents, peerAuthentication, route, serviceEntry, subsets, weights } from "./harness/yaml.ts";
+import { documents, peerAuthentication, route, serviceEntry, subsets } from "./harness/yaml.ts";
 
 /** Where requests go: weights, headers, and what is repeated when something goes wrong. */
 
@@ -32,11 +32,31 @@ spec:
 const reviews = (retries: string): string =>
   documents(serviceEntry("reviews", "shop"), route("reviews", "shop", { timeout: "10s", retries }));
 
+const limits = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: limits, namespace: shop }
+spec:
+  hosts: [limits.shop.svc.cluster.local]
+  http:
+    - match: [{ uri: { exact: /fault } }]
+      fault: { abort: { httpStatus: 418, percentage: { value: 100 } } }
+      route: [{ destination: { host: limits.shop.svc.cluster.local } }]
+    - match: [{ uri: { prefix: /hang } }]
+      timeout: 400ms
+      route: [{ destination: { host: limits.shop.svc.cluster.local } }]
+    - match: [{ uri: { regex: "/slo[a-z]" }, queryParams: { ms: { exact: "2000" } } }]
+      timeout: 5s
+      retries: { attempts: 2, perTryTimeout: 200ms, retryOn: "5xx" }
+      route: [{ destination: { host: limits.shop.svc.cluster.local } }]
+    - route: [{ destination: { host: limits.shop.svc.cluster.local } }]
+`;
+
 let mesh: TestMesh;
 let client: Client;
 let v1: Service;
 let v2: Service;
 let review: Service;
+let limited: Service;
 
 beforeAll(async () => {
   mesh = await startMesh({
@@ -44,31 +64,31 @@ beforeAll(async () => {
       "security.yaml": peerAuthentication("shop", "STRICT"),
       "catalog.yaml": canary,
       "reviews.yaml": reviews(`{ attempts: 3, retryOn: "connect-failure,refused-stream,reset,503", backoff: 2ms }`),
-      "weights.yaml": documents(
-        serviceEntry("stock", "shop"),
-        subsets("stock", "shop", ["v1", "v2"]),
-        weights("stock", "shop", { v1: 50, v2: 50 }),
-      ),
+      "limits.yaml": documents(serviceEntry("limits", "shop"), limits),
     },
   });
-  [v1, v2, review, client] = await Promise.all([
+  [v1, v2, review, limited, client] = await Promise.all([
     mesh.service({ app: "catalog", version: "v1", framework: "fastify" }),
     mesh.service({ app: "catalog", version: "v2", framework: "express" }),
     mesh.service({ app: "reviews", framework: "http" }),
+    mesh.service({ app: "limits", framework: "http" }),
     mesh.client({ account: "customer" }),
   ]);
-  // All three are in the client's view: each answers.
+  // All of them are in the client's view: each answers.
   await until("every service is found", async () => {
     const { versions } = await client.call("burst", { url: "http://catalog:8080/warm", count: 40 });
     const { statuses } = await client.call("burst", { url: "http://reviews:8080/warm", count: 1 });
-    return versions["v1"] !== undefined && versions["v2"] !== undefined && statuses[200] === 1;
+    const last = await client.call("burst", { url: "http://limits:8080/warm", count: 1 });
+    return (
+      versions["v1"] !== undefined && versions["v2"] !== undefined && statuses[200] === 1 && last.statuses[200] === 1
+    );
   });
 });
 afterAll(async () => {
   await mesh?.close();
   await expectNoLeaks();
 });
-beforeEach(() => Promise.all([v1, v2, review].map((service) => service.call("reset"))));
+beforeEach(() => Promise.all([v1, v2, review, limited].map((service) => service.call("reset"))));
 
 test("a 90/10 split keeps within its binomial 99.9 % interval over 6,000 requests, by what the servers served", async () => {
   const count = 6_000;
@@ -192,6 +212,27 @@ test("a POST that was answered 503 after its body went out is not repeated", asy
   });
   expect(status).toBe(503);
   expect((await review.call("stats")).bodies["POST /flaky"]).toBe(1);
+});
+
+test("a fault is injected at the caller: the service sees nothing", async () => {
+  expect((await client.call("call", { url: "http://limits:8080/fault" })).status).toBe(418);
+  expect((await limited.call("stats")).served).toEqual({});
+});
+
+test("a route's time-out ends the call with its own code, and the upstream sees the end", async () => {
+  const { failure, tookMs } = await client.call("attempt", { url: "http://limits:8080/hang" });
+  expect([failure?.code, failure?.causes[0]?.code], JSON.stringify(failure)).toContain("TIMEOUT");
+  expect(tookMs).toBeGreaterThanOrEqual(390);
+  expect(tookMs).toBeLessThan(2_000);
+  await until("the upstream saw it", async () => (await limited.call("stats")).aborted["GET /hang"] === 1);
+});
+
+test("each try has its own time-out, and a GET that ran into it is tried again", async () => {
+  const { failure, tookMs } = await client.call("attempt", { url: "http://limits:8080/slow?ms=2000" });
+  expect([failure?.code, failure?.causes[0]?.code], JSON.stringify(failure)).toContain("PER_TRY_TIMEOUT");
+  expect(tookMs).toBeGreaterThanOrEqual(590);
+  expect(tookMs).toBeLessThan(2_000);
+  expect((await limited.call("stats")).served["GET /slow"]).toBe(3);
 });
 
 /** The version of the configuration that the client has published. */

@@ -53,9 +53,15 @@ export interface MeshStart {
   /** Policy files by name. */
   readonly yaml?: Readonly<Record<string, string>>;
   readonly controlPlane?: Partial<ControlPlaneOptions>;
+  /** How its process is started. */
+  readonly process?: Pick<StartOptions, "env" | "execArgv" | "execPath">;
 }
 
-export async function startMesh({ yaml = {}, controlPlane: more = {} }: MeshStart = {}): Promise<TestMesh> {
+export async function startMesh({
+  yaml = {},
+  controlPlane: more = {},
+  process = {},
+}: MeshStart = {}): Promise<TestMesh> {
   const folder = await mkdtemp(join(tmpdir(), "trama-e2e-"));
   const policyDir = join(folder, "policy");
   const workloadsDir = join(folder, "workloads");
@@ -76,6 +82,7 @@ export async function startMesh({ yaml = {}, controlPlane: more = {} }: MeshStar
         httpPort: 0,
         ...more,
       },
+      ...process,
     });
     return { ...program, ...(program.ready as ControlPlaneReady) };
   };

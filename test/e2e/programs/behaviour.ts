@@ -148,10 +148,18 @@ async function relay(response: ServerResponse, fetch: Fetch, url: string): Promi
   }
 }
 
+let hurried = false;
+/** No more pauses: what is still in the buffers of a caller that left is soon read. */
+export function hurry(): void {
+  hurried = true;
+}
+
 /** Reads a chunk, and takes its time before the next one: the sender must wait. */
 function sip(stats: Mutable<Stats>, request: IncomingMessage, pauseMs: number): void {
+  hurried = false;
   request.on("data", (chunk: Buffer) => {
     stats.bodyBytes += chunk.length;
+    if (hurried) return;
     request.pause();
     setTimeout(() => request.resume(), pauseMs);
   });

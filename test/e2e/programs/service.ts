@@ -7,7 +7,7 @@ import { serve } from "trama/express";
 import { serverFactory } from "trama/fastify";
 import { createServer, peerOf } from "trama/http";
 import { answer, notReady, ready } from "../harness/rpc.ts";
-import { behave, emptyStats, type Stats } from "./behaviour.ts";
+import { behave, emptyStats, hurry, type Stats } from "./behaviour.ts";
 import { memoryUse, watchMemory, type MemoryUse } from "./memory.ts";
 
 /** A service of the mesh under test, in the framework that is asked for, which goes wrong in the ways of `behaviour.ts`. */
@@ -80,6 +80,7 @@ const methods = {
   },
   status: (): MeshStatus => mesh.status(),
   metrics: (): Promise<string> => mesh.metricsText(),
+  hurry: (): void => hurry(),
   watchMemory: (): void => watchMemory(),
   memory: (): MemoryUse => memoryUse(),
 };
