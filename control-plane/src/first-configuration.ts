@@ -11,11 +11,12 @@ const FIRST_READ_MS = 5_000;
 export async function openFolders(
   config: Pick<ControlPlaneConfig, "configDirs" | "trustDomain" | "rootNamespace" | "domain" | "cluster">,
   clock: Clock,
+  rootsPem = "",
 ): Promise<SnapshotSource> {
   const { configDirs, trustDomain, rootNamespace, domain, cluster } = config;
   const source = openConfiguration({
     folders: configDirs,
-    mesh: { ...defaultMesh, trustDomain, rootNamespace, domain, cluster },
+    mesh: { ...defaultMesh, trustDomain, rootNamespace, domain, cluster, rootsPem },
   });
   if (source.current !== undefined || source.diagnostics.length > 0) return source;
   const first = Promise.withResolvers<void>();

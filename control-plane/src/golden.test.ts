@@ -56,7 +56,7 @@ function load(input: string, file: string): ConfigState {
   const parts = input.split(/^# file: (\S+)\n/m);
   if (parts[0] !== "") files.set(file, { text: parts[0] ?? "" });
   for (let index = 1; index < parts.length; index += 2) files.set(parts[index] ?? "", { text: parts[index + 1] ?? "" });
-  return new ConfigStore(defaultMesh).apply(files);
+  return new ConfigStore({ ...defaultMesh, rootsPem: "-----BEGIN CERTIFICATE-----" }).apply(files);
 }
 
 interface Question {
@@ -69,6 +69,7 @@ const types: Readonly<Record<string, string>> = {
   rds: typeUrls.routeConfiguration,
   cds: typeUrls.cluster,
   eds: typeUrls.clusterLoadAssignment,
+  sds: typeUrls.secret,
 };
 
 /** The first document says who asks for what; the rest is the configuration. */

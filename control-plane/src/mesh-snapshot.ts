@@ -33,7 +33,7 @@ export class MeshSnapshot implements Snapshot {
   }
 
   resource(node: NodeView, typeUrl: string, name: string): WireResource | undefined {
-    const key = `${node.kind} ${node.namespace} ${name}`;
+    const key = `${node.kind}${node.proxy?.id ?? ""} ${node.namespace} ${name}`;
     const known = this.#shared.get(typeUrl)?.get(key);
     if (known !== undefined) return known;
     const how = recipe(this.#model, node, typeUrl, name);

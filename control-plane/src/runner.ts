@@ -48,7 +48,7 @@ export interface ControlPlane {
 
 /** What a test, or another source of configuration, puts in place of the usual. */
 export interface Environment {
-  readonly openSource: (config: ControlPlaneConfig) => Promise<SnapshotSource>;
+  readonly openSource: (config: ControlPlaneConfig, rootsPem: string) => Promise<SnapshotSource>;
   readonly clock?: Clock;
   readonly random?: () => number;
   readonly limits?: Partial<AdsLimits>;
@@ -56,7 +56,7 @@ export interface Environment {
 
 /** Starts the control plane on its folders of YAML. */
 export function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  return runControlPlane(options, { openSource: (config) => openFolders(config, systemClock) });
+  return runControlPlane(options, { openSource: (config, rootsPem) => openFolders(config, systemClock, rootsPem) });
 }
 
 /** Starts everything in order; if a step fails, what was started is closed again and the step's error is thrown. */
@@ -109,7 +109,7 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
       diagnostics: source.diagnostics,
     });
 
-    const source = await environment.openSource(config);
+    const source = await environment.openSource(config, authority.rootsPem);
     closers.push(() => source.close());
     logDiagnostics(log, source.diagnostics);
     closers.push(source.onDiagnostics((diagnostics) => logDiagnostics(log, diagnostics)));

@@ -12,6 +12,20 @@ export interface NodeView {
   /** Which class of client: a value that a class refuses would take the whole response with it (S38). */
   readonly kind: "trama" | "grpc" | "envoy";
   readonly cluster: string;
+  /** Of a sidecar: what it wants where. */
+  readonly proxy?: ProxySettings;
+}
+
+/** What an Envoy says of its own place; it can only change what that Envoy itself is told. */
+export interface ProxySettings {
+  /** File from which it reads its own certificate and key as a secret; without one, a static secret of its bootstrap. */
+  readonly identityFile: string | undefined;
+  /** Where the application's HTTP proxy listens. */
+  readonly outbound: { readonly address: string; readonly port: number };
+  /** Where the application itself listens, on the ports of its services. */
+  readonly application: string;
+  /** All of it as text, for keys of caches. */
+  readonly id: string;
 }
 
 /** One resource, ready to be sent. The same content is the same object with the same version (S4). */

@@ -4,6 +4,7 @@ import type { Node } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import type { Identity } from "../auth/identity.ts";
 import type { NodeView } from "../snapshot.ts";
 import { type AdsLimits, StreamFault } from "./limits.ts";
+import { proxySettings } from "./proxy.ts";
 
 type Metadata = Readonly<Record<string, unknown>>;
 
@@ -25,6 +26,7 @@ export function nodeView(node: Node, identity: Identity, limits: AdsLimits): Nod
   const account = text(metadata, "SERVICE_ACCOUNT");
   if (account !== undefined && account !== identity.serviceAccount)
     throw denied(`the node says its service account is ${account}, its identity is ${identity.serviceAccount}`);
+  const kind = kindOf(node, metadata);
   return {
     id: node.id,
     namespace: identity.namespace,
@@ -32,8 +34,9 @@ export function nodeView(node: Node, identity: Identity, limits: AdsLimits): Nod
     workload: text(metadata, "WORKLOAD_NAME") ?? id?.workload ?? identity.serviceAccount,
     labels: labels(metadata["LABELS"]),
     addresses: addresses(id?.address, text(metadata, "INSTANCE_IPS")),
-    kind: kindOf(node, metadata),
+    kind,
     cluster: text(metadata, "CLUSTER_ID") ?? "",
+    ...(kind === "envoy" ? { proxy: proxySettings((key) => text(metadata, key)) } : {}),
   };
 }
 

@@ -13,6 +13,7 @@ import type { DestinationPolicy, TrafficPolicy } from "../model/destination.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { Endpoint, Service, ServicePort } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
+import { sidecarUpstreamTls } from "./envoy/tls.ts";
 import { type ClusterName, clusterName, serverName } from "./names.ts";
 import { serviceMetadata } from "./metadata.ts";
 import { trustDomains, upstreamTls } from "./tls.ts";
@@ -28,6 +29,8 @@ export interface ClusterInput {
   /** Of the whole service: a server's names do not depend on the subset. */
   readonly endpoints: readonly Endpoint[];
   readonly kind: NodeView["kind"];
+  /** Of a sidecar: it fetches certificates as secrets. */
+  readonly proxy: NodeView["proxy"];
 }
 
 type ClusterInit = MessageInitShape<typeof ClusterSchema>;
@@ -35,7 +38,7 @@ type ClusterInit = MessageInitShape<typeof ClusterSchema>;
 /** Istio's default (istio-api §3.4). */
 const connectTimeoutMs = 10_000;
 /** Istio's way to say "no limit". */
-const unlimited = 4_294_967_295;
+export const unlimited = 4_294_967_295;
 
 export function cluster(input: ClusterInput): WireResource {
   const { service, port, kind } = input;
@@ -99,14 +102,16 @@ function breakers({ pool, retryBudget }: Partial<TrafficPolicy>): MessageInitSha
 
 /** How endpoints are reached. Nothing at all means plaintext, so each way there is written out. */
 function transport(
-  { mesh, service, policy, endpoints, kind }: ClusterInput,
+  { mesh, service, port, policy, endpoints, kind, proxy }: ClusterInput,
   { tls }: Partial<TrafficPolicy>,
   ownName: string,
 ): Pick<ClusterInit, "transportSocket" | "transportSocketMatches"> {
   if (tls?.mode === "disable") return {};
   const wanted = tls?.subjectAltNames ?? [];
   const names = wanted.length > 0 ? wanted : serverNames(mesh, service, endpoints);
-  const secured = upstreamTls(tls?.sni ?? ownName, names, kind);
+  const sni = tls?.sni ?? ownName;
+  const secured =
+    proxy === undefined ? upstreamTls(sni, names, kind) : sidecarUpstreamTls({ sni, names, http2: port.http2, proxy });
   if (policy !== undefined && tls?.mode === "mesh") return { transportSocket: secured };
   if (!service.internal) return {};
   if (kind === "grpc") {

@@ -19,16 +19,16 @@ import { faultFilter } from "./routes.ts";
 import { downstreamTls } from "./tls.ts";
 import { pack, wireResource } from "./wire.ts";
 
-type HttpFilter = MessageInitShape<typeof HttpFilterSchema>;
+export type HttpFilter = MessageInitShape<typeof HttpFilterSchema>;
 type FilterChain = MessageInitShape<typeof FilterChainSchema>;
 
-const router: HttpFilter = {
+export const router: HttpFilter = {
   name: "envoy.filters.http.router",
   configType: { case: "typedConfig", value: pack(RouterSchema, {}) },
 };
 
 /** Empty: what it does comes with each route. */
-const fault: HttpFilter = {
+export const fault: HttpFilter = {
   name: faultFilter,
   configType: { case: "typedConfig", value: pack(HTTPFaultSchema, {}) },
 };
@@ -105,8 +105,6 @@ function chains(input: InboundInput): FilterChain[] {
 }
 
 function inboundManager({ mesh, policies }: InboundInput): ReturnType<typeof pack> {
-  const deny = policies.filter(({ action }) => action === "deny");
-  const allow = policies.filter(({ action }) => action === "allow");
   return pack(HttpConnectionManagerSchema, {
     statPrefix: "inbound",
     routeSpecifier: {
@@ -128,13 +126,18 @@ function inboundManager({ mesh, policies }: InboundInput): ReturnType<typeof pac
         ],
       },
     },
-    // DENY decides before ALLOW (istio-api §11.2); a filter is there only where policies of its action are.
-    httpFilters: [
-      ...(deny.length === 0 ? [] : [rbacFilter("envoy.filters.http.rbac.DENY", deny, mesh)]),
-      ...(allow.length === 0 ? [] : [rbacFilter("envoy.filters.http.rbac", allow, mesh)]),
-      router,
-    ],
+    httpFilters: [...accessFilters(policies, mesh), router],
   });
+}
+
+/** DENY decides before ALLOW (istio-api §11.2); a filter is there only where policies of its action are. */
+export function accessFilters(policies: readonly AccessPolicy[], mesh: MeshSettings): readonly HttpFilter[] {
+  const deny = policies.filter(({ action }) => action === "deny");
+  const allow = policies.filter(({ action }) => action === "allow");
+  return [
+    ...(deny.length === 0 ? [] : [rbacFilter("envoy.filters.http.rbac.DENY", deny, mesh)]),
+    ...(allow.length === 0 ? [] : [rbacFilter("envoy.filters.http.rbac", allow, mesh)]),
+  ];
 }
 
 function rbacFilter(name: string, policies: readonly AccessPolicy[], mesh: MeshSettings): HttpFilter {

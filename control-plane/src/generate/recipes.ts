@@ -2,34 +2,42 @@ import { isIP } from "node:net";
 
 import { typeUrls } from "@trama/proto";
 
-import { mtlsMode } from "../model/access.ts";
 import { type Model, destinationPolicy, peerPolicies } from "../model/model.ts";
-import { type Destination, type RouteTable, type RuleMatch, destinationPort } from "../model/route.ts";
-import { type Service, hasLabels, socketAddress } from "../model/service.ts";
+import type { RouteTable } from "../model/route.ts";
 import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
 import { cluster } from "./clusters.ts";
 import { assignment } from "./endpoints.ts";
 import { inboundListener, outboundListener } from "./listeners.ts";
-import { clusterName, fullNames, readAuthority, readClusterName, readInboundName } from "./names.ts";
+import { envoyNames, envoyRecipe } from "./envoy/recipes.ts";
+import { clusterName, fullNames, readAuthority, readInboundName } from "./names.ts";
+import { isUnspecified, ownPort } from "./own-port.ts";
 import { type StaticRule, routes } from "./routes.ts";
+import { sameForAll, staticRules } from "./static-rules.ts";
+import { find } from "./target.ts";
 
 type Maker = (model: Model, node: NodeView, name: string) => Recipe | undefined;
 
-const makers: Readonly<Record<string, Maker>> = {
-  [typeUrls.listener]: (model, node, name) => inbound(model, node, name) ?? outbound(model, node, name),
-  [typeUrls.routeConfiguration]: routeConfiguration,
+const sharedMakers: Readonly<Record<string, Maker>> = {
   [typeUrls.cluster]: clusterOf,
   [typeUrls.clusterLoadAssignment]: endpointsOf,
 };
 
+const makers: Readonly<Record<string, Maker>> = {
+  ...sharedMakers,
+  [typeUrls.listener]: (model, node, name) => inbound(model, node, name) ?? outbound(model, node, name),
+  [typeUrls.routeConfiguration]: routeConfiguration,
+};
+
 /**
- * What a name means to a node. `undefined`: nothing, or nothing that it may see; nobody can tell which (S34). Envoy gets
- * nothing yet: its listeners and secrets have other shapes, and half of them would be plaintext by accident.
+ * What a name means to a node. `undefined`: nothing, or nothing that it may see; nobody can tell which (S34). Envoy has
+ * listeners, routes and secrets of its own; clusters outside of it and endpoints are the same for all, but for their form.
  */
 export function recipe(model: Model, node: NodeView, typeUrl: string, name: string): Recipe | undefined {
-  if (node.kind === "envoy") return undefined;
-  return makers[typeUrl]?.(model, node, name);
+  if (node.kind !== "envoy") return makers[typeUrl]?.(model, node, name);
+  // Without its settings, its TLS contexts would name what it does not have.
+  if (node.proxy === undefined) return undefined;
+  return envoyRecipe(model, node, node.proxy, typeUrl, name) ?? sharedMakers[typeUrl]?.(model, node, name);
 }
 
 /**
@@ -45,14 +53,15 @@ export function basis(model: Model, typeUrl: string): readonly unknown[] {
 
 /** Every full name of a type that a node can ask for. */
 export function* allNames(model: Model, node: NodeView, typeUrl: string): Iterable<string> {
-  if (node.kind === "envoy") return;
+  if (node.kind === "envoy") yield* envoyNames(model, node, typeUrl);
   for (const host of model.services.hosts()) {
     const service = model.services.find(host, node.namespace);
     if (service === undefined) continue;
     const subsets = destinationPolicy(model, service, node.namespace)?.subsets.map(({ name }) => name) ?? [];
     for (const { number: port } of service.ports) {
-      if (typeUrl === typeUrls.listener) yield `${host}:${port}`;
-      else if (typeUrl === typeUrls.routeConfiguration) yield clusterName({ port, subset: "", host });
+      if (typeUrl === typeUrls.listener && node.kind !== "envoy") yield `${host}:${port}`;
+      else if (typeUrl === typeUrls.routeConfiguration && node.kind !== "envoy")
+        yield clusterName({ port, subset: "", host });
       else if (typeUrl === typeUrls.cluster || typeUrl === typeUrls.clusterLoadAssignment) {
         for (const subset of ["", ...subsets]) yield clusterName({ port, subset, host });
       }
@@ -85,7 +94,7 @@ function routeConfiguration(model: Model, node: NodeView, name: string): Recipe 
     // Which rules and matches there are for this caller, and which ports their destinations mean.
     variant: JSON.stringify(rules.map((rule) => staticChoice(table, rule))),
     inputs: [service, table],
-    shared: table?.rules.every(({ matches }) => matches.every(({ sourceLabels }) => isEmpty(sourceLabels))) ?? true,
+    shared: sameForAll(table),
     make: () => routes({ mesh, service, port: port.number, namespace, rules }),
   };
 }
@@ -95,42 +104,18 @@ function staticChoice(table: RouteTable | undefined, { rule, matches, ports }: S
   return [table?.rules.indexOf(rule), matches.map((match) => rule.matches.indexOf(match)), ports];
 }
 
-/** What can be decided now: the port called and the caller are known. Rules of which no match is left do not exist. */
-function staticRules(model: Model, node: NodeView, table: RouteTable, port: number): readonly StaticRule[] {
-  return table.rules.flatMap((rule): StaticRule[] => {
-    const matches = rule.matches.filter((match) => applies(match, node, port));
-    if (matches.length === 0 && rule.matches.length > 0) return [];
-    const ports = rule.destinations.map((destination) => portOf(model, node, destination, port));
-    // Only the match on port or caller was there, and it holds: every request.
-    return [{ rule, matches, ports }];
-  });
-}
-
-function applies(match: RuleMatch, node: NodeView, port: number): boolean {
-  return (
-    (match.port === undefined || match.port === port) &&
-    (match.sourceNamespace === undefined || match.sourceNamespace === node.namespace) &&
-    hasLabels(node.labels, match.sourceLabels)
-  );
-}
-
-function portOf(model: Model, node: NodeView, { host, port }: Destination, called: number): number {
-  const service = model.services.find(host, node.namespace);
-  return (service === undefined ? undefined : destinationPort(service, port, called)) ?? called;
-}
-
 function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefined {
   const target = find(model, node, name);
   if (target === undefined) return undefined;
   const { service, port, policy, subset } = target;
   const endpoints = model.endpoints.get(service) ?? [];
   const { mesh } = model;
-  const { kind } = node;
+  const { kind, proxy } = node;
   return {
     variant: "",
     inputs: [service, policy, endpoints],
     shared: true,
-    make: () => cluster({ mesh, service, port, policy, subset, endpoints, kind }),
+    make: () => cluster({ mesh, service, port, policy, subset, endpoints, kind, proxy }),
   };
 }
 
@@ -150,38 +135,14 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   };
 }
 
-interface Target {
-  readonly service: Service;
-  readonly port: Service["ports"][number];
-  readonly policy: ReturnType<typeof destinationPolicy>;
-  readonly subset: string;
-}
-
-/** What `outbound|port|subset|host` stands for, if the node can see it. */
-function find(model: Model, node: NodeView, name: string): Target | undefined {
-  const id = readClusterName(name);
-  if (id === undefined) return undefined;
-  const service = model.services.find(id.host, node.namespace);
-  const port = service?.ports.find(({ number }) => number === id.port);
-  if (service === undefined || port === undefined) return undefined;
-  const policy = destinationPolicy(model, service, node.namespace);
-  const exists = id.subset === "" || policy?.subsets.some((subset) => subset.name === id.subset) === true;
-  return exists ? { service, port, policy, subset: id.subset } : undefined;
-}
-
 /** For its own addresses only; the policy is that of its namespace and labels. */
 function inbound(model: Model, node: NodeView, name: string): Recipe | undefined {
   const asked = readInboundName(name);
   if (asked === undefined || !mayListen(node, asked.address)) return undefined;
   const { address, port } = asked;
-  const { mesh, access } = model;
-  const { namespace, labels, kind } = node;
-  const mode = mtlsMode(peerPolicies(model, namespace), labels, port);
-  const layers = new Set([mesh.rootNamespace, namespace]);
-  const policies = [...layers].flatMap((layer) =>
-    (access.get(layer) ?? []).filter((policy) => hasLabels(labels, policy.selector)),
-  );
-  const services = servicesBehind(model, node, address, port);
+  const { mesh } = model;
+  const { kind } = node;
+  const { mode, policies, services } = ownPort(model, node, address, port);
   return {
     variant: mode,
     inputs: [...policies, ...services],
@@ -200,20 +161,4 @@ function mayListen({ addresses }: NodeView, address: string): boolean {
     address.startsWith("127.") ||
     address === "::1"
   );
-}
-
-function isUnspecified(address: string): boolean {
-  return address === "0.0.0.0" || address === "::";
-}
-
-function servicesBehind(model: Model, node: NodeView, address: string, port: number): readonly Service[] {
-  const addresses = isUnspecified(address) ? node.addresses : [address];
-  const found = addresses.flatMap((each) => model.behind.get(socketAddress(each, port)) ?? []);
-  return [...new Set(found)]
-    .filter((service) => service.namespace === node.namespace)
-    .sort((a, b) => (a.host < b.host ? -1 : 1));
-}
-
-function isEmpty(labels: Readonly<Record<string, string>>): boolean {
-  return Object.keys(labels).length === 0;
 }

@@ -5,6 +5,7 @@ import {
   type RouteActionSchema,
   type RouteMatchSchema,
   type RouteSchema,
+  type VirtualHostSchema,
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
@@ -42,18 +43,24 @@ export interface StaticRule {
 
 type RouteInit = MessageInitShape<typeof RouteSchema>;
 
-export function routes({ mesh, service, port, namespace, rules }: RoutesInput): WireResource {
+export function routes(input: RoutesInput): WireResource {
+  const { mesh, service, port, namespace } = input;
   const name = clusterName({ port, subset: "", host: service.host });
-  return wireResource(RouteConfigurationSchema, name, {
-    name,
-    virtualHosts: [
-      {
-        name: `${service.host}:${port}`,
-        domains: spellings(mesh, service, namespace).flatMap((spelling) => [spelling, `${spelling}:${port}`]),
-        routes: rules.length === 0 ? [defaultRoute(name)] : rules.flatMap((rule) => ruleRoutes(rule, port)),
-      },
-    ],
-  });
+  const domains = spellings(mesh, service, namespace).flatMap((spelling) => [spelling, `${spelling}:${port}`]);
+  return wireResource(RouteConfigurationSchema, name, { name, virtualHosts: [virtualHost(input, domains)] });
+}
+
+/** All routes to one port of one service. */
+export function virtualHost(
+  { service, port, rules }: Pick<RoutesInput, "service" | "port" | "rules">,
+  domains: readonly string[],
+): MessageInitShape<typeof VirtualHostSchema> {
+  const own = clusterName({ port, subset: "", host: service.host });
+  return {
+    name: `${service.host}:${port}`,
+    domains: [...domains],
+    routes: rules.length === 0 ? [defaultRoute(own)] : rules.flatMap((rule) => ruleRoutes(rule, port)),
+  };
 }
 
 /** What a service without a VirtualService does. */

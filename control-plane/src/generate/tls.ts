@@ -12,7 +12,7 @@ import type { NodeView } from "../snapshot.ts";
 import { type StringMatcher, exact } from "./match.ts";
 import { pack } from "./wire.ts";
 
-type TransportSocket = MessageInitShape<typeof TransportSocketSchema>;
+export type TransportSocket = MessageInitShape<typeof TransportSocketSchema>;
 
 const identity = { instanceName: "default", certificateName: "default" };
 const trust = { instanceName: "default", certificateName: "ROOTCA" };
@@ -20,7 +20,7 @@ const trust = { instanceName: "default", certificateName: "ROOTCA" };
 /** A client's side: shows the own certificate, accepts exactly these names of the server (S45). */
 export function upstreamTls(sni: string, names: readonly string[], kind: NodeView["kind"]): TransportSocket {
   const commonTlsContext = context(names.map(exact), kind);
-  return socket({ case: "typedConfig", value: pack(UpstreamTlsContextSchema, { commonTlsContext, sni }) });
+  return tlsSocket({ case: "typedConfig", value: pack(UpstreamTlsContextSchema, { commonTlsContext, sni }) });
 }
 
 /**
@@ -36,7 +36,7 @@ export function downstreamTls(mesh: MeshSettings, kind: NodeView["kind"]): Trans
     commonTlsContext: context(names, kind),
     requireClientCertificate: true,
   });
-  return socket({ case: "typedConfig", value });
+  return tlsSocket({ case: "typedConfig", value });
 }
 
 /** All the names by which the mesh's own identities may begin. */
@@ -75,6 +75,6 @@ function context(
   };
 }
 
-function socket(configType: NonNullable<TransportSocket["configType"]>): TransportSocket {
+export function tlsSocket(configType: NonNullable<TransportSocket["configType"]>): TransportSocket {
   return { name: "envoy.transport_sockets.tls", configType };
 }

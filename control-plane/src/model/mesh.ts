@@ -10,6 +10,8 @@ export interface MeshSettings {
   readonly rootNamespace: string;
   /** Name of the cluster that endpoints are said to be in. */
   readonly cluster: string;
+  /** PEM of all roots that identities are checked against; it is public. Empty: there is no authority, as in `check`. */
+  readonly rootsPem: string;
 }
 
 /** Istio's defaults. */
@@ -19,6 +21,7 @@ export const defaultMesh: MeshSettings = {
   domain: "cluster.local",
   rootNamespace: "istio-system",
   cluster: "Kubernetes",
+  rootsPem: "",
 };
 
 /**

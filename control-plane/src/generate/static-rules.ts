@@ -1,0 +1,38 @@
+import type { Model } from "../model/model.ts";
+import { type Destination, type RouteTable, type RuleMatch, destinationPort } from "../model/route.ts";
+import { hasLabels } from "../model/service.ts";
+import type { NodeView } from "../snapshot.ts";
+import type { StaticRule } from "./routes.ts";
+
+/** What can be decided now: the port called and the caller are known. Rules of which no match is left do not exist. */
+export function staticRules(model: Model, node: NodeView, table: RouteTable, port: number): readonly StaticRule[] {
+  return table.rules.flatMap((rule): StaticRule[] => {
+    const matches = rule.matches.filter((match) => applies(match, node, port));
+    if (matches.length === 0 && rule.matches.length > 0) return [];
+    const ports = rule.destinations.map((destination) => portOf(model, node, destination, port));
+    // Only the match on port or caller was there, and it holds: every request.
+    return [{ rule, matches, ports }];
+  });
+}
+
+function applies(match: RuleMatch, node: NodeView, port: number): boolean {
+  return (
+    (match.port === undefined || match.port === port) &&
+    (match.sourceNamespace === undefined || match.sourceNamespace === node.namespace) &&
+    hasLabels(node.labels, match.sourceLabels)
+  );
+}
+
+function portOf(model: Model, node: NodeView, { host, port }: Destination, called: number): number {
+  const service = model.services.find(host, node.namespace);
+  return (service === undefined ? undefined : destinationPort(service, port, called)) ?? called;
+}
+
+/** Whether the rules are the same for all callers of a namespace. */
+export function sameForAll(table: RouteTable | undefined): boolean {
+  return table?.rules.every(({ matches }) => matches.every(({ sourceLabels }) => isEmpty(sourceLabels))) ?? true;
+}
+
+function isEmpty(labels: Readonly<Record<string, string>>): boolean {
+  return Object.keys(labels).length === 0;
+}

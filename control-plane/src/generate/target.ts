@@ -1,0 +1,23 @@
+import { type Model, destinationPolicy } from "../model/model.ts";
+import type { Service } from "../model/service.ts";
+import type { NodeView } from "../snapshot.ts";
+import { readClusterName } from "./names.ts";
+
+export interface Target {
+  readonly service: Service;
+  readonly port: Service["ports"][number];
+  readonly policy: ReturnType<typeof destinationPolicy>;
+  readonly subset: string;
+}
+
+/** What `outbound|port|subset|host` stands for, if the node can see it. */
+export function find(model: Model, node: NodeView, name: string): Target | undefined {
+  const id = readClusterName(name);
+  if (id === undefined) return undefined;
+  const service = model.services.find(id.host, node.namespace);
+  const port = service?.ports.find(({ number }) => number === id.port);
+  if (service === undefined || port === undefined) return undefined;
+  const policy = destinationPolicy(model, service, node.namespace);
+  const exists = id.subset === "" || policy?.subsets.some((subset) => subset.name === id.subset) === true;
+  return exists ? { service, port, policy, subset: id.subset } : undefined;
+}
