@@ -1,4 +1,6 @@
+import { readdir, rm, stat, writeFile } from "node:fs/promises";
 import net from "node:net";
+import { join } from "node:path";
 import tls from "node:tls";
 import { afterAll, describe, test } from "vitest";
 import { expectNoLeaks } from "./harness/leaks.ts";
@@ -180,6 +182,33 @@ describe.concurrent("over minutes", () => {
       await client.stop();
     },
   );
+
+  test("a folder for the key that is lost while running stops no renewal and no request", async ({ expect }) => {
+    const mesh = await open({ yaml: shop });
+    const identityDir = join(mesh.folder, "identity");
+    const [, client] = await Promise.all([
+      mesh.service({ app: "catalog" }),
+      mesh.client(
+        { account: "customer" },
+        { env: { TRAMA_IDENTITY_DIR: identityDir, TRAMA_CERTIFICATE_LIFE_SECONDS: "10" } },
+      ),
+    ]);
+    await until("the service is found", async () => {
+      const { answer } = await client.call("attempt", { url: "http://catalog:8080/echo" });
+      return answer?.status === 200;
+    });
+    const kept = await readdir(identityDir);
+    expect(kept.length).toBeGreaterThan(0);
+    for (const name of kept) expect((await stat(join(identityDir, name))).mode & 0o777, name).toBe(0o600);
+
+    await rm(identityDir, { recursive: true });
+    await writeFile(identityDir, "in the way");
+    const load = await client.call("startLoad", { url: "http://catalog:8080/books", perSecond, concurrency: 3 });
+    const epoch = async (): Promise<number> => (await client.call("status")).identity!.epoch;
+    const first = await epoch();
+    await until("it was renewed three times", async () => (await epoch()) >= first + 3, 40_000);
+    expectAllGood(await client.call("stopLoad", load));
+  });
 });
 
 /** The certificate that a server shows to somebody who connects now, and how long it still lives. */
