@@ -75,7 +75,7 @@ export async function serverWorld(server: Server, options: ServerOptions): Promi
     ended,
     address,
     port,
-    publish: (mode, rbac = []) => put(meshConfig({ inbound: [inbound(address, mode, rbac)] })),
+    publish: (mode, rbac = []) => put(meshConfig({ inbound: [inboundConfig(address, mode, rbac)] })),
     withdraw: () => put(meshConfig({})),
     async close() {
       await guard.stop(200, 0);
@@ -84,7 +84,8 @@ export async function serverWorld(server: Server, options: ServerOptions): Promi
   };
 }
 
-function inbound(address: string, mode: Mode, rbac: readonly RbacConfig[]): InboundListener {
+/** One port of a service, in one of Istio's modes. */
+export function inboundConfig(address: string, mode: Mode, rbac: readonly RbacConfig[]): InboundListener {
   const filters = rbac.map((config, at) => ({ name: `rbac-${at}`, config, disabled: false }));
   const match = chain("").match;
   const secured = chain("inbound-mtls", {
