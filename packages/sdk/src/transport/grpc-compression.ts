@@ -24,7 +24,12 @@ export function isKnownEncoding(encoding: string): boolean {
  * Unpacks a message, at most to `maxBytes` (-1: no limit): a small message may claim to be a huge one (CVE class 21). `done` gets `"large"`
  * for one that is, an error for one that cannot be read.
  */
-export function unpack(encoding: string, bytes: Buffer, maxBytes: number, done: (result: Buffer | "large" | Error) => void): void {
+export function unpack(
+  encoding: string,
+  bytes: Buffer,
+  maxBytes: number,
+  done: (result: Buffer | "large" | Error) => void,
+): void {
   const options = maxBytes >= 0 ? { maxOutputLength: Math.max(1, maxBytes) } : {};
   const finish = (error: Error | null, result: Buffer): void => {
     if (error === null) done(result);

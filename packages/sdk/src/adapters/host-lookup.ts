@@ -1,0 +1,72 @@
+import { type Engine, MeshError } from "@trama/engine";
+import type { XdsClient, XdsError } from "@trama/xds";
+
+/** Calls that may wait for the first configuration of their host, all hosts together. */
+const maxWaiting = 1_024;
+/** Hosts remembered as unknown to the mesh; fewer than xds holds names for, so that what is forgotten there is asked again. */
+const maxUnknown = 1_000;
+
+export interface LookupOptions {
+  readonly engine: Engine;
+  readonly discovery: Pick<XdsClient, "outbound">;
+}
+
+/** `mesh`: the snapshot has it. `stranger`: the control plane said that there is no such host. `unasked`: nobody knows yet. */
+export type Standing = "mesh" | "stranger" | "unasked";
+
+/**
+ * What the mesh knows of a host, on demand: one that is heard of for the first time is asked of the control plane once, while its calls
+ * wait. When nobody can say, the call fails: never plaintext by accident (dataplane.md §23 rule 6).
+ */
+export class HostLookup {
+  readonly #options: LookupOptions;
+  /** Asked for, no answer yet. */
+  readonly #asking = new Map<string, Promise<"found" | "missing">>();
+  /** Should a host of these appear, the snapshot has it, and is looked at first. */
+  readonly #unknown = new Set<string>();
+  #waiting = 0;
+
+  constructor(options: LookupOptions) {
+    this.#options = options;
+  }
+
+  of(listener: string): Standing {
+    if (this.#options.engine.current.outbound(listener) !== undefined) return "mesh";
+    return this.#unknown.has(listener) ? "stranger" : "unasked";
+  }
+
+  /** Whether the control plane is being asked. */
+  asking(listener: string): boolean {
+    return this.#asking.has(listener);
+  }
+
+  /** `done` is called once, later: with what the host is, or with why it cannot be said. */
+  ask(listener: string, done: (answer: "mesh" | "stranger" | MeshError) => void): void {
+    if (this.#waiting >= maxWaiting) {
+      done(new MeshError("OVERFLOW", `${maxWaiting} calls wait for the configuration of their hosts already`));
+      return;
+    }
+    this.#waiting++;
+    let asking = this.#asking.get(listener);
+    if (asking === undefined) {
+      asking = this.#options.discovery.outbound(listener).finally(() => this.#asking.delete(listener));
+      this.#asking.set(listener, asking);
+    }
+    asking.then(
+      (answer) => {
+        this.#waiting--;
+        if (answer === "missing") this.#remember(listener);
+        done(answer === "found" ? "mesh" : "stranger");
+      },
+      (error: XdsError) => {
+        this.#waiting--;
+        done(MeshError.from(error, error.code === "CLOSED" ? "CLOSED" : "NO_CONFIG"));
+      },
+    );
+  }
+
+  #remember(listener: string): void {
+    if (this.#unknown.size >= maxUnknown) this.#unknown.delete(this.#unknown.values().next().value!);
+    this.#unknown.add(listener);
+  }
+}

@@ -1,0 +1,124 @@
+import {
+  type ClientOptions,
+  credentials,
+  makeGenericClientConstructor,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { type Call, createEngine, type Engine, type MeshConfig, type Transport } from "@trama/engine";
+import type { IdentitySource } from "@trama/xds/ca";
+
+import { seededRandom } from "../../../test/kit/random.ts";
+import { type GrpcClient, MeshChannel } from "../src/adapters/grpc-channel.ts";
+import { HostLookup } from "../src/adapters/host-lookup.ts";
+import { createClock } from "../src/env/clock.ts";
+import { compileRegex } from "../src/env/regex.ts";
+import { H2Transport } from "../src/transport/grpc.ts";
+
+/** Messages are text; the four kinds of method. */
+const text = {
+  requestSerialize: (value: string) => Buffer.from(value),
+  requestDeserialize: (bytes: Buffer) => bytes.toString(),
+  responseSerialize: (value: string) => Buffer.from(value),
+  responseDeserialize: (bytes: Buffer) => bytes.toString(),
+};
+
+export const reviews = {
+  Get: { path: "/shop.Reviews/Get", requestStream: false, responseStream: false, ...text },
+  List: { path: "/shop.Reviews/List", requestStream: false, responseStream: true, ...text },
+  Add: { path: "/shop.Reviews/Add", requestStream: true, responseStream: false, ...text },
+  Chat: { path: "/shop.Reviews/Chat", requestStream: true, responseStream: true, ...text },
+} satisfies ServiceDefinition;
+
+export type ReviewsClient = InstanceType<typeof ReviewsClient>;
+export const ReviewsClient = makeGenericClientConstructor(reviews, "Reviews");
+
+/** A plain grpc-js server on loopback, without any mesh. */
+export async function plainServer(
+  implementation: UntypedServiceImplementation,
+  creds: ServerCredentials = ServerCredentials.createInsecure(),
+): Promise<{ readonly server: Server; readonly address: string; close(): void }> {
+  const server = new Server();
+  server.addService(reviews, implementation);
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", creds, (error, bound) => (error === null ? resolve(bound) : reject(error)));
+  });
+  return { server, address: `127.0.0.1:${port}`, close: () => server.forceShutdown() };
+}
+
+/** The client half of a mesh without a control plane: whatever a test publishes is in force. */
+export interface GrpcWorld {
+  readonly engine: Engine;
+  readonly client: GrpcClient;
+  readonly transport: Transport & H2Transport;
+  /** Calls as telemetry was told of them. */
+  readonly ended: Call[];
+  /** What the control plane says of a host that is not in the configuration. */
+  answer: (listener: string) => Promise<"found" | "missing">;
+  /** Hosts that it was asked for. */
+  readonly asked: string[];
+  options(options?: ClientOptions): ClientOptions;
+  connect(target?: string, options?: ClientOptions): ReviewsClient;
+  close(): Promise<void>;
+}
+
+export function grpcWorld(
+  config: MeshConfig,
+  identity?: Pick<IdentitySource, "current">,
+  policy: "ALLOW_ANY" | "REGISTRY_ONLY" = "ALLOW_ANY",
+): GrpcWorld {
+  const clock = createClock();
+  const ended: Call[] = [];
+  const asked: string[] = [];
+  const clients: ReviewsClient[] = [];
+  const engine = createEngine(
+    {
+      clock,
+      random: seededRandom(1),
+      telemetry: { onCall: (call) => void ended.push(call) },
+      log: { debug() {}, info() {}, warn() {}, error() {} },
+      regex: compileRegex,
+    },
+    config,
+  );
+  const transport = new H2Transport({ identity: identity ?? { current: undefined }, clock, random: seededRandom(2) });
+  const outbound = (name: string): Promise<"found" | "missing"> => {
+    asked.push(name);
+    return world.answer(name);
+  };
+  const client: GrpcClient = {
+    engine,
+    transport,
+    lookup: new HostLookup({ engine, discovery: { outbound } }),
+    clock,
+    random: seededRandom(3),
+    outboundTrafficPolicy: policy,
+    peer: identity === undefined ? "" : "web;shop;web;v1;test",
+    closed: false,
+  };
+  const world: GrpcWorld = {
+    engine,
+    client,
+    transport,
+    ended,
+    asked,
+    answer: () => Promise.resolve("missing"),
+    options: (options = {}) => ({
+      ...options,
+      channelFactoryOverride: (target, creds, rest) => new MeshChannel(client, target, creds, rest),
+    }),
+    connect(target = "reviews:9090", options = {}) {
+      const made = new ReviewsClient(target, credentials.createInsecure(), world.options(options));
+      clients.push(made);
+      return made;
+    },
+    async close() {
+      for (const each of clients) each.close();
+      await transport.close(500);
+      clock.close();
+    },
+  };
+  return world;
+}
