@@ -1,0 +1,70 @@
+/** Where the two versions of the service `echo` are. */
+export interface EchoPlaces {
+  readonly v1: { readonly address: string; readonly port: number };
+  readonly v2: { readonly address: string; readonly port: number };
+  /** Share of v1, of 100. */
+  readonly weight: number;
+  /** Account that the servers are said to run as. */
+  readonly account?: string;
+  readonly protocol?: "GRPC" | "HTTP";
+}
+
+/** The service's own name and port, as callers write it. */
+export const echoHost = "echo.demo.svc.cluster.local";
+export const echoPort = 7_070;
+
+/** One policy for all languages: a canary, mutual TLS for everybody, and one method for one caller. */
+export function echoYaml({ v1, v2, weight, account = "echo", protocol = "GRPC" }: EchoPlaces): string {
+  const name = protocol.toLowerCase();
+  const entry = (version: string, { address, port }: EchoPlaces["v1"]): string => `---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: echo-${version}, namespace: demo }
+spec:
+  address: ${address}
+  ports: { ${name}: ${port} }
+  serviceAccount: ${account}
+  labels: { app: echo, version: ${version} }
+`;
+  return `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: echo, namespace: demo }
+spec:
+  hosts: [${echoHost}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{ number: ${echoPort}, name: ${name}, protocol: ${protocol} }]
+  workloadSelector: { labels: { app: echo } }
+${entry("v1", v1)}${entry("v2", v2)}---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: echo, namespace: demo }
+spec:
+  host: ${echoHost}
+  subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: echo, namespace: demo }
+spec:
+  hosts: [${echoHost}]
+  http:
+    - route:
+        - { destination: { host: ${echoHost}, subset: v1 }, weight: ${weight} }
+        - { destination: { host: ${echoHost}, subset: v2 }, weight: ${100 - weight} }
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: demo }
+spec: { mtls: { mode: STRICT } }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: echo, namespace: demo }
+spec:
+  selector: { matchLabels: { app: echo } }
+  rules:
+    - from: [{ source: { principals: [cluster.local/ns/demo/sa/caller] } }]
+      to: [{ operation: { paths: [/demo.Echo/Say] } }]
+`;
+}
