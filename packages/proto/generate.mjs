@@ -5,7 +5,8 @@ import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
-import { pathToFileURL } from "node:url";
+
+import { writeLean } from "./generate-lean.mjs";
 
 const here = import.meta.dirname;
 const require = createRequire(import.meta.url);
@@ -36,7 +37,7 @@ buf(join(work, "proto"), join(work, "gen"));
 gatherDescriptors(files, join(work, "gen"));
 writeFileList(files, join(work, "gen"));
 // Hydrates every descriptor: an import that was left out wrongly is found here, not in a program.
-await import(pathToFileURL(join(work, "gen/files.js")).href);
+await writeLean(join(work, "gen"), join(here, "lean.txt"));
 replace(join(here, "gen"), join(work, "gen"));
 rmSync(work, { recursive: true });
 

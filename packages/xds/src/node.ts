@@ -1,5 +1,6 @@
-import { type JsonObject, create } from "@bufbuild/protobuf";
-import { type Node, NodeSchema } from "@trama/proto/envoy/config/core/v3/base_pb.js";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { NodeSchema, create } from "@trama/proto/lean";
+import type { Node } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 
 import type { BootstrapNode } from "./bootstrap.ts";
 

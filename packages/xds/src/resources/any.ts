@@ -1,7 +1,12 @@
-import { type DescMessage, type JsonObject, type MessageShape, fromBinary, fromJson } from "@bufbuild/protobuf";
+import type { DescMessage, JsonObject, MessageShape } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { TypedStructSchema as OldTypedStructSchema } from "@trama/proto/udpa/type/v1/typed_struct_pb.js";
-import { TypedStructSchema } from "@trama/proto/xds/type/v3/typed_struct_pb.js";
+import {
+  type LeanSchema,
+  OldTypedStructSchema,
+  TypedStructSchema,
+  decode as fromBinary,
+  decodeJson,
+} from "@trama/proto/lean";
 
 import { textOf } from "../errors.ts";
 import { ResourceError } from "./error.ts";
@@ -11,7 +16,7 @@ export interface Typed {
   /** Full name of the message type: `envoy.extensions.filters.http.fault.v3.HTTPFault`. */
   readonly typeName: string;
   /** Reads the content as that message; a content that is not one is a ResourceError. */
-  as<T extends DescMessage>(schema: T): MessageShape<T>;
+  as<T extends DescMessage>(schema: LeanSchema<T>): MessageShape<T>;
 }
 
 /**
@@ -31,7 +36,7 @@ function structured(struct: { typeUrl: string; value?: JsonObject | undefined })
     typeName,
     as(schema) {
       try {
-        return fromJson(schema, struct.value ?? {});
+        return decodeJson(schema, struct.value ?? {});
       } catch (error) {
         throw new ResourceError(`the TypedStruct is not a ${schema.typeName}: ${textOf(error)}`, { cause: error });
       }
@@ -40,7 +45,7 @@ function structured(struct: { typeUrl: string; value?: JsonObject | undefined })
 }
 
 /** Bytes to message; whatever the decoder says of broken bytes is a fault of the resource. */
-export function decode<T extends DescMessage>(schema: T, bytes: Uint8Array): MessageShape<T> {
+export function decode<T extends DescMessage>(schema: LeanSchema<T>, bytes: Uint8Array): MessageShape<T> {
   try {
     return fromBinary(schema, bytes);
   } catch (error) {

@@ -6,26 +6,26 @@ import type {
   ServiceInfo,
   UpstreamTls,
 } from "@trama/engine";
-import { typeUrls } from "@trama/proto";
 import {
-  type CircuitBreakers,
-  type CircuitBreakers_Thresholds,
-} from "@trama/proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
-import {
-  type Cluster,
+  ClusterLoadAssignmentSchema,
   ClusterSchema,
   Cluster_DiscoveryType,
   Cluster_LbPolicy,
-  type LoadBalancingPolicy,
-} from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
-import { type Metadata, RoutingPriority } from "@trama/proto/envoy/config/core/v3/base_pb.js";
-import { ClusterLoadAssignmentSchema } from "@trama/proto/envoy/config/endpoint/v3/endpoint_pb.js";
-import { LeastRequestSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.js";
-import { RandomSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/random/v3/random_pb.js";
-import { RoundRobinSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin_pb.js";
-import { WrrLocalitySchema } from "@trama/proto/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality_pb.js";
-import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
-import { toBinary } from "@bufbuild/protobuf";
+  HttpProtocolOptionsSchema,
+  LeastRequestSchema,
+  RandomSchema,
+  RoundRobinSchema,
+  RoutingPriority,
+  WrrLocalitySchema,
+  encode,
+  typeUrls,
+} from "@trama/proto/lean";
+import type {
+  CircuitBreakers,
+  CircuitBreakers_Thresholds,
+} from "@trama/proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
+import type { Cluster, LoadBalancingPolicy } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 
 import { type Typed, decode, openAny } from "./any.ts";
 import { durationMs } from "./duration.ts";
@@ -143,7 +143,7 @@ function endpointSource(cluster: Cluster): DecodedCluster["endpoints"] {
   }
   const assignment = cluster.loadAssignment;
   if (assignment === undefined) throw new ResourceError("a STATIC cluster needs load_assignment");
-  return within("load_assignment", () => endpoints(toBinary(ClusterLoadAssignmentSchema, assignment), cluster.name));
+  return within("load_assignment", () => endpoints(encode(ClusterLoadAssignmentSchema, assignment), cluster.name));
 }
 
 // ── load balancing ───────────────────────────────────────────────────────────────────────────────────────────────

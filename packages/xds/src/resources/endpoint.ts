@@ -1,5 +1,5 @@
 import type { EndpointConfig, EndpointSet, Locality, LocalityEndpoints } from "@trama/engine";
-import { typeUrls } from "@trama/proto";
+import { typeUrls } from "@trama/proto/lean";
 
 import { type EndpointMetadata, readMetadata } from "./endpoint-metadata.ts";
 import { ResourceError, unsupported, within } from "./error.ts";

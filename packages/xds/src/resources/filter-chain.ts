@@ -1,8 +1,8 @@
 import type { DownstreamTls, FilterChainMatch } from "@trama/engine";
-import {
-  type FilterChain,
-  type FilterChainMatch as ProtoMatch,
-  FilterChainMatch_ConnectionSourceType,
+import { FilterChainMatch_ConnectionSourceType } from "@trama/proto/lean";
+import type {
+  FilterChain,
+  FilterChainMatch as ProtoMatch,
 } from "@trama/proto/envoy/config/listener/v3/listener_components_pb.js";
 
 import { type Typed, openAny } from "./any.ts";

@@ -1,10 +1,7 @@
 import type { FilterConfig, RouteConfiguration, ServiceInfo } from "@trama/engine";
-import { typeUrls } from "@trama/proto";
-import { type Listener, ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
-import {
-  type HttpConnectionManager,
-  HttpConnectionManagerSchema,
-} from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
+import { HttpConnectionManagerSchema, ListenerSchema, typeUrls } from "@trama/proto/lean";
+import type { Listener } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
+import type { HttpConnectionManager } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
 import { type Typed, decode, openAny } from "./any.ts";
 import { ResourceError, each, within } from "./error.ts";

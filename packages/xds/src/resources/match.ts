@@ -1,9 +1,10 @@
 import { type Cidr, type HeaderMatch, type QueryMatch, type StringMatch, parseAddress } from "@trama/engine";
+import { FractionalPercent_DenominatorType } from "@trama/proto/lean";
 import type { CidrRange } from "@trama/proto/envoy/config/core/v3/address_pb.js";
 import type { HeaderMatcher, QueryParameterMatcher } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import type { RegexMatcher } from "@trama/proto/envoy/type/matcher/v3/regex_pb.js";
 import type { StringMatcher } from "@trama/proto/envoy/type/matcher/v3/string_pb.js";
-import { type FractionalPercent, FractionalPercent_DenominatorType } from "@trama/proto/envoy/type/v3/percent_pb.js";
+import type { FractionalPercent } from "@trama/proto/envoy/type/v3/percent_pb.js";
 
 import { textOf } from "../errors.ts";
 import { ResourceError, unsupported, within } from "./error.ts";

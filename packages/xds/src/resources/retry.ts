@@ -1,9 +1,9 @@
 import type { RetryPolicy } from "@trama/engine";
+import { PreviousHostsPredicateSchema } from "@trama/proto/lean";
 import type {
   RetryPolicy as ProtoRetryPolicy,
   RetryPolicy_RetryHostPredicate,
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
-import { PreviousHostsPredicateSchema } from "@trama/proto/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js";
 
 import { openAny } from "./any.ts";
 import { durationMs } from "./duration.ts";

@@ -1,5 +1,5 @@
 import type { PathMatch, RouteAction, RouteConfig, RouteConfiguration, RouteMatch, VirtualHost } from "@trama/engine";
-import { typeUrls } from "@trama/proto";
+import { RouteConfigurationSchema, typeUrls } from "@trama/proto/lean";
 import type { DataSource } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import type {
   DirectResponseAction,
@@ -7,10 +7,7 @@ import type {
   RouteMatch as ProtoRouteMatch,
   VirtualHost as ProtoVirtualHost,
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
-import {
-  type RouteConfiguration as ProtoRouteConfiguration,
-  RouteConfigurationSchema,
-} from "@trama/proto/envoy/config/route/v3/route_pb.js";
+import type { RouteConfiguration as ProtoRouteConfiguration } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 
 import { decode } from "./any.ts";
 import { ResourceError, each, unsupported, within } from "./error.ts";

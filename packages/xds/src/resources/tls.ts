@@ -1,14 +1,8 @@
 import type { DownstreamTls, StringMatch, UpstreamTls } from "@trama/engine";
+import { DownstreamTlsContextSchema, SubjectAltNameMatcher_SanType, UpstreamTlsContextSchema } from "@trama/proto/lean";
 import type { TransportSocket } from "@trama/proto/envoy/config/core/v3/base_pb.js";
-import {
-  type CertificateValidationContext,
-  SubjectAltNameMatcher_SanType,
-} from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
-import {
-  type CommonTlsContext,
-  DownstreamTlsContextSchema,
-  UpstreamTlsContextSchema,
-} from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import type { CertificateValidationContext } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
+import type { CommonTlsContext } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 
 import { openAny } from "./any.ts";
 import { ResourceError, each, within } from "./error.ts";

@@ -61,7 +61,7 @@ export class Cursor {
     const stop = this.enter(end);
     const start = this.pos;
     this.pos = stop;
-if (stop - start !== wanted.length) return false;
+    if (stop - start !== wanted.length) return false;
     // In script: the texts are short, and a call out of it costs more than the whole loop.
     for (let i = 0; i < wanted.length; i++) if (this.#bytes[start + i] !== wanted[i]) return false;
     return true;

@@ -1,9 +1,7 @@
-import { type MessageInitShape, create } from "@bufbuild/protobuf";
-import { aggregatedDiscoveryService } from "@trama/proto";
-import {
-  type DeltaDiscoveryRequest,
-  DeltaDiscoveryRequestSchema,
-  type DeltaDiscoveryResponse,
+import { DeltaDiscoveryRequestSchema, type LeanInit, aggregatedDiscoveryService, create } from "@trama/proto/lean";
+import type {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
 } from "@trama/proto/envoy/service/discovery/v3/discovery_pb.js";
 
 import {
@@ -108,7 +106,7 @@ class DeltaSession implements Session {
   }
 
   /** The node goes with the very first request of the stream (R1). */
-  #send(request: MessageInitShape<typeof DeltaDiscoveryRequestSchema>): void {
+  #send(request: LeanInit<typeof DeltaDiscoveryRequestSchema>): void {
     const first = !this.#nodeSent;
     this.#nodeSent = true;
     this.#stream.send(create(DeltaDiscoveryRequestSchema, first ? { ...request, node: this.#options.node } : request));

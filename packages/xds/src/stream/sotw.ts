@@ -1,12 +1,13 @@
-import { type MessageInitShape, create } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { aggregatedDiscoveryService, typeUrls } from "@trama/proto";
 import {
-  type DiscoveryRequest,
   DiscoveryRequestSchema,
-  type DiscoveryResponse,
   ResourceSchema,
-} from "@trama/proto/envoy/service/discovery/v3/discovery_pb.js";
+  type LeanInit,
+  aggregatedDiscoveryService,
+  create,
+  typeUrls,
+} from "@trama/proto/lean";
+import type { DiscoveryRequest, DiscoveryResponse } from "@trama/proto/envoy/service/discovery/v3/discovery_pb.js";
 
 import { textOf } from "../errors.ts";
 import { decode } from "../resources/any.ts";
@@ -149,7 +150,7 @@ class SotwSession implements Session {
     this.#expect(typeUrl, state, unknown, number, this.#options.doesNotExistTimeoutMs);
   }
 
-  #send(request: MessageInitShape<typeof DiscoveryRequestSchema>): void {
+  #send(request: LeanInit<typeof DiscoveryRequestSchema>): void {
     this.#stream.send(create(DiscoveryRequestSchema, request));
   }
 

@@ -1,5 +1,5 @@
 import type { FilterConfig } from "@trama/engine";
-import { RouterSchema } from "@trama/proto/envoy/extensions/filters/http/router/v3/router_pb.js";
+import { RouterSchema } from "@trama/proto/lean";
 import type { HttpFilter } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
 import { openAny } from "../any.ts";

@@ -1,6 +1,5 @@
 import type { FilterKind } from "@trama/engine";
-import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
-import { RBACPerRouteSchema, RBACSchema } from "@trama/proto/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
+import { HTTPFaultSchema, RBACPerRouteSchema, RBACSchema } from "@trama/proto/lean";
 
 import type { Typed } from "../any.ts";
 import type { DecodeOptions } from "../type.ts";

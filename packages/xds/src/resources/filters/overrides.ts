@@ -1,6 +1,6 @@
 import type { FilterKind, FilterOverrides } from "@trama/engine";
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { FilterConfigSchema } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
+import { FilterConfigSchema } from "@trama/proto/lean";
 
 import { type Typed, openAny } from "../any.ts";
 import { ResourceError, within } from "../error.ts";

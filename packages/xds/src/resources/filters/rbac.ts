@@ -1,10 +1,10 @@
 import type { HeaderMatch, Permission, Principal, RbacConfig, RbacPolicy, RbacRules, StringMatch } from "@trama/engine";
-import {
-  type Permission as ProtoPermission,
-  type Policy,
-  type Principal as ProtoPrincipal,
-  type RBAC as ProtoRules,
-  RBAC_Action,
+import { RBAC_Action } from "@trama/proto/lean";
+import type {
+  Permission as ProtoPermission,
+  Policy,
+  Principal as ProtoPrincipal,
+  RBAC as ProtoRules,
 } from "@trama/proto/envoy/config/rbac/v3/rbac_pb.js";
 import type { HeaderMatcher } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import type { RBAC, RBACPerRoute } from "@trama/proto/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";

@@ -1,0 +1,20 @@
+import type { DescMessage, JsonValue, MessageShape, fromJson, toBinary } from "@bufbuild/protobuf";
+
+import type { LeanSchema } from "../../gen/lean_pb.js";
+import { decode } from "./decode.ts";
+
+/**
+ * Protobuf's JSON to message. Rare (extensions in a TypedStruct), and full of special forms, so protobuf-es reads it: it is
+ * loaded here and now, which takes some ten milliseconds once. Throws an Error for people.
+ */
+export function decodeJson<D extends DescMessage>(schema: LeanSchema<D>, json: JsonValue): MessageShape<D> {
+  const { full } = schema;
+  if (full === undefined) throw new Error(`lean.txt does not list ${schema.typeName}`);
+  const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);
+  const codec = require("../../gen/json_pb.js") as { fromJson: typeof fromJson; toBinary: typeof toBinary };
+  const [path, name] = full;
+  const module = require(`../../gen/${path}`) as Record<string, DescMessage>;
+  const desc = module[name];
+  if (desc === undefined) throw new Error(`${path} has no ${name}`);
+  return decode(schema, codec.toBinary(desc, codec.fromJson(desc, json)));
+}
