@@ -34,7 +34,7 @@ if (unknown.length > 0 || !Number.isInteger(pairs) || pairs < 1) {
 }
 const effort: Effort = {
   pairs,
-  warmUpRequests: options.quick ? 10_000 : 20_000,
+  warmUpMs: 6_000,
   slices: options.quick ? 6 : 10,
   sliceRequests: 2_000,
   inFlight: 16,

@@ -6,7 +6,8 @@ export interface Usage {
   readonly cpuUs: number;
   /** Bytes allocated on the JavaScript heap, dead or alive. Backing stores of buffers lie outside the heap and are not in it. */
   readonly heapBytes: number;
-  readonly collections: number;
+  /** Pauses for garbage collection; part of `cpuUs`, where its helper threads are counted as well. */
+  readonly gcPauseUs: number;
 }
 
 /**
@@ -26,13 +27,15 @@ export function startMeter(): () => Usage {
     const endHeap = v8.getHeapStatistics().used_heap_size;
     const collections = profiler.stop()?.statistics ?? [];
     let heapBytes = 0;
+    let gcPauseUs = 0;
     let from = startHeap;
-    for (const { beforeGC, afterGC } of collections) {
+    for (const { beforeGC, afterGC, cost } of collections) {
+      gcPauseUs += cost;
       heapBytes += beforeGC.heapStatistics.usedHeapSize - from;
       from = afterGC.heapStatistics.usedHeapSize;
     }
     heapBytes += endHeap - from;
-    return { cpuUs: cpu.user + cpu.system, heapBytes, collections: collections.length };
+    return { cpuUs: cpu.user + cpu.system, heapBytes, gcPauseUs };
   };
 }
 

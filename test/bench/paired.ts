@@ -10,8 +10,11 @@ export interface Side {
 
 export interface Effort {
   readonly pairs: number;
-  /** Until the optimising compiler has settled; not measured. */
-  readonly warmUpRequests: number;
+  /**
+   * Until the optimising compiler has settled, and until the connections of the first rush, which nobody needs later, were let go (after
+   * 4 s); not measured.
+   */
+  readonly warmUpMs: number;
   /** Each side is measured in so many slices, in the order A B B A A B …, so that slow drift of the machine hits both alike. */
   readonly slices: number;
   readonly sliceRequests: number;
@@ -23,6 +26,7 @@ export interface Effort {
 export interface Cost {
   readonly cpuUs: number;
   readonly heapBytes: number;
+  readonly gcPauseUs: number;
   readonly p50Us: number;
   readonly rssBytes: number;
 }
@@ -52,12 +56,12 @@ export async function runPairs(
 ): Promise<Pair[]> {
   const pairs: Pair[] = [];
   for (let index = 0; index < effort.pairs; index++) {
-    const sides = [await plain(), await mesh()];
+    const sides = await Promise.all([plain(), mesh()]);
     try {
       const a = new Tally(sides[0]!, effort);
       const b = new Tally(sides[1]!, effort);
       const tallies = [a, b];
-      for (const tally of tallies) await tally.warmUp();
+      await Promise.all(tallies.map((tally) => tally.warmUp()));
       for (let slice = 0; slice < effort.slices; slice++) {
         // Every second pair begins with the other side.
         const order = (slice + index) % 2 === 0 ? tallies : tallies.toReversed();
@@ -97,7 +101,8 @@ class Tally {
   }
 
   async warmUp(): Promise<void> {
-    await this.#side.load.run(this.#effort.warmUpRequests, this.#effort.inFlight);
+    const endMs = performance.now() + this.#effort.warmUpMs;
+    while (performance.now() < endMs) await this.#side.load.run(1_000, this.#effort.inFlight);
   }
 
   async slice(): Promise<void> {
@@ -121,6 +126,7 @@ class Tally {
     return {
       cpuUs: spread(this.cpuUs).median,
       heapBytes: sum(this.#usages.map((usage) => usage.heapBytes)) / requests,
+      gcPauseUs: sum(this.#usages.map((usage) => usage.gcPauseUs)) / requests,
       p50Us: spread(this.#p50s).median,
       rssBytes: await this.#side.measured.rssBytes(),
     };

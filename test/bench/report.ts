@@ -114,40 +114,30 @@ export function table(report: Report): string {
 
 function pairsTable(name: string, plain: string, pairs: readonly Pair[]): string[] {
   const of = (pick: (pair: Pair) => number): Spread => spread(pairs.map(pick));
-  const row = (label: string, cost: (cost: Cost) => number, added: (pair: Pair) => number, digits: number): string =>
-    `  ${label.padEnd(26)}${range(
+  const row = (label: string, digits: number, cost: (cost: Cost) => number, added?: (pair: Pair) => number): string => {
+    const difference = added ?? ((pair: Pair) => cost(pair.mesh) - cost(pair.plain));
+    const plainSide = range(
       of((pair) => cost(pair.plain)),
       digits,
-    ).padEnd(26)}${range(
+    );
+    const meshSide = range(
       of((pair) => cost(pair.mesh)),
       digits,
-    ).padEnd(26)}${signed(of(added), digits)}`;
+    );
+    return `  ${label.padEnd(26)}${plainSide.padEnd(26)}${meshSide.padEnd(26)}${signed(of(difference), digits)}`;
+  };
   return [
     `${name.padEnd(28)}${plain.padEnd(26)}${(name === "noise" ? "the same" : "Trama").padEnd(26)}difference`,
     row(
       "CPU µs a request",
+      1,
       (cost) => cost.cpuUs,
       (pair) => pair.addedUs,
-      1,
     ),
-    row(
-      "heap bytes a request",
-      (cost) => cost.heapBytes,
-      (pair) => pair.addedBytes,
-      0,
-    ),
-    row(
-      "p50 µs, one in flight",
-      (cost) => cost.p50Us,
-      (pair) => pair.addedP50Us,
-      0,
-    ),
-    row(
-      "resident MB",
-      (cost) => cost.rssBytes / 2 ** 20,
-      (pair) => (pair.mesh.rssBytes - pair.plain.rssBytes) / 2 ** 20,
-      0,
-    ),
+    row("  of it pauses for GC", 2, (cost) => cost.gcPauseUs),
+    row("heap bytes a request", 0, (cost) => cost.heapBytes),
+    row("p50 µs, one in flight", 0, (cost) => cost.p50Us),
+    row("resident MB", 0, (cost) => cost.rssBytes / 2 ** 20),
     `  CPU ratio                 × ${range(
       of((pair) => pair.cpuRatio),
       3,

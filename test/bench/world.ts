@@ -100,8 +100,8 @@ function services(): string[] {
 ${route % 3 === 0 ? guarded : ""}        - { ${path} }
       route:
         - destination: { host: ${host} }
-      timeout: 2s
-      retries: { attempts: 2, perTryTimeout: 500ms, retryOn: "connect-failure,refused-stream,reset,503" }
+      timeout: 30s
+      retries: { attempts: 2, perTryTimeout: 10s, retryOn: "connect-failure,refused-stream,reset,503" }
 `;
     });
     return `apiVersion: networking.istio.io/v1
