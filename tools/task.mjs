@@ -147,7 +147,9 @@ function protoHash() {
   return hash([
     "pnpm-lock.yaml",
     "packages/proto/generate.mjs",
+    "packages/proto/generate-lean.mjs",
     "packages/proto/entries.txt",
+    "packages/proto/lean.txt",
     ...filesBelow("packages/proto/proto"),
   ]);
 }
