@@ -1,21 +1,22 @@
+import type { Server } from "node:http";
 import type { Clock, Engine, Logger } from "@trama/engine";
 import type { XdsClient } from "@trama/xds";
 import type { IdentitySource } from "@trama/xds/ca";
 
-import type { Mesh, ServerStatus } from "./mesh-types.ts";
+import type { ProtectedServer } from "./adapters/http-server.ts";
+import type { MeshListener } from "./adapters/listener.ts";
+import type { Mesh } from "./mesh-types.ts";
 
 /** A server that the mesh looks after, whatever it speaks. */
 export interface GuardedServer {
   /** Whether somebody has told it to listen; before that nobody waits for it. */
   readonly listens: boolean;
-  readonly waitingFor: string | undefined;
-  readonly status: ServerStatus;
-  /** Configuration or identity changed. */
-  refresh(): void;
+  readonly listener: MeshListener;
+  readonly requestsInFlight: number;
   /** Says good-bye to its peers; everything is still served. */
   drain(): void;
-  /** Accepts nothing more and waits for what is under way, at most `deadlineMs`. */
-  stop(deadlineMs: number): Promise<void>;
+  /** Accepts nothing more, serves what is open for `lingerMs`, and waits for what is under way, at most `deadlineMs`. */
+  stop(deadlineMs: number, lingerMs: number): Promise<void>;
 }
 
 /** What adapters with dependencies of their own need of a mesh that was joined without them. */
@@ -29,11 +30,14 @@ export interface MeshInternals {
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
   /** Value of the peer header (docs/wire.md). */
   readonly peer: string;
+  /** False once `close` was called. */
   readonly open: boolean;
   /** Something that others wait for in `ready()` has changed. */
-  readonly changed: () => void;
+  changed(): void;
   /** From now on part of `ready`, `status` and `close`; returns an undo. */
   guard(server: GuardedServer): () => void;
+  /** The guard of an HTTP server of this mesh. */
+  guardOf(server: Server): ProtectedServer | undefined;
   /** Outbound connections that close with the mesh, when the last server has ended. */
   onClose(close: (deadlineMs: number) => Promise<void>): void;
 }

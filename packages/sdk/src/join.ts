@@ -9,6 +9,7 @@ import {
   pemBlocks,
 } from "@trama/xds/ca";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 
 import { claimProcess } from "./election.ts";
 import { createClock } from "./env/clock.ts";
@@ -26,24 +27,25 @@ import { ownWorkload, peerText } from "./workload.ts";
 /**
  * Joins the mesh: gets this process an identity, opens the one stream to the control plane, and returns when both are there. It fails
  * with one {@link TramaError}, at the latest after `joinTimeoutMs`, and leaves nothing behind then. Configuration comes
- * on demand: each host when it is first called, each server when it listens.
+ * on demand: each host when it is first called, each server when it listens. While the control plane is away, a process that
+ * has `identityDir` joins with what an earlier one kept there; one that is refused does not.
  */
 export async function joinMesh(options: MeshOptions = {}): Promise<Mesh> {
   const settings = await settingsOf(options, process.env);
   checkRuntime(settings.log);
   const release = claimProcess();
   try {
-    return await join(settings, release);
+    return await joinAs(settings, release);
   } catch (thrown) {
     release();
     throw asTramaError(thrown);
   }
 }
 
-async function join(settings: Settings, release: () => void): Promise<Mesh> {
+async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const { log, joinTimeoutMs } = settings;
   // The client of the control plane is the heaviest part, and nobody needs it before this line.
-  const { bootstrapFor, createGrpcTransport, createXdsClient, readBootstrap } = await import("@trama/xds");
+  const { bootstrapFor, createGrpcTransport, createXdsClient, fileLastGood, readBootstrap } = await import("@trama/xds");
   const bootstrap =
     settings.bootstrap === undefined ? bootstrapFor(shortForm(settings)) : readBootstrap({ file: settings.bootstrap });
   const clock = createClock();
@@ -61,26 +63,47 @@ async function join(settings: Settings, release: () => void): Promise<Mesh> {
     log,
     regex: compileRegex,
     waitTimeoutMs: settings.discoveryTimeoutMs,
+    lastGood: settings.identityDir && {
+      store: fileLastGood(join(settings.identityDir, "last-good")),
+      identity: () => identity.current?.spiffeId,
+    },
     onConfig: (config) => {
       engine.publish(config);
       mesh.refresh();
     },
+    onStatus: ({ lastError }) => {
+      if (lastError?.code === "CONTROL_PLANE_UNREACHABLE") away.resolve();
+    },
   });
   const transport = new UndiciTransport({ identity, clock, random });
   const { outboundTrafficPolicy } = settings;
+  const peer = peerText(own);
   const dispatcher = new MeshDispatcher({
     engine,
     transport,
     discovery: xds,
     clock,
     outboundTrafficPolicy,
-    peer: peerText(own),
+    peer,
   });
-  const mesh = new JoinedMesh({ settings, clock, engine, metrics, identity, xds, transport, dispatcher, release });
+  const mesh = new JoinedMesh({
+    settings,
+    clock,
+    engine,
+    metrics,
+    identity,
+    xds,
+    transport,
+    dispatcher,
+    random,
+    peer,
+    release,
+  });
   identity.onChange(({ spiffeId }) => {
     own.principal = spiffeId;
     mesh.refresh();
   });
+  const away = Promise.withResolvers<void>();
   const late = Promise.withResolvers<never>();
   const timer = clock.after(joinTimeoutMs, () => late.reject(tooLate(identity, xds, joinTimeoutMs)));
   // Nobody but us keeps the process alive while it waits: the clock's timers do not.
@@ -90,7 +113,10 @@ async function join(settings: Settings, release: () => void): Promise<Mesh> {
     // Without a token it is the certificate that proves us to the stream.
     if (server.call.length === 0) await Promise.race([identified, late.promise]);
     xds.start();
-    await Promise.race([Promise.all([identified, accepted(xds)]), late.promise]);
+    const served = accepted(xds);
+    served.catch(() => {});
+    const kept = identified.then(async () => ((await xds.restore()) ? away.promise : served));
+    await Promise.race([Promise.all([identified, Promise.race([served, kept])]), late.promise]);
     return mesh;
   } catch (thrown) {
     await mesh.close({ deadlineMs: 0 });

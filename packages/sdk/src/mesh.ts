@@ -8,6 +8,7 @@ import { ProtectedServer } from "./adapters/http-server.ts";
 import type { MeshDispatcher } from "./adapters/undici.ts";
 import { TramaError } from "./errors.ts";
 import type { CloseOptions, Mesh, MeshStatus, ServerStatus } from "./mesh-types.ts";
+import { type GuardedServer, internals, type MeshInternals } from "./internals.ts";
 import { createRegistry } from "./metrics.ts";
 import type { Settings } from "./settings.ts";
 import type { UndiciTransport } from "./transport/undici.ts";
@@ -23,6 +24,9 @@ export interface MeshParts {
   readonly xds: XdsClient;
   readonly transport: UndiciTransport;
   readonly dispatcher: MeshDispatcher;
+  readonly random: () => number;
+  /** What we tell peers of ourselves (docs/wire.md). */
+  readonly peer: string;
   /** Gives the process's one place in the mesh free. */
   readonly release: () => void;
 }
@@ -35,7 +39,8 @@ export class JoinedMesh implements Mesh {
   readonly fetch: typeof globalThis.fetch;
   readonly dispatcher: MeshDispatcher;
   readonly #parts: MeshParts;
-  readonly #servers = new Map<Server, ProtectedServer>();
+  readonly #servers = new Map<object, GuardedServer>();
+  readonly #closers: ((deadlineMs: number) => Promise<void>)[] = [];
   /** Who waits in `ready()`; told whenever something changed. */
   readonly #waiting = new Set<() => void>();
   #registry: Promise<Registry> | undefined;
@@ -48,6 +53,7 @@ export class JoinedMesh implements Mesh {
     // Node's own fetch speaks an older dispatcher interface.
     const dispatcher = new Dispatcher1Wrapper(parts.dispatcher) as never;
     this.fetch = (input, init) => globalThis.fetch(input, { ...init, dispatcher });
+    internals.set(this, this.#internals());
   }
 
   /** Configuration or identity changed. */
@@ -71,6 +77,35 @@ export class JoinedMesh implements Mesh {
     this.#servers.set(server, guard);
     server.on("close", () => this.#servers.delete(server));
     return server;
+  }
+
+  /** For adapters that are loaded only where they are used. */
+  #internals(): MeshInternals {
+    const { engine, identity, xds, clock, settings, random, peer } = this.#parts;
+    const isOpen = (): boolean => this.#state === "open";
+    return {
+      engine,
+      identity,
+      discovery: xds,
+      clock,
+      random,
+      log: settings.log,
+      outboundTrafficPolicy: settings.outboundTrafficPolicy,
+      peer,
+      get open() {
+        return isOpen();
+      },
+      changed: () => this.#changed(),
+      guard: (server) => {
+        this.#servers.set(server, server);
+        return () => this.#servers.delete(server);
+      },
+      guardOf: (server) => {
+        const guard = this.#servers.get(server);
+        return guard instanceof ProtectedServer ? guard : undefined;
+      },
+      onClose: (close) => void this.#closers.push(close),
+    };
   }
 
   ready(): Promise<void> {
@@ -169,7 +204,7 @@ export class JoinedMesh implements Mesh {
     const hold = setInterval(() => {}, 60_000);
     this.#state = "draining";
     this.#changed();
-    const servers = [...this.#servers.values()].filter(({ server }) => server.listening);
+    const servers = [...this.#servers.values()].filter(({ listener }) => listener.listening);
     for (const server of servers) server.drain();
     const drainMs = Math.min(settings.drainMs, deadlineMs / 2);
     const lingerMs = Math.min(maxLingerMs, drainMs / 2);
@@ -177,7 +212,7 @@ export class JoinedMesh implements Mesh {
     await Promise.all(servers.map((server) => server.stop(leftMs(), lingerMs)));
     await engine.close(leftMs());
     await dispatcher.destroy();
-    await transport.close(leftMs());
+    await Promise.all([transport.close(leftMs()), ...this.#closers.map((close) => close(leftMs()))]);
     await xds.close();
     identity.close();
     clock.close();
@@ -191,7 +226,7 @@ export class JoinedMesh implements Mesh {
   }
 }
 
-function statusOf({ listener, requestsInFlight }: ProtectedServer): ServerStatus {
+function statusOf({ listener, requestsInFlight }: GuardedServer): ServerStatus {
   const { address, waitingFor, connections } = listener;
   return { address, ready: waitingFor === undefined, waitingFor, connections: connections.size, requestsInFlight };
 }

@@ -30,6 +30,9 @@ export class Connection {
     believed: undefined,
   };
 
+  /** How its protocol ends it, for one that can say so; otherwise the socket is closed between two answers. */
+  leave: (() => void) | undefined = undefined;
+
   constructor(socket: Socket, facts: ConnectionFacts, peer: Peer, inbound: InboundSnapshot, chain: InboundChain) {
     this.socket = socket;
     this.facts = facts;
@@ -57,6 +60,7 @@ export class Connection {
   /** Ends it with the answer under way, or at once when there is none. */
   close(): void {
     this.closing = true;
+    if (this.leave !== undefined) return this.leave();
     if (this.inFlight === 0) this.socket.destroySoon();
   }
 }

@@ -24,6 +24,8 @@ export class ProtectedServer {
   #draining = false;
   /** `listen()` was called, and has not failed. */
   listens = false;
+  /** Another protocol on the same port: it takes the connection, or leaves it to HTTP/1. */
+  neighbour: ((connection: Connection, leave: () => void) => void) | undefined = undefined;
 
   constructor(server: Server, options: ListenerOptions) {
     refuseUnfit(server);
@@ -34,7 +36,11 @@ export class ProtectedServer {
     this.#entry = emit;
     const [parse] = server.listeners("connection") as ((this: Server, socket: Socket) => void)[];
     server.removeListener("connection", parse!);
-    this.listener = new MeshListener(server, options, (connection) => parse!.call(server, connection.socket));
+    this.listener = new MeshListener(server, options, (connection) => {
+      const speak = (): void => parse!.call(server, connection.socket);
+      if (this.neighbour === undefined) speak();
+      else this.neighbour(connection, speak);
+    });
     const listen = server.listen.bind(server) as (...values: unknown[]) => Server;
     server.listen = ((...values: unknown[]): Server => {
       this.listens = true;

@@ -49,6 +49,8 @@ export class MeshListener {
   /** One for each way to ask for a client certificate; `requestCert` belongs to the server, not to its context. */
   readonly #tlsServers = new Map<boolean, TlsServer>();
   #tlsEpoch = 0;
+  /** What is offered by ALPN; to be set before the first connection. */
+  protocols: readonly string[] = ["http/1.1"];
   /** `ip:port` as bound; empty before it listens. */
   address = "";
   /** Why nobody needs to wait for a configuration: the control plane has none, or cannot be asked. What comes later counts all the same. */
@@ -183,7 +185,7 @@ export class MeshListener {
         ...serverContextOptions(identity),
         requestCert: true,
         rejectUnauthorized: required,
-        ALPNProtocols: ["http/1.1"],
+        ALPNProtocols: [...this.protocols],
         handshakeTimeout: acceptTimeoutMs,
         // What the parser of HTTP would have set, had it been there from the start.
         noDelay: true,

@@ -70,7 +70,7 @@ function checkTarget(request: IncomingMessage, authority: string): Refusal | und
 }
 
 /** `x-…` names that speak for the mesh: identity, and Envoy's overrides of retries, time-outs and paths. */
-function isInternal(name: string): boolean {
+export function isInternal(name: string): boolean {
   if (name.length < 8 || (name.charCodeAt(0) | 0x20) !== 0x78 || name.charCodeAt(1) !== 0x2d) return false;
   const lower = name.toLowerCase();
   return lower === peerHeader || lower === "x-forwarded-client-cert" || lower.startsWith("x-envoy-");
@@ -98,7 +98,7 @@ function removeInternal(request: IncomingMessage): void {
 }
 
 /** Believed only over mTLS, and only for the namespace that the certificate proves (docs/wire.md). */
-function noteWorkload({ workload, mesh: { peer } }: Connection, text: string): void {
+export function noteWorkload({ workload, mesh: { peer } }: Connection, text: string): void {
   if (text !== workload.text) {
     workload.text = text;
     workload.valid = peer.mtls && text.length <= 512 && text.split(";", 3)[1] === peer.namespace;
