@@ -10,10 +10,9 @@ export function chiSquare(observed: readonly number[], shares: readonly number[]
 
 /**
  * The value that chi-square exceeds once in a thousand runs by chance, for the given degrees of freedom (Wilson–Hilferty,
- * good to a percent from 3 degrees on).
+ * good to a percent from 3 degrees on). `z` is how many standard deviations that is; more of them for rarer.
  */
-export function chiSquareLimit(degrees: number): number {
-  const z = 3.0902;
+export function chiSquareLimit(degrees: number, z = 3.0902): number {
   const k = 2 / (9 * degrees);
   return degrees * (1 - k + z * Math.sqrt(k)) ** 3;
 }

@@ -1,0 +1,14 @@
+import { installPython } from "../install/python.ts";
+import { rbacRow } from "../oracle/rbac/row.ts";
+import { routesRow } from "../oracle/routes/row.ts";
+import { sharesRow } from "../oracle/shares/row.ts";
+import type { Peer } from "../peer.ts";
+
+/** Envoy itself: the program that sidecars run. */
+export const envoy: Peer = {
+  name: "envoy",
+  version: "1.40.0",
+  needs: "python",
+  install: installPython,
+  capabilities: [routesRow, sharesRow, rbacRow],
+};

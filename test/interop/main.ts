@@ -1,0 +1,75 @@
+// `npm run interop`: other people's software on both ends of our wire. Prints peer × capability × result.
+
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { has } from "./install/tools.ts";
+import type { Options } from "./options.ts";
+import { readOptions, usage } from "./options.ts";
+import type { Cache, Capability, Outcome, Peer } from "./peer.ts";
+import { peers } from "./peers.ts";
+import { table } from "./report.ts";
+import type { Line } from "./report.ts";
+
+const progress = (text: string): void => void process.stderr.write(`interop: ${text}\n`);
+const cache: Cache = { root: join(import.meta.dirname, ".cache"), progress };
+const interrupted = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort(new Error(signal)));
+
+let options: Options;
+try {
+  options = readOptions(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`interop: ${(error as Error).message}\n${usage}`);
+  process.exit(2);
+}
+
+mkdirSync(cache.root, { recursive: true });
+const lines: Line[] = [];
+for (const peer of peers) lines.push(...(await runPeer(peer)));
+if (options.json) {
+  const count = (result: Line["result"]): number => lines.filter((line) => line.result === result).length;
+  const { seed, requests } = options;
+  process.stdout.write(
+    `${JSON.stringify({ seed, requests, passed: count("pass"), failed: count("fail"), skipped: count("skipped"), rows: lines })}\n`,
+  );
+} else process.stdout.write(table(lines));
+const bad = lines.some(({ result }) => result === "fail" || (options.strict && result === "skipped"));
+process.exitCode = bad || interrupted.signal.aborted ? 1 : 0;
+
+async function runPeer(peer: Peer): Promise<Line[]> {
+  const wanted = peer.capabilities.filter(({ name }) => `${peer.name} ${name}`.includes(options.only));
+  if (wanted.length === 0) return [];
+  const skipped = (detail: string): Line[] => [
+    { peer: peer.name, version: peer.version, capability: "", result: "skipped", detail, ms: 0 },
+  ];
+  if (!(await has(peer.needs))) return skipped(`needs ${peer.needs}`);
+  try {
+    await peer.install(cache);
+  } catch (error) {
+    return skipped(`cannot be installed: ${(error as Error).message}`);
+  }
+  const done: Line[] = [];
+  for (const capability of wanted) done.push(await runCapability(peer, capability));
+  return done;
+}
+
+async function runCapability(peer: Peer, capability: Capability): Promise<Line> {
+  progress(`${peer.name}: ${capability.name}`);
+  const scratch = join(cache.root, "runs", `${peer.name} ${capability.name}`.replace(/[^\w.-]+/g, "-"));
+  rmSync(scratch, { recursive: true, force: true });
+  mkdirSync(scratch, { recursive: true });
+  const began = performance.now();
+  const signal = AbortSignal.any([AbortSignal.timeout(capability.limitMs), interrupted.signal]);
+  const { seed, requests } = options;
+  let outcome: Outcome;
+  try {
+    outcome = await capability.run({ cache, scratch, seed, requests, signal, progress });
+  } catch (error) {
+    const why = signal.aborted ? signal.reason : error;
+    outcome = { result: "fail", detail: why instanceof Error ? why.message : String(why) };
+  }
+  if (outcome.result === "pass") rmSync(scratch, { recursive: true, force: true });
+  const ms = Math.round(performance.now() - began);
+  return { peer: peer.name, version: peer.version, capability: capability.name, ms, ...outcome };
+}

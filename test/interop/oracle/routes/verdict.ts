@@ -1,0 +1,27 @@
+/** What became of a request, in words that both sides can say. */
+export type Verdict =
+  | {
+      readonly kind: "forwarded";
+      readonly route: string;
+      readonly cluster: string;
+      readonly method: string;
+      readonly target: string;
+      readonly host: string;
+      /** `name: value` in order of names; several of one name in their own order. */
+      readonly headers: readonly string[];
+    }
+  | { readonly kind: "answered"; readonly route: string; readonly status: number; readonly body: string }
+  | { readonly kind: "no cluster"; readonly route: string }
+  | { readonly kind: "no route" }
+  /** Anything that the other side cannot say: always a difference. */
+  | { readonly kind: "odd"; readonly text: string };
+
+/** A canonical form of what goes upstream: names in lower case and in order. */
+export function headerLines(flat: readonly string[]): string[] {
+  const lines: { name: string; line: string }[] = [];
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!.toLowerCase();
+    lines.push({ name, line: `${name}: ${flat[i + 1]!}` });
+  }
+  return lines.toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)).map(({ line }) => line);
+}
