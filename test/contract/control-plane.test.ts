@@ -132,10 +132,10 @@ spec: { address: 127.0.0.1, ports: { http: ${port} }, labels: { app: ${app}, ver
     expect(action).toMatchObject({
       kind: "forward",
       clusters: [{ weight: 90 }, { weight: 10 }],
-      timeoutMs: 2_000,
+      timeoutMs: 10_000,
       retry: {
         retries: 2,
-        perTryTimeoutMs: 500,
+        perTryTimeoutMs: 3_000,
         statusCodes: [503],
         backoffBaseMs: 25,
         backoffMaxMs: 250,
