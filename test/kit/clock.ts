@@ -14,7 +14,7 @@ export function fakeClock(startMs = 1_000): FakeClock {
   let now = startMs;
   let wallOffset = Date.UTC(2026, 0, 1) - startMs;
   let serial = 0;
-  const timers = new Map<number, { readonly at: number; readonly fn: () => void }>();
+  const timers = new Map<number, { readonly at: number; readonly fire: () => void }>();
   const nextDue = (until: number): number | undefined => {
     let due: number | undefined;
     for (const [id, { at }] of timers) if (at <= until && (due === undefined || at < timers.get(due)!.at)) due = id;
@@ -23,18 +23,18 @@ export function fakeClock(startMs = 1_000): FakeClock {
   return {
     now: () => now,
     wall: () => now + wallOffset,
-    after(delayMs, fn): Timer {
+    after<T>(delayMs: number, fn: (value: T) => void, value?: T): Timer {
       const id = serial++;
-      timers.set(id, { at: now + Math.max(0, delayMs), fn });
+      timers.set(id, { at: now + Math.max(0, delayMs), fire: () => fn(value as T) });
       return { cancel: () => void timers.delete(id) };
     },
     advance(ms) {
       const end = now + ms;
       for (let id = nextDue(end); id !== undefined; id = nextDue(end)) {
-        const { at, fn } = timers.get(id)!;
+        const { at, fire } = timers.get(id)!;
         timers.delete(id);
         now = Math.max(now, at);
-        fn();
+        fire();
       }
       now = end;
     },

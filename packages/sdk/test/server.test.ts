@@ -353,7 +353,12 @@ test("silent peers and too many of them are turned away", async () => {
   const real = createClock();
   closers.push(() => real.close());
   // Ten seconds pass in a tenth.
-  const served = await server(whoAmI, { clock: { ...real, after: (ms, fn) => real.after(ms / 100, fn) } });
+  const served = await server(whoAmI, {
+    clock: {
+      ...real,
+      after: <T>(ms: number, fn: (value: T) => void, value?: T) => real.after(ms / 100, fn, value as T),
+    },
+  });
   served.publish("PERMISSIVE");
   const silent = net.connect(served.port, "127.0.0.1");
   await once(silent, "close");

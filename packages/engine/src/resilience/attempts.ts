@@ -40,6 +40,8 @@ type Phase = "waiting" | "sent" | "held" | "passing" | "draining" | "over";
  * object that knows it is over; the chain of `#previous` is the memory of where the call has been.
  */
 class Try implements Sink, Abortable {
+  /** One function for all tries. */
+  static readonly #tookTooLong = (tried: Try): void => tried.#onPerTryTimeout();
   readonly #call: Call;
   readonly #sink: Sink;
   readonly #cluster: Cluster;
@@ -100,7 +102,7 @@ class Try implements Sink, Abortable {
     this.#phase = "sent";
     const perTryMs = this.#plan?.policy.perTryTimeoutMs;
     if (perTryMs !== undefined && perTryMs < this.#restMs())
-      this.#timer = this.#env.clock.after(perTryMs, () => this.#onPerTryTimeout());
+      this.#timer = this.#env.clock.after(perTryMs, Try.#tookTooLong, this);
     try {
       call.transport.send(attempt, this);
     } catch (thrown) {

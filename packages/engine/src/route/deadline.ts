@@ -30,6 +30,8 @@ export function deadlineLayer(timeoutMs: number | undefined, env: Pick<Env, "clo
 
 /** Cancels the timer when the answer has ended. */
 class Timed implements Sink {
+  /** One function for all calls. */
+  static readonly #expired = (timed: Timed): void => timed.#expire();
   readonly #call: Call;
   readonly #sink: Sink;
   readonly #ms: number;
@@ -43,7 +45,7 @@ class Timed implements Sink {
   }
 
   start(env: Pick<Env, "clock">): void {
-    this.#timer = env.clock.after(this.#ms, () => this.#expire());
+    this.#timer = env.clock.after(this.#ms, Timed.#expired, this);
   }
 
   /** Tells whoever is at work. One that does not answer at once is not waited for: a deadline is a promise to the caller. */

@@ -11,7 +11,7 @@ const slots = 512;
  * wheel). The Node timer runs only while something waits and never keeps the process alive.
  */
 export function createClock(): Clock & { close(): void } {
-  const wheel: WheelTimer[] = Array.from({ length: slots }, () => new WheelTimer(undefined));
+  const wheel: WheelTimer[] = Array.from({ length: slots }, () => new WheelTimer(undefined, undefined));
   let waiting = 0;
   let ticker: NodeJS.Timeout | undefined;
   let tick = 0;
@@ -45,8 +45,8 @@ export function createClock(): Clock & { close(): void } {
   return {
     now,
     wall: () => Date.now(),
-    after(delayMs: number, fn: () => void): Timer {
-      const timer = new WheelTimer(fn);
+    after<T>(delayMs: number, fn: (value: T) => void, value?: T): Timer {
+      const timer = new WheelTimer(fn as (value: unknown) => void, value);
       const nowMs = now();
       if (ticker === undefined) {
         tick = Math.floor(nowMs / tickMs);
@@ -72,11 +72,13 @@ class WheelTimer implements Timer {
   next: WheelTimer | undefined;
   previous: WheelTimer | undefined;
   unlinked: (() => void) | undefined = undefined;
-  #fn: (() => void) | undefined;
+  #fn: ((value: unknown) => void) | undefined;
+  #value: unknown;
 
   /** Without a function: the head of a slot. */
-  constructor(fn: (() => void) | undefined) {
+  constructor(fn: ((value: unknown) => void) | undefined, value: unknown) {
     this.#fn = fn;
+    this.#value = value;
     this.next = fn === undefined ? this : undefined;
     this.previous = this.next;
   }
@@ -93,13 +95,14 @@ class WheelTimer implements Timer {
     this.previous!.next = this.next;
     this.next.previous = this.previous;
     this.next = this.previous = undefined;
-    this.#fn = undefined;
+    this.#fn = this.#value = undefined;
     this.unlinked!();
   }
 
   fire(): void {
     const fn = this.#fn!;
+    const value = this.#value;
     this.cancel();
-    fn();
+    fn(value);
   }
 }

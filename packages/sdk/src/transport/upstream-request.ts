@@ -85,6 +85,11 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     );
   }
 
+  /** Ours to set when connecting (`connect.ts`). Without one here undici parses the Host field of every request to find it. */
+  get servername(): string {
+    return "endpoint.invalid";
+  }
+
   get body(): BodyValue {
     return this.#body?.value ?? null;
   }
