@@ -1,5 +1,5 @@
 import { createEngine, createMetrics } from "@trama/engine";
-import type { Bootstrap, BootstrapOptions, XdsClient, XdsError } from "@trama/xds";
+import type { Bootstrap, BootstrapOptions, LastGoodOptions, LastGoodStore, XdsClient, XdsError } from "@trama/xds";
 import {
   createFileIdentity,
   createIdentity,
@@ -45,7 +45,8 @@ export async function joinMesh(options: MeshOptions = {}): Promise<Mesh> {
 async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const { log, joinTimeoutMs } = settings;
   // The client of the control plane is the heaviest part, and nobody needs it before this line.
-  const { bootstrapFor, createGrpcTransport, createXdsClient, fileLastGood, readBootstrap } = await import("@trama/xds");
+  const { bootstrapFor, createGrpcTransport, createXdsClient, fileLastGood, readBootstrap } =
+    await import("@trama/xds");
   const bootstrap =
     settings.bootstrap === undefined ? bootstrapFor(shortForm(settings)) : readBootstrap({ file: settings.bootstrap });
   const clock = createClock();
@@ -55,6 +56,8 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const engine = createEngine({ clock, random, telemetry: metrics, log, regex: compileRegex });
   const identity = identityFor(bootstrap, settings, { clock, random, log });
   const [server] = bootstrap.servers;
+  /** The control plane cannot be reached: what was kept will do, if there is something. */
+  const away = Promise.withResolvers<void>();
   const xds = createXdsClient({
     bootstrap,
     transport: createGrpcTransport({ server, certificate: () => Promise.resolve(showable(identity, clock.wall())) }),
@@ -63,10 +66,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     log,
     regex: compileRegex,
     waitTimeoutMs: settings.discoveryTimeoutMs,
-    lastGood: settings.identityDir && {
-      store: fileLastGood(join(settings.identityDir, "last-good")),
-      identity: () => identity.current?.spiffeId,
-    },
+    lastGood: keptIn(settings.identityDir, fileLastGood, () => identity.current?.spiffeId),
     onConfig: (config) => {
       engine.publish(config);
       mesh.refresh();
@@ -103,9 +103,10 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     own.principal = spiffeId;
     mesh.refresh();
   });
-  const away = Promise.withResolvers<void>();
   const late = Promise.withResolvers<never>();
   const timer = clock.after(joinTimeoutMs, () => late.reject(tooLate(identity, xds, joinTimeoutMs)));
+  // One that takes the connection and says nothing is as good as away.
+  const silent = clock.after(joinTimeoutMs / 2, away.resolve);
   // Nobody but us keeps the process alive while it waits: the clock's timers do not.
   const hold = setInterval(() => {}, 60_000);
   try {
@@ -124,6 +125,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   } finally {
     clearInterval(hold);
     timer.cancel();
+    silent.cancel();
     late.promise.catch(() => {});
   }
 }
@@ -143,6 +145,14 @@ async function accepted(xds: XdsClient): Promise<void> {
       if (code !== "CONTROL_PLANE_UNREACHABLE" && code !== "TIMEOUT") throw thrown;
     }
   }
+}
+
+function keptIn(
+  folder: string | undefined,
+  fileLastGood: (path: string) => LastGoodStore,
+  identity: () => string | undefined,
+): LastGoodOptions | undefined {
+  return folder === undefined ? undefined : { store: fileLastGood(join(folder, "last-good")), identity };
 }
 
 function shortForm(settings: Settings): BootstrapOptions {

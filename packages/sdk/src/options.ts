@@ -47,8 +47,8 @@ export interface MeshOptions {
    */
   readonly outboundTrafficPolicy?: "ALLOW_ANY" | "REGISTRY_ONLY" | undefined;
   /**
-   * Folder for key and certificate (mode 0600), so that a restart finds its identity while the control plane is away.
-   * Default: none, the key stays in memory. `TRAMA_IDENTITY_DIR`. Istio: `OUTPUT_CERTS`.
+   * Folder for key, certificate and last good configuration (mode 0600), so that a process can start while the control plane is
+   * away. Default: none, all stays in memory. `TRAMA_IDENTITY_DIR`. Istio: `OUTPUT_CERTS`.
    */
   readonly identityDir?: string | undefined;
   /** Asked life of the certificate in seconds, 10 to 7,776,000 (90 days). Default 86,400. `TRAMA_CERTIFICATE_LIFE_SECONDS`. Istio: `SECRET_TTL`. */
