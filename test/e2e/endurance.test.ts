@@ -56,20 +56,35 @@ describe.concurrent("over minutes", () => {
           );
           return answers.every(({ answer }) => answer?.status === 200);
         });
+      // A process that was there before, and is not running when the control plane goes: its folder remembers.
+      const env = { TRAMA_IDENTITY_DIR: join(mesh.folder, "courier") };
+      const courier = await mesh.client({ account: "courier" }, { env });
+      expect((await courier.call("call", { url: "http://reviews:8080/echo" })).status).toBe(200);
+      await courier.stop();
+
       const processes = 4;
       const load = await client.call("startLoad", { url: "http://catalog:8080/books", perSecond, concurrency: 4 });
       const { port } = mesh.controlPlane;
 
-      // 15 s during which nothing listens: connections are refused.
+      const killedMs = performance.now();
+      // 13 s during which nothing listens: connections are refused.
       await mesh.killControlPlane();
-      await during(15_000);
+      await during(13_000);
       for (const one of [client, other]) {
         expect((await one.call("status")).controlPlane.connected).toBe(false);
         // Also a host that the load does not call, on a new connection: the last good configuration is in force.
         expect((await one.call("call", { url: "http://reviews:8080/echo" })).status).toBe(200);
       }
 
-      // 15 s during which something takes every connection and drops it: it counts who comes, and when.
+      // A new process calls the hosts that it called before; of others it knows nothing, and says so.
+      const again = await mesh.client({ account: "courier" }, { env: { ...env, TRAMA_DISCOVERY_TIMEOUT_MS: "500" } });
+      const { text } = await again.call("call", { url: "http://reviews:8080/echo" });
+      expect(JSON.parse(text)).toMatchObject({ peer: "spiffe://cluster.local/ns/shop/sa/courier" });
+      const { failure } = await again.call("attempt", { url: "http://catalog:8080/echo" });
+      expect([failure?.code, failure?.causes[0]?.code], JSON.stringify(failure)).toContain("NO_CONFIG");
+      await again.stop();
+
+      // And until 30 s are over, something takes every connection and drops it: it counts who comes, and when.
       const arrivals: number[] = [];
       const trap = net.createServer((socket) => {
         arrivals.push(performance.now());
@@ -80,9 +95,9 @@ describe.concurrent("over minutes", () => {
         trap.once("error", reject);
         trap.listen(port, "127.0.0.1", resolve);
       });
-      await during(15_000);
+      await during(Math.max(10_000, killedMs + 30_000 - performance.now()));
       await new Promise((resolve) => trap.close(resolve));
-      // Exponential back-off with a base of 1 s and a factor of 1.6: a process that has been alone for 15 s waits between
+      // Exponential back-off with a base of 1 s and a factor of 1.6: a process that has been alone for 13 s waits between
       // 8 s and 30 s more, jitter included. gRPC may connect once more under it.
       expect(arrivals.length).toBeLessThanOrEqual(processes * 4);
 

@@ -69,6 +69,8 @@ export async function startMesh({
   await mkdir(workloadsDir);
   const running: Program<never>[] = [];
   const entries = new Map<string, Entry>();
+  /** A token serves all processes of its account, those that start while the control plane is away included. */
+  const tokens = new Map<string, string>();
 
   const launch = async (port: number): Promise<ControlPlane> => {
     const program = await start<ControlPlaneMethods>({
@@ -148,7 +150,12 @@ export async function startMesh({
       return program;
     },
     async environment({ namespace = "shop", account }, workload, labels = `app=${account},version=v1`) {
-      const token = await controlPlane.call("issueToken", { namespace, serviceAccount: account, lifeSeconds: 3_600 });
+      const key = `${namespace}/${account}`;
+      let token = tokens.get(key);
+      if (token === undefined) {
+        token = await controlPlane.call("issueToken", { namespace, serviceAccount: account, lifeSeconds: 3_600 });
+        tokens.set(key, token);
+      }
       return {
         TRAMA_CONTROL_PLANE: `127.0.0.1:${controlPlane.port}`,
         TRAMA_ROOT_CERT_FILE: controlPlane.rootCertFile,
