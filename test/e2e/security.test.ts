@@ -36,6 +36,8 @@ let open: Service;
 let customer: Client;
 let reader: Client;
 let readerFiles: Credentials;
+/** One with another account, and the right accounts in another namespace. */
+let strangers: readonly Client[];
 
 beforeAll(async () => {
   mesh = await startMesh({
@@ -57,6 +59,13 @@ beforeAll(async () => {
     }),
   ]);
   readerFiles = await identityFiles(identityDir);
+  strangers = await Promise.all(
+    [
+      { account: "stranger" },
+      { account: "customer", namespace: "other" },
+      { account: "reader", namespace: "other" },
+    ].map((identity) => mesh.client(identity)),
+  );
   await until("every service is found and its policy is there", async () => {
     for (const framework of frameworks) {
       const good = await customer.call("attempt", { url: `http://${framework}:8080/books` });
@@ -89,15 +98,9 @@ describe.each(frameworks)("a server of %s", (framework) => {
   });
 
   test("a wrong identity and a wrong namespace get 403, and the handler does not run", async () => {
-    for (const identity of [
-      { account: "stranger" },
-      { account: "customer", namespace: "other" },
-      { account: "reader", namespace: "other" },
-    ]) {
-      const client = await mesh.client(identity);
+    for (const client of strangers) {
       const { status, text } = await client.call("call", { url: `http://${framework}.shop:8080/books` });
-      expect({ status, text }, JSON.stringify(identity)).toEqual({ status: 403, text: "RBAC: access denied" });
-      await client.stop();
+      expect({ status, text }, client.name).toEqual({ status: 403, text: "RBAC: access denied" });
     }
     await untouched();
   });
