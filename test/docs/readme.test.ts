@@ -52,4 +52,6 @@ it("the service of the README runs as it stands", { timeout: 60_000 }, async () 
     return response.ok ? await response.text() : undefined;
   });
   expect(body).toContain("spiffe://cluster.local/ns/shop/sa/storefront");
+  // No deprecation, no warning: a newcomer's terminal stays quiet.
+  expect(output).toBe("");
 });

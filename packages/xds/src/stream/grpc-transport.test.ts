@@ -91,11 +91,12 @@ test("TLS with a server name that is not the dialled host; messages in order (I2
   expect(events).toEqual(["open", "message"]);
 });
 
-test("a root that did not sign, and a name that is not in the certificate: ended, never open", async () => {
+test("a root that did not sign, a name or an address that is not in the certificate: ended, never open", async () => {
   const server = await tlsServer();
   for (const { events, ended } of [
     open(server, { roots: { pem: foreign.certPem } }),
     open(server, { serverName: "elsewhere" }),
+    open(server, { serverName: undefined }), // dialled by address, which is not in the certificate
   ]) {
     await expect(ended).resolves.toMatchObject({ code: 14 });
     expect(events).toEqual(["end"]);

@@ -1,4 +1,6 @@
 import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import { type PeerCertificate, checkServerIdentity } from "node:tls";
 
 import {
   type ChannelOptions,
@@ -7,6 +9,7 @@ import {
   Client,
   Metadata,
   type MethodDefinition,
+  type VerifyOptions,
   connectivityState,
   status,
 } from "@grpc/grpc-js";
@@ -153,6 +156,7 @@ export class CredentialError extends Error {
 export function channelOptions(options: GrpcTransportOptions): ChannelOptions {
   const { channel } = options.server;
   const serverName = channel.kind === "tls" ? channel.serverName : undefined;
+  const address = dialledAddress(options.server.uri);
   return {
     "grpc.max_receive_message_length": options.maxMessageBytes ?? 64 * 1024 * 1024,
     "grpc.keepalive_time_ms": options.keepAliveMs ?? 300_000,
@@ -165,7 +169,19 @@ export function channelOptions(options: GrpcTransportOptions): ChannelOptions {
       "grpc.ssl_target_name_override": serverName,
       "grpc.default_authority": serverName,
     }),
+    ...(serverName === undefined && address !== undefined && { "grpc.ssl_target_name_override": noName }),
   };
+}
+
+/**
+ * RFC 6066 §3 knows no addresses in SNI, and Node warns of one (DEP0123), yet grpc-js names whatever was dialled. So where
+ * that is an address, a name that nobody can have stands in, and the certificate is checked against the address itself.
+ */
+const noName = "address.invalid";
+
+function dialledAddress(uri: string): string | undefined {
+  const host = /^(?:\w+:\/*)?\[?([^\]/]*?)\]?:\d+$/.exec(uri)?.[1] ?? "";
+  return isIP(host) === 0 ? undefined : host;
 }
 
 export async function channelCredentials(options: GrpcTransportOptions): Promise<ChannelCredentials> {
@@ -173,10 +189,15 @@ export async function channelCredentials(options: GrpcTransportOptions): Promise
   if (channel.kind === "insecure") return ChannelCredentials.createInsecure();
   const roots = channel.roots === undefined ? null : await pem(channel.roots);
   const own = (await options.certificate?.()) ?? (channel.certificate && (await readPair(channel.certificate)));
+  const address = channel.serverName === undefined ? dialledAddress(options.server.uri) : undefined;
+  const verify: VerifyOptions =
+    address === undefined
+      ? {}
+      : { checkServerIdentity: (_name, certificate) => checkServerIdentity(address, certificate as PeerCertificate) };
   try {
     return own === undefined
-      ? ChannelCredentials.createSsl(roots)
-      : ChannelCredentials.createSsl(roots, Buffer.from(own.privateKeyPem), Buffer.from(own.certificatePem));
+      ? ChannelCredentials.createSsl(roots, null, null, verify)
+      : ChannelCredentials.createSsl(roots, Buffer.from(own.privateKeyPem), Buffer.from(own.certificatePem), verify);
   } catch (error) {
     const message = `the TLS material for ${options.server.uri} is unusable (${textOf(error)}); check the root certificate and our own pair`;
     throw new CredentialError(status.UNAVAILABLE, message, error);
