@@ -17,7 +17,7 @@ export const serverNode = (version: string, address: string): Joiner => ({
   address,
   labels: { app: "echo", version },
 });
-const nodes = { v1: serverNode("v1", "127.0.0.31"), v2: serverNode("v2", "127.0.0.32") };
+export const nodes = { v1: serverNode("v1", "127.0.0.31"), v2: serverNode("v2", "127.0.0.32") };
 
 /** R34 from the other side: without its switch the library must refuse a Listener with an authorization filter. */
 const refusal: Capability = {

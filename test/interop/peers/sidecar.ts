@@ -1,0 +1,277 @@
+import { createServer, request } from "node:http";
+import { dirname, join } from "node:path";
+import { readFileSync } from "node:fs";
+import { X509Certificate } from "node:crypto";
+
+import { installPython, pythonBin } from "../install/python.ts";
+import type { Capability, Context, Peer } from "../peer.ts";
+import type { RunningProcess } from "../process.ts";
+import { freePorts } from "../process.ts";
+import { callerNode, nodes, noneRefused } from "./grpc.ts";
+import { type Call, oneRound } from "./http-round.ts";
+import { type Joiner, type Plane, until, withPlane } from "./plane.ts";
+import { echoHost, echoPort, echoYaml, type EchoPlaces } from "./policy.ts";
+import { answered, isShared, type Round, roundOf } from "./rounds.ts";
+
+const calls = 100;
+/** Where the application behind the sidecar of v2 listens; nobody but its sidecar calls it there. */
+const applicationAddress = "127.0.0.36";
+const callerProxy: Joiner = { ...callerNode, workload: "caller-proxy", address: "127.0.0.37" };
+
+type Protocol = "delta" | "sotw";
+
+/** Envoy as a sidecar in our mesh, beside services on our SDK: v1 is on the SDK, v2 behind an Envoy; one caller has an Envoy, one the SDK. */
+export const sidecars: readonly Peer[] = (["delta", "sotw"] as const).map((protocol) => ({
+  name: `envoy sidecar, ${protocol}`,
+  version: "1.40.0",
+  needs: "python",
+  install: installPython,
+  capabilities: [
+    capability("takes all that it is sent", protocol, async (_context, { plane, v2, caller }) => {
+      const types = plane.clients(callerProxy.workload).flatMap((client) => Object.keys(client.types));
+      for (const type of ["Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment", "Secret"])
+        if (!types.some((each) => each.endsWith(`.${type}`)))
+          throw new Error(`it asked for no ${type}: ${types.join()}`);
+      noneRefused(plane);
+      const updates = (await Promise.all([v2.updates(), caller.updates()])).reduce((a, b) => a + b);
+      return `${updates} updates, update_rejected 0; listeners, routes, clusters, endpoints, secrets`;
+    }),
+    capability("calls and is called: mutual TLS, weights, authorization", protocol, async (context, mesh) => {
+      const fromEnvoy = await shared(context, mesh.throughEnvoy, 80);
+      const fromSdk = await roundOf(context, mesh.sdkCaller, "80 : 20", (round) => isShared(round, calls, 80));
+      return `Envoy → SDK : Envoy ${text(fromEnvoy)}; SDK → SDK : Envoy ${text(fromSdk)}; ${fromEnvoy.secret}`;
+    }),
+    capability("a change of weight is seen", protocol, async (context, mesh) => {
+      await shared(context, mesh.throughEnvoy, 80);
+      mesh.plane.write(echoYaml({ ...mesh.places, weight: 0 }));
+      const all = await shared(context, mesh.throughEnvoy, 0);
+      mesh.plane.write(echoYaml({ ...mesh.places, weight: 50 }));
+      const half = await shared(context, mesh.throughEnvoy, 50);
+      noneRefused(mesh.plane);
+      await Promise.all([mesh.v2.updates(), mesh.caller.updates()]);
+      return `80 : 20 → ${text(all)} → ${text(half)}`;
+    }),
+    capability("a renewed certificate is taken up without a restart", protocol, async (context, mesh) => {
+      await shared(context, mesh.throughEnvoy, 80);
+      const before = await mesh.v2.serials();
+      const file = await mesh.v2.renew();
+      const { serialNumber } = new X509Certificate(readFileSync(join(dirname(file), "cert-chain.pem")));
+      await until(
+        context,
+        `${serialNumber} in use`,
+        async () => (await mesh.v2.serials()).includes(serialNumber) || undefined,
+      );
+      if (before.includes(serialNumber)) throw new Error("the certificate is the same as before");
+      const after = await shared(context, mesh.throughEnvoy, 80);
+      return `new serial ${serialNumber.slice(0, 8)}… in use; then ${text(after)}`;
+    }),
+    capability("what it refuses is in our status, and disturbs nobody else", protocol, async (context, mesh) => {
+      // It asks for a listener at an address that no machine has (RFC 5737).
+      const odd: Joiner = { ...callerNode, workload: "refuser", address: "127.0.0.38" };
+      await startEnvoy(context, mesh.plane, odd, protocol, "192.0.2.1:15001");
+      const nack = await until(
+        context,
+        "a NACK in the status",
+        () =>
+          mesh.plane
+            .clients("refuser")
+            .flatMap(({ types }) => Object.values(types))
+            .find(({ nacked }) => nacked > 0)?.nackText,
+      );
+      await shared(context, mesh.throughEnvoy, 80);
+      await roundOf(context, mesh.sdkCaller, "80 : 20", (round) => isShared(round, calls, 80));
+      return nack.slice(0, 120);
+    }),
+  ],
+}));
+
+interface SidecarMesh {
+  readonly plane: Plane;
+  readonly places: Omit<EchoPlaces, "weight">;
+  readonly v2: Sidecar;
+  readonly caller: Sidecar;
+  /** A call by the caller that has an Envoy. */
+  readonly throughEnvoy: Call;
+  /** The caller that has our SDK calls round after round. */
+  readonly sdkCaller: RunningProcess;
+}
+
+const sdkProgram = join(import.meta.dirname, "../node/peer.ts");
+
+function capability(
+  name: string,
+  protocol: Protocol,
+  body: (context: Context, mesh: SidecarMesh) => Promise<string>,
+): Capability {
+  return {
+    name,
+    limitMs: 90_000,
+    run: async (context) => ({
+      result: "pass",
+      detail: await withSidecars(context, protocol, (mesh) => body(context, mesh)),
+    }),
+  };
+}
+
+async function withSidecars(
+  context: Context,
+  protocol: Protocol,
+  body: (mesh: SidecarMesh) => Promise<string>,
+): Promise<string> {
+  const [port1 = 0] = await freePorts(1, nodes.v1.address);
+  const [port2 = 0] = await freePorts(1, nodes.v2.address);
+  const places = {
+    v1: { address: nodes.v1.address, port: port1 },
+    v2: { address: nodes.v2.address, port: port2 },
+    protocol: "HTTP",
+  } as const;
+  return withPlane(context, echoYaml({ ...places, weight: 80 }), [], async (plane) => {
+    await startSdk(plane, nodes.v1, "server", "v1", `${nodes.v1.address}:${port1}`);
+    await startApplication(plane, port2);
+    const v2 = await startEnvoy(
+      context,
+      plane,
+      nodes.v2,
+      protocol,
+      `127.0.0.32:${(await freePorts(1, "127.0.0.32"))[0]}`,
+    );
+    const outbound = `127.0.0.37:${(await freePorts(1, "127.0.0.37"))[0]}`;
+    const caller = await startEnvoy(context, plane, callerProxy, protocol, outbound);
+    const sdkCaller = await startSdk(plane, callerNode, "client", `http://${echoHost}:${echoPort}`, String(calls));
+    return body({
+      plane,
+      places,
+      v2,
+      caller,
+      throughEnvoy: (path) => proxied(outbound, path),
+      sdkCaller,
+    });
+  });
+}
+
+/** A service or a caller on our own SDK, in a process of its own. */
+async function startSdk(plane: Plane, node: Joiner, ...args: string[]): Promise<RunningProcess> {
+  const { address: controlPlane, rootCertFile } = plane.controlPlane;
+  const { serviceAccount, workload, address, labels } = node;
+  return plane.start(process.execPath, ["--conditions=trama-source", sdkProgram, ...args], {
+    TRAMA_CONTROL_PLANE: controlPlane,
+    TRAMA_ROOT_CERT_FILE: rootCertFile,
+    TRAMA_TOKEN: await plane.controlPlane.issueToken({ namespace: "demo", serviceAccount, lifeSeconds: 600 }),
+    TRAMA_WORKLOAD: workload,
+    TRAMA_ADDRESS: address,
+    TRAMA_LABELS: Object.entries(labels)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(),
+    TRAMA_DRAIN_MS: "0",
+  });
+}
+
+/** v2: an application that knows nothing of the mesh; its sidecar tells it who calls. */
+async function startApplication(plane: Plane, port: number): Promise<void> {
+  const server = createServer((incoming, response) => {
+    const from = /(?:^|;)URI=([^;,]+)/.exec(String(incoming.headers["x-forwarded-client-cert"]))?.[1];
+    response.end(`v2 ${incoming.headers["x-trama-peer"] === undefined ? (from ?? "-") : "was told of x-trama-peer"}`);
+  });
+  await new Promise<void>((resolve) => server.listen(port, applicationAddress, resolve));
+  plane.defer(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+}
+
+interface Sidecar {
+  /** How many updates it took; an error if it rejected one. */
+  updates(): Promise<number>;
+  /** Serial numbers of the certificates that it shows. */
+  serials(): Promise<readonly string[]>;
+  /** Has `bootstrap` write a new generation of its files. */
+  renew(): Promise<string>;
+}
+
+async function startEnvoy(
+  context: Context,
+  plane: Plane,
+  node: Joiner,
+  protocol: Protocol,
+  outbound: string,
+): Promise<Sidecar> {
+  const admin = `${node.address}:${(await freePorts(1, node.address))[0]}`;
+  const places = ["--admin", admin, "--outbound", outbound, "--application", applicationAddress];
+  const bootstrap = (): Promise<string> => plane.bootstrap(node, "--for", "envoy", "--xds", protocol, ...places);
+  const flags = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "error"];
+  const running = plane.start(join(pythonBin(context.cache), "envoy"), ["-c", await bootstrap(), ...flags]);
+  const ask = async (path: string): Promise<string> =>
+    (await fetch(`http://${admin}${path}`, { signal: context.signal })).text();
+  const ended = running.ended.then((why): never => {
+    throw new Error(`envoy of ${node.workload} ended (${why}): ${running.output().slice(-1_000)}`);
+  });
+  const ready = until(
+    context,
+    `envoy of ${node.workload} is ready`,
+    async () => (await ask("/ready").catch(() => "")).trim() === "LIVE" || undefined,
+  );
+  ended.catch(() => {});
+  ready.catch(() => {});
+  await Promise.race([ready, ended]);
+  return {
+    async updates() {
+      const stats = (await ask("/stats?filter=update_(success|rejected)$")).trim().split("\n");
+      let taken = 0;
+      for (const line of stats) {
+        const [name = "", value = ""] = line.split(/: (?=\d+$)/);
+        if (name.endsWith("update_rejected") && value !== "0") throw new Error(line);
+        taken += Number(value);
+      }
+      return taken;
+    },
+    async serials() {
+      const { certificates } = JSON.parse(await ask("/certs")) as {
+        certificates: { cert_chain?: { serial_number: string }[] }[];
+      };
+      return certificates.flatMap(
+        ({ cert_chain }) => cert_chain?.map((each) => each.serial_number.toUpperCase()) ?? [],
+      );
+    },
+    renew: bootstrap,
+  };
+}
+
+/** As an application does that has `HTTP_PROXY` set. */
+function proxied(outbound: string, path: string): ReturnType<Call> {
+  const [host, port] = outbound.split(":");
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      // A name that the sidecar must take off: only the mesh itself may say such a thing.
+      {
+        host,
+        port,
+        path: `http://${echoHost}:${echoPort}${path}`,
+        headers: { host: `${echoHost}:${echoPort}`, "x-trama-peer": "forged" },
+      },
+      (response) => {
+        let body = "";
+        response.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
+      },
+    );
+    outgoing.on("error", reject);
+    outgoing.end();
+  });
+}
+
+/** Rounds of calls until one is as the weights say. */
+async function shared(context: Context, call: Call, weight: number): Promise<Round> {
+  let last: Round | undefined;
+  try {
+    return await until(context, `${weight} : ${100 - weight}`, async () => {
+      last = await oneRound(calls, call);
+      return isShared(last, calls, weight) ? last : undefined;
+    });
+  } catch (error) {
+    throw new Error(`${(error as Error).message}; last: ${JSON.stringify(last)}`, { cause: error });
+  }
+}
+
+function text(round: Round): string {
+  return `${answered(round, "v1")} : ${answered(round, "v2")}`;
+}
