@@ -98,9 +98,11 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   onHead(head: ResponseHead, flow: Flow): void {
     if (this.over || this.#switched) return;
     this.#flow = flow;
-    this.rawHeaders = head instanceof UpstreamHead && head.untouched ? (head.raw ?? null) : buffers(head.headers);
+    const own = head instanceof UpstreamHead;
+    this.rawHeaders = own && head.untouched ? (head.raw ?? null) : buffers(head.headers);
+    const fields = (own ? head.record : head.headers.record()) as Fields;
     try {
-      this.#handler.onResponseStart?.(this, head.status, head.headers.record() as Fields, head.statusText ?? "");
+      this.#handler.onResponseStart?.(this, head.status, fields, head.statusText ?? "");
     } catch (thrown) {
       this.abort(thrown as Error);
     }

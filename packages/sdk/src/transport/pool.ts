@@ -33,6 +33,8 @@ export interface Connection {
   peer: ConnectedPeer;
   /** Wall-clock milliseconds; from then on it takes no new request. */
   retireAtMs: number;
+  /** The one that was idle before it, while it is idle itself. */
+  nextIdle: Connection | undefined;
 }
 
 /**
@@ -44,8 +46,12 @@ export class Pool {
   readonly options: PoolOptions;
   /** For whoever sweeps unused pools; monotonic. */
   lastUsedMs = 0;
-  /** Last in, first out: the others may grow idle and close. */
-  readonly #idle: Connection[] = [];
+  /**
+   * Last in, first out: the others may grow idle and close. A chain, because an array that is emptied and filled again
+   * with each request makes garbage each time.
+   */
+  #idle: Connection | undefined = undefined;
+  #idleCount = 0;
   readonly #all = new Set<Connection>();
   readonly #waiting: Pooled[] = [];
   #closed = false;
@@ -58,14 +64,14 @@ export class Pool {
 
   /** Connections in use. */
   get busy(): number {
-    return this.#all.size - this.#idle.length;
+    return this.#all.size - this.#idleCount;
   }
 
   submit(request: Pooled): void {
     const { clock, maxConnections, maxPending } = this.options;
     this.lastUsedMs = clock.now();
     let connection: Connection | undefined;
-    while ((connection = this.#idle.pop()) !== undefined) {
+    while ((connection = this.#popIdle()) !== undefined) {
       if (clock.wall() < connection.retireAtMs) break;
       this.#drop(connection);
     }
@@ -98,7 +104,20 @@ export class Pool {
     for (let request = this.#waiting.shift(); request !== undefined; request = this.#waiting.shift())
       if (request.begin(usable)) return;
     if (this.#closed) this.#drop(usable);
-    else this.#idle.push(usable);
+    else {
+      usable.nextIdle = this.#idle;
+      this.#idle = usable;
+      this.#idleCount++;
+    }
+  }
+
+  #popIdle(): Connection | undefined {
+    const connection = this.#idle;
+    if (connection === undefined) return undefined;
+    this.#idle = connection.nextIdle;
+    connection.nextIdle = undefined;
+    this.#idleCount--;
+    return connection;
   }
 
   /** A request that was aborted while it waited. */
@@ -110,7 +129,7 @@ export class Pool {
   /** Lets what is under way or waits end, then opens nothing more. Resolves when the last connection is closed. */
   close(): Promise<void> {
     this.#closed = true;
-    for (const connection of this.#idle.splice(0)) this.#drop(connection);
+    for (let idle = this.#popIdle(); idle !== undefined; idle = this.#popIdle()) this.#drop(idle);
     if (this.#all.size + this.#closing === 0) return Promise.resolve();
     return (this.#empty ??= Promise.withResolvers<void>()).promise;
   }
@@ -119,7 +138,8 @@ export class Pool {
   destroy(error: MeshError): void {
     this.#closed = true;
     for (const request of this.#waiting.splice(0)) request.fail(error);
-    this.#idle.length = 0;
+    this.#idle = undefined;
+    this.#idleCount = 0;
     const connections = [...this.#all];
     this.#all.clear();
     for (const { client } of connections) client.destroy(error).catch(() => {});
@@ -142,7 +162,13 @@ export class Pool {
         });
       },
     });
-    const connection: Connection = { client, pool: this, peer: plaintextPeer, retireAtMs: Infinity };
+    const connection: Connection = {
+      client,
+      pool: this,
+      peer: plaintextPeer,
+      retireAtMs: Infinity,
+      nextIdle: undefined,
+    };
     this.#all.add(connection);
     return connection;
   }

@@ -3,6 +3,7 @@ import {
   type Attempt,
   type Flow,
   HeaderList,
+  type HeaderRecord,
   MeshError,
   type ResponseHead,
   type Sink,
@@ -21,9 +22,10 @@ export const peerHeader = "x-trama-peer";
 export class UpstreamHead implements ResponseHead {
   readonly status: number;
   readonly statusText: string | undefined;
-  readonly headers: HeaderList;
   readonly raw: Dispatcher.DispatchController["rawHeaders"];
-  readonly #parsed: object;
+  readonly #parsed: Record<string, string | string[]>;
+  /** Made when somebody asks, which few do. */
+  #headers: HeaderList | undefined = undefined;
 
   constructor(
     status: number,
@@ -33,14 +35,22 @@ export class UpstreamHead implements ResponseHead {
   ) {
     this.status = status;
     this.statusText = statusText;
-    this.headers = HeaderList.ofRecord(parsed);
     this.raw = raw;
     this.#parsed = parsed;
   }
 
+  get headers(): HeaderList {
+    return (this.#headers ??= HeaderList.ofRecord(this.#parsed));
+  }
+
+  /** The fields as undici would hand them on: what it parsed itself as long as nobody changed anything. */
+  get record(): HeaderRecord {
+    return this.#headers === undefined ? this.#parsed : this.#headers.record();
+  }
+
   /** Whether `raw` still says the same as `headers`. */
   get untouched(): boolean {
-    return this.headers.record() === this.#parsed;
+    return this.record === this.#parsed;
   }
 }
 
