@@ -3,6 +3,7 @@ import { rbacRow } from "../oracle/rbac/row.ts";
 import { routesRow } from "../oracle/routes/row.ts";
 import { sharesRow } from "../oracle/shares/row.ts";
 import type { Peer } from "../peer.ts";
+import { validateRow } from "./validate/row.ts";
 
 /** Envoy itself: the program that sidecars run. */
 export const envoy: Peer = {
@@ -10,5 +11,5 @@ export const envoy: Peer = {
   version: "1.40.0",
   needs: "python",
   install: installPython,
-  capabilities: [routesRow, sharesRow, rbacRow],
+  capabilities: [validateRow, routesRow, sharesRow, rbacRow],
 };
