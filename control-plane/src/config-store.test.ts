@@ -97,7 +97,7 @@ describe("last good", () => {
     expect(endpoints(mended, "a")?.version).not.toBe(a?.version);
   });
 
-  test("a subset that nobody defines changes nothing", () => {
+  test("S19: a subset that nobody defines changes nothing", () => {
     const { state, change } = open({ "s.yaml": service("a"), "r.yaml": route("a", "v1"), "d.yaml": rule("a", "v1") });
     expect(errors(state)).toEqual([]);
     const dangling = change({ "r.yaml": route("a", "v2") });
@@ -108,7 +108,7 @@ describe("last good", () => {
     expect(errors(change({ "d.yaml": rule("a", "v1", "v2") }))).toEqual([]);
   });
 
-  test("taking away what another file needs holds the whole change back", () => {
+  test("S19: taking away what another file needs holds the whole change back", () => {
     const { state, change } = open({ "s.yaml": service("a"), "r.yaml": route("a", "v1"), "d.yaml": rule("a", "v1") });
     const without = change({ "d.yaml": undefined });
     expect(errors(without)[0]).toContain("r.yaml:4:72");

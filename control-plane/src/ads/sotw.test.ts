@@ -51,6 +51,22 @@ describe("a state-of-the-world subscription", () => {
     expect(brings(client.one())).toEqual([]);
   });
 
+  test("S17: without the client saying that it takes them, no wrapper and no TTL is sent", () => {
+    const { client } = start({ [cluster]: { a: "1" }, [eds]: { a: "1" } });
+    for (const typeUrl of [cluster, eds]) {
+      client.send({ node, typeUrl, resourceNames: ["a"] });
+      expect(client.one().resources.map((resource) => resource.typeUrl)).toEqual([typeUrl]);
+    }
+  });
+
+  test("S21: a part of what there is is answered at once, whatever else could be asked for", () => {
+    const { client } = start({ [cluster]: { a: "1", b: "1" }, [eds]: { a: "1", b: "1" }, [rds]: { r: "1" } });
+    client.send({ node, typeUrl: eds, resourceNames: ["b"] });
+    expect(brings(client.one())).toEqual(["b=1"]);
+    client.send({ typeUrl: cluster, resourceNames: ["a"] });
+    expect(brings(client.one())).toEqual(["a=1"]);
+  });
+
   test("S9: a first request without names means all; after names were given it means none", () => {
     const { client, source } = start({ [listener]: { a: "1", "bank/b": "1" } });
     client.send({ node, typeUrl: listener });

@@ -147,13 +147,21 @@ function clusterSpecifier(
   destinations: readonly Destination[],
   ports: readonly number[],
 ): MessageInitShape<typeof RouteActionSchema>["clusterSpecifier"] & {} {
-  const clusters = destinations.map(({ host, subset, weight }, index) => ({
+  const weights = ofHundred(destinations.map(({ weight }) => weight));
+  const clusters = destinations.map(({ host, subset }, index) => ({
     name: clusterName({ port: ports[index] ?? 0, subset, host }),
-    weight,
+    weight: weights[index] ?? 0,
   }));
   const [only] = clusters;
   if (only !== undefined && clusters.length === 1) return { case: "cluster", value: only.name };
   return { case: "weightedClusters", value: { clusters } };
+}
+
+/** S39: the same shares of a sum of 100 if whole numbers can say them, because older clients take an absent total as 100. */
+function ofHundred(weights: readonly number[]): readonly number[] {
+  const sum = weights.reduce((a, b) => a + b, 0);
+  const scaled = weights.map((weight) => (weight * 100) / sum);
+  return scaled.every(Number.isInteger) ? scaled : weights;
 }
 
 /** Both ways: `timeout` is read by HTTP clients, where absence would mean 15 s, `max_stream_duration` by gRPC (S40). */

@@ -138,6 +138,14 @@ test("a change that comes while the folder is being read is not left for later",
   }
 });
 
+test("S22: however long it does not become quiet, what changed is read within a bound", async () => {
+  await writeFile(join(folder, "a.yaml"), "before");
+  source = new FileSource([folder], { ...fileTiming, quietMs: 3_600_000, longestMs: 50, rescanMs: 3_600_000 });
+  await until((set) => text(set, "a.yaml") === "before");
+  await writeFile(join(folder, "a.yaml"), "after");
+  await until((set) => text(set, "a.yaml") === "after");
+});
+
 test("a pipe is not opened", async () => {
   execFileSync("mkfifo", [join(folder, "a.yaml")]);
   source = new FileSource([folder]);
