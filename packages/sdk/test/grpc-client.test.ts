@@ -49,7 +49,7 @@ const service: UntypedServiceImplementation = {
 
 async function backend(implementation: UntypedServiceImplementation = service): Promise<string> {
   const made = await plainServer(implementation);
-  closers.push(made.close);
+  closers.push(() => made.close());
   return made.address;
 }
 

@@ -255,13 +255,15 @@ export class MeshCall implements GrpcCall, Sink, Receiver {
     if (standing === "mesh") this.#goMesh();
     else if (target.loopback && !target.meshOnly) this.#goOutside();
     else if (standing === "stranger") this.#stranger();
-    else
-      lookup.ask(target.listener, (answer) => {
-        if (this.#over) return;
-        if (answer instanceof MeshError) this.onError(answer);
-        else if (answer === "mesh") this.#goMesh();
-        else this.#stranger();
-      });
+    else void this.#ask();
+  }
+
+  async #ask(): Promise<void> {
+    const answer = await this.#core.lookup.ask(this.#core.target.listener);
+    if (this.#over) return;
+    if (answer instanceof MeshError) this.onError(answer);
+    else if (answer === "mesh") this.#goMesh();
+    else this.#stranger();
   }
 
   #goMesh(): void {

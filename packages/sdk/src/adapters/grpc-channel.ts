@@ -109,7 +109,7 @@ export class MeshChannel implements ChannelInterface {
     if (target.loopback || lookup.of(target.listener) !== "unasked") return connectivityState.READY;
     if (lookup.asking(target.listener)) return connectivityState.CONNECTING;
     if (!tryToConnect) return connectivityState.IDLE;
-    lookup.ask(target.listener, () => {});
+    void lookup.ask(target.listener);
     return connectivityState.CONNECTING;
   }
 
@@ -126,8 +126,8 @@ export class MeshChannel implements ChannelInterface {
     };
     const timer = clock.after(leftMs, () => end(new Error("Deadline passed without connectivity state change")));
     if (current === connectivityState.CONNECTING || current === connectivityState.IDLE)
-      lookup.ask(target.listener, (answer) => {
-        // Who could not be asked is asked anew by the caller, who waits for READY.
+      void lookup.ask(target.listener).then((answer) => {
+        // A host that could not be asked for is asked for anew by the caller, who waits for READY.
         if (typeof answer === "string") end();
       });
   }

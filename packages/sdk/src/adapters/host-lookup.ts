@@ -40,29 +40,25 @@ export class HostLookup {
     return this.#asking.has(listener);
   }
 
-  /** `done` is called once, later: with what the host is, or with why it cannot be said. */
-  ask(listener: string, done: (answer: "mesh" | "stranger" | MeshError) => void): void {
-    if (this.#waiting >= maxWaiting) {
-      done(new MeshError("OVERFLOW", `${maxWaiting} calls wait for the configuration of their hosts already`));
-      return;
-    }
+  /** What the host is, or why that cannot be said. Never rejects. */
+  async ask(listener: string): Promise<"mesh" | "stranger" | MeshError> {
+    if (this.#waiting >= maxWaiting)
+      return new MeshError("OVERFLOW", `${maxWaiting} calls wait for the configuration of their hosts already`);
     this.#waiting++;
     let asking = this.#asking.get(listener);
     if (asking === undefined) {
       asking = this.#options.discovery.outbound(listener).finally(() => this.#asking.delete(listener));
       this.#asking.set(listener, asking);
     }
-    asking.then(
-      (answer) => {
-        this.#waiting--;
-        if (answer === "missing") this.#remember(listener);
-        done(answer === "found" ? "mesh" : "stranger");
-      },
-      (error: XdsError) => {
-        this.#waiting--;
-        done(MeshError.from(error, error.code === "CLOSED" ? "CLOSED" : "NO_CONFIG"));
-      },
-    );
+    try {
+      const answer = await asking;
+      if (answer === "missing") this.#remember(listener);
+      return answer === "found" ? "mesh" : "stranger";
+    } catch (thrown) {
+      return MeshError.from(thrown, (thrown as XdsError).code === "CLOSED" ? "CLOSED" : "NO_CONFIG");
+    } finally {
+      this.#waiting--;
+    }
   }
 
   #remember(listener: string): void {

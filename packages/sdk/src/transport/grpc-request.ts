@@ -167,8 +167,8 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     if (this.#state === "open") {
       const code = stream.rstCode ?? constants.NGHTTP2_NO_ERROR;
       const refused = code === constants.NGHTTP2_REFUSED_STREAM && !this.#headed;
-      const { canReplay } = this.#attempt.call.body;
-      if (refused && !this.#again && canReplay.call(this.#attempt.call.body)) {
+      const { body } = this.#attempt.call;
+      if (refused && !this.#again && body.canReplay()) {
         this.#again = true;
         this.#state = "waiting";
         this.#body?.detach(this);

@@ -1,0 +1,117 @@
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+import { once } from "node:events";
+import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { type Call, createEngine, type Engine, type FilterConfig, type MeshConfig } from "@trama/engine";
+
+import type { TestIdentity } from "../../../test/kit/identity.ts";
+import { chain, inboundListener, meshConfig } from "../../../test/kit/mesh-config.ts";
+import { seededRandom } from "../../../test/kit/random.ts";
+import { protectGrpc } from "../src/adapters/grpc-server.ts";
+import { ProtectedServer } from "../src/adapters/http-server.ts";
+import { createClock } from "../src/env/clock.ts";
+import { compileRegex } from "../src/env/regex.ts";
+import { type GuardedServer, internals } from "../src/internals.ts";
+import type { Mesh } from "../src/mesh-types.ts";
+import { reviews } from "./grpc-world.ts";
+
+/** The server half of a mesh without a control plane, for gRPC and, where asked for, HTTP on the same port. */
+export interface GrpcServerWorld {
+  readonly engine: Engine;
+  readonly server: Server;
+  readonly ended: Call[];
+  readonly address: string;
+  readonly port: number;
+  readonly guards: ReadonlySet<GuardedServer>;
+  publish(mode: "STRICT" | "PERMISSIVE" | "DISABLE", filters?: readonly FilterConfig["config"][]): void;
+  stop(deadlineMs: number, lingerMs?: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function grpcServerWorld(
+  implementation: UntypedServiceImplementation,
+  identity: TestIdentity,
+  options: { readonly http?: http.RequestListener } = {},
+): Promise<GrpcServerWorld> {
+  const clock = createClock();
+  const ended: Call[] = [];
+  const log = { debug() {}, info() {}, warn() {}, error() {} };
+  const engine = createEngine({
+    clock,
+    random: seededRandom(1),
+    telemetry: { onCall: (call) => void ended.push(call) },
+    log,
+    regex: compileRegex,
+  });
+  const guards = new Set<GuardedServer>();
+  const discovery = {
+    inbound: () => Promise.resolve("found" as const),
+    outbound: () => Promise.resolve("missing" as const),
+  };
+  const shared = { engine, identity, discovery, clock, log };
+  const httpServer = options.http === undefined ? undefined : http.createServer(options.http);
+  const httpGuard = httpServer === undefined ? undefined : new ProtectedServer(httpServer, shared);
+  if (httpGuard !== undefined) guards.add(httpGuard);
+  const mesh = {} as Mesh;
+  internals.set(mesh, {
+    ...shared,
+    random: seededRandom(2),
+    outboundTrafficPolicy: "ALLOW_ANY",
+    peer: "",
+    open: true,
+    changed() {},
+    guard(server) {
+      guards.add(server);
+      return () => guards.delete(server);
+    },
+    guardOf: () => httpGuard,
+    onClose() {},
+  });
+  const server = protectGrpc(mesh, new Server(), { http: httpServer });
+  server.addService(reviews, implementation);
+  let port: number;
+  if (httpServer !== undefined) {
+    httpServer.listen(0, "127.0.0.1");
+    await once(httpServer, "listening");
+    ({ port } = httpServer.address() as AddressInfo);
+  } else
+    port = await new Promise<number>((resolve, reject) =>
+      server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+        error === null ? resolve(bound) : reject(error),
+      ),
+    );
+  const address = `127.0.0.1:${port}`;
+  const put = (config: MeshConfig): void => {
+    engine.publish(config);
+    for (const guard of guards) guard.listener.refresh();
+  };
+  const stop = async (deadlineMs: number, lingerMs = 0): Promise<void> => {
+    await Promise.all([...guards].map((guard) => guard.stop(deadlineMs, lingerMs)));
+  };
+  return {
+    engine,
+    server,
+    ended,
+    address,
+    port,
+    guards,
+    publish(mode, kinds = []) {
+      const filters = kinds.map((config, at) => ({ name: `filter-${at}`, config, disabled: false }));
+      const { match } = chain("");
+      const secured = chain("inbound-mtls", {
+        match: { ...match, transportProtocol: "tls" },
+        tls: { identity: "default", trust: "ROOTCA", requireClientCertificate: true, subjectNames: [] },
+        filters,
+      });
+      const plaintext = chain("inbound-plaintext", { match: { ...match, transportProtocol: "raw_buffer" }, filters });
+      const chains = mode === "STRICT" ? [secured] : mode === "DISABLE" ? [plaintext] : [secured, plaintext];
+      put(meshConfig({ inbound: [inboundListener(address, { chains })] }));
+    },
+    stop,
+    async close() {
+      await stop(200);
+      server.forceShutdown();
+      clock.close();
+    },
+  };
+}
