@@ -1,7 +1,7 @@
 import type { Clock, EndpointSet, Logger, MeshConfig, Regex, RouteConfiguration } from "@trama/engine";
 
 import { Assembly, type Root } from "./assemble.ts";
-import type { Bootstrap } from "./bootstrap.ts";
+import type { Bootstrap, XdsServer } from "./bootstrap.ts";
 import { XdsError } from "./errors.ts";
 import { LastGood, type LastGoodOptions } from "./last-good.ts";
 import type { KeptResource } from "./last-good-format.ts";
@@ -14,12 +14,12 @@ import { type DecodedListener, listenerType } from "./resources/listener.ts";
 import { routeType } from "./resources/route.ts";
 import type { ResourceType } from "./resources/type.ts";
 import { Roots } from "./roots.ts";
+import { Servers, type ServersUser } from "./servers.ts";
 import type { ResourceTypeName, XdsStatus } from "./status.ts";
-import { Ads } from "./stream/ads.ts";
 import { createBackoff } from "./stream/backoff.ts";
 import { openDelta } from "./stream/delta.ts";
 import { openEither } from "./stream/either.ts";
-import type { Fault, Subscriber, Update } from "./stream/session.ts";
+import type { Fault, Update } from "./stream/session.ts";
 import { sotwSessions } from "./stream/sotw.ts";
 import { streamError } from "./stream/status.ts";
 import type { StreamStatus, StreamTransport } from "./stream/transport.ts";
@@ -27,8 +27,11 @@ import { wanted } from "./subscriptions.ts";
 
 export interface XdsClientOptions {
   readonly bootstrap: Bootstrap;
-  /** How streams are opened: `grpcTransport(...)`, or a fake in tests. */
-  readonly transport: StreamTransport;
+  /**
+   * How streams to a server of the bootstrap are opened: `createGrpcTransport`, or a fake in tests. A transport instead of a
+   * function is that of the first server; the others are not used then.
+   */
+  readonly transport: StreamTransport | ((server: XdsServer) => StreamTransport);
   readonly clock: Clock;
   /** Uniform in [0, 1): jitter of reconnects. */
   readonly random: () => number;
@@ -102,7 +105,7 @@ type AnyTable =
  * Puts the parts together. A response goes: stream → table (decode, validate) → assembly → published configuration →
  * new subscriptions → acknowledgement. All of it in one turn of the event loop, unless `onConfig` asks for more.
  */
-class Client implements XdsClient, Subscriber {
+class Client implements XdsClient, ServersUser {
   readonly #options: XdsClientOptions;
   readonly #roots: Roots;
   readonly #tables: {
@@ -113,7 +116,7 @@ class Client implements XdsClient, Subscriber {
   };
   readonly #byTypeUrl: ReadonlyMap<string, AnyTable>;
   readonly #assembly = new Assembly();
-  readonly #ads: Ads;
+  readonly #servers: Servers;
   readonly #lastGood: LastGood | undefined;
   /** The present stream works, and the server answers: what is held is what it has. */
   #confirmed = false;
@@ -145,17 +148,17 @@ class Client implements XdsClient, Subscriber {
     const confirmed = (): boolean => this.#confirmed;
     const server = bootstrap.servers[0].uri;
     this.#lastGood = lastGood && new LastGood({ ...lastGood, clock, log, server, confirmed, held: () => this.#held() });
-    this.#ads = new Ads({
-      open: options.variant === "sotw" ? sotwSessions() : openEither(openDelta, sotwSessions()),
-      transport: options.transport,
-      node: protoNode(options.bootstrap.node),
-      clock: options.clock,
-      log: options.log,
-      subscriber: this,
+    const { transport } = options;
+    this.#servers = new Servers({
+      servers: typeof transport === "function" ? bootstrap.servers : [bootstrap.servers[0]],
+      transport: typeof transport === "function" ? transport : () => transport,
+      sessions: () => (options.variant === "sotw" ? sotwSessions() : openEither(openDelta, sotwSessions())),
+      backoff: () => createBackoff(options.random, options.backoff),
+      node: protoNode(bootstrap.node),
+      clock,
+      log,
       doesNotExistTimeoutMs: options.doesNotExistTimeoutMs ?? 15_000,
-      backoff: createBackoff(options.random, options.backoff),
-      onConnected: () => this.#connected(),
-      onDisconnected: (status, worked, delay) => this.#disconnected(status, worked, delay),
+      user: this,
     });
   }
 
@@ -188,11 +191,12 @@ class Client implements XdsClient, Subscriber {
   }
 
   start(): void {
-    const { bootstrap, log } = this.#options;
+    const { bootstrap, log, transport } = this.#options;
     const [first, ...others] = bootstrap.servers;
-    if (others.length > 0) log.warn(`of the bootstrap's xds_servers only the first is used: ${first.uri}`);
+    if (others.length > 0 && typeof transport !== "function")
+      log.warn(`of the bootstrap's xds_servers only the first is used: ${first.uri}`);
     if (bootstrap.authorities.size > 0) log.warn("the bootstrap's authorities are not used: names go to xds_servers");
-    this.#ads.start();
+    this.#servers.start();
   }
 
   async restore(): Promise<boolean> {
@@ -216,8 +220,8 @@ class Client implements XdsClient, Subscriber {
   status(): XdsStatus {
     const tables = this.#tables;
     return {
-      connected: this.#ads.connected,
-      server: this.#options.bootstrap.servers[0].uri,
+      connected: this.#servers.connected,
+      server: this.#servers.current.uri,
       lastError: this.#lastError,
       // Made when it is looked at: there may be ten thousand of them.
       get resources() {
@@ -234,7 +238,7 @@ class Client implements XdsClient, Subscriber {
   async close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = true;
-      this.#ads.close();
+      this.#servers.close();
       this.#roots.close(new XdsError("CLOSED", "the mesh was closed; join it again to ask for configuration"));
     }
     await this.#lastGood?.close();
@@ -258,26 +262,30 @@ class Client implements XdsClient, Subscriber {
     });
   }
 
-  // ── the stream's subscriber ────────────────────────────────────────────────────────────────────────────────────
+  // ── the servers' user ────────────────────────────────────────────────────────────────────────────────────
 
   wanted(): ReadonlyMap<string, ReadonlySet<string>> {
     return new Map(Array.from(this.#byTypeUrl, ([typeUrl, table]) => [typeUrl, table.names]));
   }
 
-  versions(typeUrl: string): Readonly<Record<string, string>> {
-    return this.#byTypeUrl.get(typeUrl)?.versions() ?? {};
+  versions(typeUrl: string, server: XdsServer): Readonly<Record<string, string>> {
+    return this.#byTypeUrl.get(typeUrl)?.versions(server.uri) ?? {};
   }
 
-  apply(update: Update): readonly Fault[] | Promise<readonly Fault[]> {
+  needy(): boolean {
+    return [...this.#byTypeUrl.values()].some((table) => table.needy);
+  }
+
+  apply(update: Update, server: XdsServer): readonly Fault[] | Promise<readonly Fault[]> {
     const table = this.#byTypeUrl.get(update.typeUrl);
     if (table === undefined) return [];
     this.#confirmed = true;
-    const keepDeleted = this.#options.bootstrap.servers[0].features.has("ignore_resource_deletion");
+    const keepDeleted = server.features.has("ignore_resource_deletion");
     const faults: Fault[] = [];
     const before = table.changes;
     this.#ownVersions = update.ownVersions;
     for (const resource of update.resources) {
-      const fault = table.put(resource);
+      const fault = table.put(resource, server.uri);
       if (fault !== undefined) faults.push(fault);
       this.#lastGood?.forget(update.typeUrl, resource.name);
     }
@@ -289,7 +297,7 @@ class Client implements XdsClient, Subscriber {
     const published = this.#refresh();
     if (published === undefined) return faults; // what it led to is asked for after the acknowledgement
     // What is no longer wanted was forgotten just now; the server must hear of it before it could be wanted again.
-    this.#ads.sync();
+    this.#servers.sync();
     return published.then(() => faults);
   }
 
@@ -306,7 +314,8 @@ class Client implements XdsClient, Subscriber {
   /** For changes that no response brought. */
   #changed(): void {
     void this.#refresh();
-    this.#ads.sync();
+    this.#servers.sync();
+    this.#servers.fallBack();
   }
 
   /** Assembles, publishes what changed, and settles what is wanted and who waits. Never throws. */
@@ -339,6 +348,7 @@ class Client implements XdsClient, Subscriber {
     const lastGood = this.#lastGood;
     if (lastGood === undefined) return false;
     return table.restore(
+      this.#options.bootstrap.servers[0].uri,
       (name) => lastGood.get(typeUrl, name),
       (name) => lastGood.forget(typeUrl, name),
     );
@@ -348,7 +358,7 @@ class Client implements XdsClient, Subscriber {
   *#held(): Generator<KeptResource> {
     const confirmedMs = this.#confirmed ? this.#options.clock.wall() : this.#confirmedMs;
     for (const table of this.#byTypeUrl.values()) {
-      for (const one of table.held()) {
+      for (const one of table.held(this.#options.bootstrap.servers[0].uri)) {
         yield { ...one, version: this.#ownVersions ? one.version : "", knownMs: Math.max(one.knownMs, confirmedMs) };
       }
     }
@@ -395,28 +405,28 @@ class Client implements XdsClient, Subscriber {
 
   // ── the connection ─────────────────────────────────────────────────────────────────────────────────────────────
 
-  #connected(): void {
+  onConnected(server: XdsServer): void {
     this.#lastError = undefined;
     this.#confirmed = true;
-    this.#options.log.info("connected to the control plane", { server: this.#options.bootstrap.servers[0].uri });
+    this.#options.log.info("connected to the control plane", { server: server.uri });
     this.#tell();
   }
 
   /** Everything that is held stays in service (R18). The end of a stream that worked is rotation, not an error (R17). */
-  #disconnected(status: StreamStatus, worked: boolean, retryInMs: number): void {
+  onDisconnected(server: XdsServer, status: StreamStatus, worked: boolean, retryInMs: number): void {
     const { log, bootstrap } = this.#options;
     this.#unconfirm();
     const fields = { code: status.code, message: status.message, retryInMs: Math.round(retryInMs) };
     if (worked) log.info("the stream to the control plane ended; what is known stays in force", fields);
     else {
-      const error = streamError(bootstrap.servers[0].uri, status, bootstrap.node);
-      log.warn(error.message, fields);
-      this.#lastError = error;
-      // Waiting longer does not help somebody who is refused; the next stream tries all the same.
-      if (error.code !== "CONTROL_PLANE_UNREACHABLE") this.#roots.fail(error);
+      this.#lastError = streamError(server.uri, status, bootstrap.node);
+      log.warn(this.#lastError.message, fields);
     }
     if (this.#lastGood === undefined) this.#tell();
     else void this.#refresh(); // who still waits for an answer may have it from what was kept
+    // Waiting longer does not help somebody who is refused, unless there is another server; the next stream tries all the same.
+    if (this.#servers.fallBack() || worked || this.#lastError === undefined) return;
+    if (this.#lastError.code !== "CONTROL_PLANE_UNREACHABLE") this.#roots.fail(this.#lastError);
   }
 
   #unconfirm(): void {
@@ -425,9 +435,9 @@ class Client implements XdsClient, Subscriber {
   }
 
   #whyWaiting(waitingFor: string): XdsError {
-    if (!this.#ads.connected && this.#lastError !== undefined) return this.#lastError;
-    const server = this.#options.bootstrap.servers[0].uri;
-    if (!this.#ads.connected) {
+    if (!this.#servers.connected && this.#lastError !== undefined) return this.#lastError;
+    const server = this.#servers.current.uri;
+    if (!this.#servers.connected) {
       const message = `the control plane at ${server} cannot be reached; check its address and that it runs`;
       return new XdsError("CONTROL_PLANE_UNREACHABLE", message);
     }

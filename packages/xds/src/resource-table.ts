@@ -27,6 +27,8 @@ interface OwnEntry<T> extends Entry<T> {
   expiry: Timer | undefined;
   /** Of a restored one: until when it was known to be in force, by the wall clock. */
   knownMs: number;
+  /** The server whose version it is: another one's versions mean something else (R4). */
+  source: string;
 }
 
 export interface TableOptions<T> {
@@ -88,15 +90,16 @@ export class ResourceTable<T> {
     }
   }
 
-  /** Accepted versions, for the first request of a stream (R22). A removed resource has none: it may come back as it was (R13). */
-  versions(): Record<string, string> {
+  /** Accepted versions of this server's, for the first request of a stream (R22). A removed resource has none: it may come back as it was (R13). */
+  versions(source: string): Record<string, string> {
     const found: Record<string, string> = Object.create(null) as Record<string, string>;
-    for (const [name, entry] of this.#entries) if (entry.version !== "") found[name] = entry.version;
+    for (const [name, entry] of this.#entries)
+      if (entry.version !== "" && entry.source === source) found[name] = entry.version;
     return found;
   }
 
   /** Takes one resource of a response; a fault is a line of the NACK. */
-  put(raw: RawResource): Fault | undefined {
+  put(raw: RawResource, source: string): Fault | undefined {
     const entry = this.#entries.get(raw.name);
     if (entry === undefined) return undefined; // nobody asked (R8), not even a fault in it counts
     this.#expire(raw, entry);
@@ -107,6 +110,7 @@ export class ResourceTable<T> {
       this.#accept(entry, raw.name, raw.body.value);
       entry.state = "ACKED";
       entry.version = raw.version;
+      entry.source = source;
       entry.failed = undefined;
       return undefined;
     } catch (error) {
@@ -151,13 +155,19 @@ export class ResourceTable<T> {
     return true;
   }
 
+  /** Something is wanted of which nothing is known yet. */
+  get needy(): boolean {
+    for (const { state } of this.#entries.values()) if (state === "REQUESTED") return true;
+    return false;
+  }
+
   // ── what an earlier process kept ───────────────────────────────────────────────────────────────────────────────
 
   /**
    * Takes what was kept for the names that are still waited for, through the same checks as if the server had sent it; true if there
    * was something. `refused` is told of what does not pass them, perhaps because this release is stricter.
    */
-  restore(find: (name: string) => KeptResource | undefined, refused: (name: string) => void): boolean {
+  restore(source: string, find: (name: string) => KeptResource | undefined, refused: (name: string) => void): boolean {
     let found = false;
     for (const [name, entry] of this.#entries) {
       if (entry.state !== "REQUESTED") continue;
@@ -167,6 +177,7 @@ export class ResourceTable<T> {
         this.#accept(entry, name, kept.bytes);
         entry.state = "RESTORED";
         entry.version = kept.version;
+        entry.source = source;
         entry.knownMs = kept.knownMs;
         found = true;
       } catch (error) {
@@ -178,9 +189,11 @@ export class ResourceTable<T> {
   }
 
   /** What deserves to be kept: all that is in use, and that the server has not removed. Not what is to live for a while only (R21). */
-  *held(): Generator<KeptResource> {
-    for (const [name, { state, value, version, bytes, expiry, knownMs }] of this.#entries) {
+  *held(source: string): Generator<KeptResource> {
+    for (const [name, entry] of this.#entries) {
+      const { state, value, bytes, expiry, knownMs } = entry;
       if (value === undefined || bytes === undefined || state === "DOES_NOT_EXIST" || expiry !== undefined) continue;
+      const version = entry.source === source ? entry.version : "";
       yield { typeUrl: this.typeUrl, name, version, bytes, knownMs };
     }
   }
@@ -225,6 +238,7 @@ function newEntry<T>(): OwnEntry<T> {
     bytes: undefined,
     expiry: undefined,
     knownMs: 0,
+    source: "",
   };
 }
 

@@ -10,6 +10,8 @@ export interface AdsOptions extends Omit<SessionOptions, "onOpened" | "onAnswere
   readonly backoff: Backoff;
   /** A stream works: it has answered, or nobody ended it for a while, for there may be nothing new to say. */
   readonly onConnected: () => void;
+  /** The first response of a stream is there, and not yet applied. */
+  readonly onAnswered?: (() => void) | undefined;
   /**
    * A stream ended. `worked`: so this is rotation or a restart of the server, not a fault (R17). The next one follows after
    * the back-off; all that is held stays in service (R18).
@@ -78,7 +80,10 @@ export class Ads {
         this.#connected = true;
         this.#timer = this.#options.clock.after(silenceMeansYesMs, works);
       },
-      onAnswered: works,
+      onAnswered: () => {
+        works();
+        if (this.#session === session) this.#options.onAnswered?.();
+      },
       onEnd: (status) => {
         if (this.#session !== session) return;
         this.#session = undefined;
