@@ -1,7 +1,8 @@
 import { envoy } from "./envoy/peer.ts";
 import type { Peer } from "./peer.ts";
 import { grpcPeers } from "./peers/grpc.ts";
+import { mixed } from "./peers/mixed.ts";
 import { sidecars } from "./peers/sidecar.ts";
 
 /** The lines of the table, in this order. */
-export const peers: readonly Peer[] = [envoy, ...grpcPeers, ...sidecars];
+export const peers: readonly Peer[] = [envoy, ...grpcPeers, ...sidecars, mixed];

@@ -13,6 +13,56 @@ export interface EchoPlaces {
 export const echoHost = "echo.demo.svc.cluster.local";
 export const echoPort = 7_070;
 
+/** One service in several languages, and nothing but who may call what. */
+export function mixedYaml(
+  places: readonly { readonly name: string; readonly address: string; readonly port: number }[],
+): string {
+  const entries = places.map(
+    ({ name, address, port }) => `---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: echo-${name}, namespace: demo }
+spec:
+  address: ${address}
+  ports: { grpc: ${port} }
+  serviceAccount: echo
+  labels: { app: echo, language: ${name} }
+`,
+  );
+  return `${service("GRPC")}${entries.join("")}${access}`;
+}
+
+function service(protocol: "GRPC" | "HTTP"): string {
+  const name = protocol.toLowerCase();
+  return `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: echo, namespace: demo }
+spec:
+  hosts: [${echoHost}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{ number: ${echoPort}, name: ${name}, protocol: ${protocol} }]
+  workloadSelector: { labels: { app: echo } }
+`;
+}
+
+/** Mutual TLS for everybody, and one method for one caller. */
+const access = `---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: demo }
+spec: { mtls: { mode: STRICT } }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: echo, namespace: demo }
+spec:
+  selector: { matchLabels: { app: echo } }
+  rules:
+    - from: [{ source: { principals: [cluster.local/ns/demo/sa/caller] } }]
+      to: [{ operation: { paths: [/demo.Echo/Say] } }]
+`;
+
 /** One policy for all languages: a canary, mutual TLS for everybody, and one method for one caller. */
 export function echoYaml({ v1, v2, weight, account = "echo", protocol = "GRPC" }: EchoPlaces): string {
   const name = protocol.toLowerCase();
@@ -26,16 +76,7 @@ spec:
   serviceAccount: ${account}
   labels: { app: echo, version: ${version} }
 `;
-  return `apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: { name: echo, namespace: demo }
-spec:
-  hosts: [${echoHost}]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  ports: [{ number: ${echoPort}, name: ${name}, protocol: ${protocol} }]
-  workloadSelector: { labels: { app: echo } }
-${entry("v1", v1)}${entry("v2", v2)}---
+  return `${service(protocol)}${entry("v1", v1)}${entry("v2", v2)}---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: { name: echo, namespace: demo }
@@ -52,19 +93,5 @@ spec:
     - route:
         - { destination: { host: ${echoHost}, subset: v1 }, weight: ${weight} }
         - { destination: { host: ${echoHost}, subset: v2 }, weight: ${100 - weight} }
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: { name: default, namespace: demo }
-spec: { mtls: { mode: STRICT } }
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: { name: echo, namespace: demo }
-spec:
-  selector: { matchLabels: { app: echo } }
-  rules:
-    - from: [{ source: { principals: [cluster.local/ns/demo/sa/caller] } }]
-      to: [{ operation: { paths: [/demo.Echo/Say] } }]
-`;
+${access}`;
 }

@@ -3,22 +3,20 @@ import { dirname, join } from "node:path";
 import { readFileSync } from "node:fs";
 import { X509Certificate } from "node:crypto";
 
-import { installPython, pythonBin } from "../install/python.ts";
+import { installPython } from "../install/python.ts";
 import type { Capability, Context, Peer } from "../peer.ts";
 import type { RunningProcess } from "../process.ts";
 import { freePorts } from "../process.ts";
+import { applicationAddress, type Protocol, type Sidecar, startEnvoy } from "./envoy.ts";
 import { callerNode, nodes, noneRefused } from "./grpc.ts";
 import { type Call, oneRound } from "./http-round.ts";
 import { type Joiner, type Plane, until, withPlane } from "./plane.ts";
 import { echoHost, echoPort, echoYaml, type EchoPlaces } from "./policy.ts";
 import { answered, isShared, type Round, roundOf } from "./rounds.ts";
+import { startSdk } from "./sdk.ts";
 
 const calls = 100;
-/** Where the application behind the sidecar of v2 listens; nobody but its sidecar calls it there. */
-const applicationAddress = "127.0.0.36";
 const callerProxy: Joiner = { ...callerNode, workload: "caller-proxy", address: "127.0.0.37" };
-
-type Protocol = "delta" | "sotw";
 
 /** Envoy as a sidecar in our mesh, beside services on our SDK: v1 is on the SDK, v2 behind an Envoy; one caller has an Envoy, one the SDK. */
 export const sidecars: readonly Peer[] = (["delta", "sotw"] as const).map((protocol) => ({
@@ -96,8 +94,6 @@ interface SidecarMesh {
   readonly sdkCaller: RunningProcess;
 }
 
-const sdkProgram = join(import.meta.dirname, "../node/peer.ts");
-
 function capability(
   name: string,
   protocol: Protocol,
@@ -126,7 +122,7 @@ async function withSidecars(
     protocol: "HTTP",
   } as const;
   return withPlane(context, echoYaml({ ...places, weight: 80 }), [], async (plane) => {
-    await startSdk(plane, nodes.v1, "server", "v1", `${nodes.v1.address}:${port1}`);
+    await startSdk(plane, "http-peer.ts", nodes.v1, "server", "v1", `${nodes.v1.address}:${port1}`);
     await startApplication(plane, port2);
     const v2 = await startEnvoy(
       context,
@@ -137,7 +133,14 @@ async function withSidecars(
     );
     const outbound = `127.0.0.37:${(await freePorts(1, "127.0.0.37"))[0]}`;
     const caller = await startEnvoy(context, plane, callerProxy, protocol, outbound);
-    const sdkCaller = await startSdk(plane, callerNode, "client", `http://${echoHost}:${echoPort}`, String(calls));
+    const sdkCaller = await startSdk(
+      plane,
+      "http-peer.ts",
+      callerNode,
+      "client",
+      `http://${echoHost}:${echoPort}`,
+      String(calls),
+    );
     return body({
       plane,
       places,
@@ -146,23 +149,6 @@ async function withSidecars(
       throughEnvoy: (path) => proxied(outbound, path),
       sdkCaller,
     });
-  });
-}
-
-/** A service or a caller on our own SDK, in a process of its own. */
-async function startSdk(plane: Plane, node: Joiner, ...args: string[]): Promise<RunningProcess> {
-  const { address: controlPlane, rootCertFile } = plane.controlPlane;
-  const { serviceAccount, workload, address, labels } = node;
-  return plane.start(process.execPath, ["--conditions=trama-source", sdkProgram, ...args], {
-    TRAMA_CONTROL_PLANE: controlPlane,
-    TRAMA_ROOT_CERT_FILE: rootCertFile,
-    TRAMA_TOKEN: await plane.controlPlane.issueToken({ namespace: "demo", serviceAccount, lifeSeconds: 600 }),
-    TRAMA_WORKLOAD: workload,
-    TRAMA_ADDRESS: address,
-    TRAMA_LABELS: Object.entries(labels)
-      .map(([key, value]) => `${key}=${value}`)
-      .join(),
-    TRAMA_DRAIN_MS: "0",
   });
 }
 
@@ -177,63 +163,6 @@ async function startApplication(plane: Plane, port: number): Promise<void> {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   });
-}
-
-interface Sidecar {
-  /** How many updates it took; an error if it rejected one. */
-  updates(): Promise<number>;
-  /** Serial numbers of the certificates that it shows. */
-  serials(): Promise<readonly string[]>;
-  /** Has `bootstrap` write a new generation of its files. */
-  renew(): Promise<string>;
-}
-
-async function startEnvoy(
-  context: Context,
-  plane: Plane,
-  node: Joiner,
-  protocol: Protocol,
-  outbound: string,
-): Promise<Sidecar> {
-  const admin = `${node.address}:${(await freePorts(1, node.address))[0]}`;
-  const places = ["--admin", admin, "--outbound", outbound, "--application", applicationAddress];
-  const bootstrap = (): Promise<string> => plane.bootstrap(node, "--for", "envoy", "--xds", protocol, ...places);
-  const flags = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "error"];
-  const running = plane.start(join(pythonBin(context.cache), "envoy"), ["-c", await bootstrap(), ...flags]);
-  const ask = async (path: string): Promise<string> =>
-    (await fetch(`http://${admin}${path}`, { signal: context.signal })).text();
-  const ended = running.ended.then((why): never => {
-    throw new Error(`envoy of ${node.workload} ended (${why}): ${running.output().slice(-1_000)}`);
-  });
-  const ready = until(
-    context,
-    `envoy of ${node.workload} is ready`,
-    async () => (await ask("/ready").catch(() => "")).trim() === "LIVE" || undefined,
-  );
-  ended.catch(() => {});
-  ready.catch(() => {});
-  await Promise.race([ready, ended]);
-  return {
-    async updates() {
-      const stats = (await ask("/stats?filter=update_(success|rejected)$")).trim().split("\n");
-      let taken = 0;
-      for (const line of stats) {
-        const [name = "", value = ""] = line.split(/: (?=\d+$)/);
-        if (name.endsWith("update_rejected") && value !== "0") throw new Error(line);
-        taken += Number(value);
-      }
-      return taken;
-    },
-    async serials() {
-      const { certificates } = JSON.parse(await ask("/certs")) as {
-        certificates: { cert_chain?: { serial_number: string }[] }[];
-      };
-      return certificates.flatMap(
-        ({ cert_chain }) => cert_chain?.map((each) => each.serial_number.toUpperCase()) ?? [],
-      );
-    },
-    renew: bootstrap,
-  };
 }
 
 /** As an application does that has `HTTP_PROXY` set. */

@@ -1,8 +1,8 @@
 // A client or a server of the mesh on our own SDK over HTTP, with the manners of the programs in the other languages. How it joins is in
 // the environment, as for any service.
 //
-//   peer.ts server <name> <ip:port>     answers "<name> <who called>"
-//   peer.ts client <url> <calls>        a line of JSON for each round of calls, until it is ended
+//   http-peer.ts server <name> <ip:port>     answers "<name> <who called>"
+//   http-peer.ts client <url> <calls>        a line of JSON for each round of calls, until it is ended
 
 import { joinMesh } from "trama";
 import { createServer, peerOf } from "trama/http";
