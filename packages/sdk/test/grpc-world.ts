@@ -1,15 +1,20 @@
 import {
   type ClientOptions,
   credentials,
+  Metadata,
   makeGenericClientConstructor,
   Server,
   ServerCredentials,
+  type sendUnaryData,
+  type ServerUnaryCall,
   type ServiceDefinition,
+  type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { type Call, createEngine, type Engine, type MeshConfig, type Transport } from "@trama/engine";
+import { type Call, createEngine, type Engine, type MeshConfig, type RetryPolicy, type Transport } from "@trama/engine";
 import type { IdentitySource } from "@trama/xds/ca";
 
+import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } from "../../../test/kit/mesh-config.ts";
 import { seededRandom } from "../../../test/kit/random.ts";
 import { type GrpcClient, MeshChannel } from "../src/adapters/grpc-channel.ts";
 import { HostLookup } from "../src/adapters/host-lookup.ts";
@@ -35,13 +40,52 @@ export const reviews = {
 export type ReviewsClient = InstanceType<typeof ReviewsClient>;
 export const ReviewsClient = makeGenericClientConstructor(reviews, "Reviews");
 
+export type Unary = ServerUnaryCall<string, string>;
+export type Done = sendUnaryData<string>;
+export type Get = (
+  request: string,
+  metadata: Metadata,
+  options: object,
+  done: (error: ServiceError | null, answer: string) => void,
+) => { cancel(): void };
+
+/** A unary call. */
+export function get(
+  from: ReviewsClient,
+  request = "x",
+  options: object = {},
+  metadata: Metadata = new Metadata(),
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    (from["Get"] as Get).call(from, request, metadata, options, (error, answer) =>
+      error === null ? resolve(answer) : reject(error),
+    );
+  });
+}
+
+/** Handlers that never answer. */
+export const none: UntypedServiceImplementation = { Get: () => {}, List: () => {}, Add: () => {}, Chat: () => {} };
+
+/** `reviews:9090` at these addresses, an equal share each, retried as asked. */
+export function reviewsAt(addresses: string | readonly string[], retry?: Partial<RetryPolicy>): MeshConfig {
+  const endpoints = [addresses].flat().map((address) => endpoint(address));
+  const policy =
+    retry === undefined
+      ? undefined
+      : retryPolicy({ retryOn: ["unavailable"], retries: 3, backoffBaseMs: 1, backoffMaxMs: 2, ...retry });
+  return meshConfig({
+    outbound: [listener("reviews:9090", [route(forward("c", { retry: policy }))])],
+    clusters: [cluster("c", { endpoints, balancer: { kind: "round_robin" }, connectTimeoutMs: 2_000 })],
+  });
+}
+
 /** A plain grpc-js server on loopback, without any mesh. */
 export async function plainServer(
   implementation: UntypedServiceImplementation,
   creds: ServerCredentials = ServerCredentials.createInsecure(),
 ): Promise<{ readonly server: Server; readonly address: string; close(): void }> {
   const server = new Server();
-  server.addService(reviews, implementation);
+  server.addService(reviews, { ...none, ...implementation });
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", creds, (error, bound) => (error === null ? resolve(bound) : reject(error)));
   });
