@@ -1,3 +1,4 @@
+export type { ListedNode } from "./ads/plaintext.ts";
 export type { ControlPlaneOptions } from "./config.ts";
 export { type Diagnostic, formatDiagnostic } from "./diagnostics.ts";
 export { ControlPlaneError, type ControlPlaneErrorCode } from "./errors.ts";
