@@ -60,7 +60,8 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const away = Promise.withResolvers<void>();
   const xds = createXdsClient({
     bootstrap,
-    transport: createGrpcTransport({ server, certificate: () => Promise.resolve(showable(identity, clock.wall())) }),
+    transport: (one) =>
+      createGrpcTransport({ server: one, certificate: () => Promise.resolve(showable(identity, clock.wall())) }),
     clock,
     random,
     log,

@@ -38,16 +38,12 @@ export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000):
   return async (csrPem, lifeSeconds, certificate, signal) => {
     const [
       { Client, status },
-      { istioCertificateService },
-      { create },
-      { IstioCertificateRequestSchema },
+      { create, IstioCertificateRequestSchema, istioCertificateService },
       transport,
       { boundHandshakes },
     ] = await Promise.all([
       import("@grpc/grpc-js"),
-      import("@trama/proto"),
-      import("@bufbuild/protobuf"),
-      import("@trama/proto/istio/v1/auth/ca_pb.js"),
+      import("@trama/proto/lean"),
       import("../stream/grpc-transport.ts"),
       import("../stream/handshakes.ts"),
     ]);
