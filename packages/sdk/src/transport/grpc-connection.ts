@@ -27,7 +27,7 @@ export class H2Connection {
   readonly pool: H2Pool;
   peer: ConnectedPeer = plaintextPeer;
   streams = 0;
-  lost = false;
+  #gone = false;
   lostBecause: Error | undefined = undefined;
   #session: ClientHttp2Session | undefined = undefined;
   #leaving = false;
@@ -46,13 +46,15 @@ export class H2Connection {
     const { clock, random } = options;
     connect({ ...options, protocol: "h2" }, (error, socket, peer) => {
       if (error !== null) {
-        this.lost = true;
+        this.#gone = true;
         return done(error);
       }
       this.peer = peer;
       this.#retireAtMs = Math.min(peer.notAfterMs - expiryMarginMs, clock.wall() + maxAgeMs * (1 - random() / 5));
       const session = connectH2("http://endpoint.invalid", { ...sessionOptions, createConnection: () => socket! });
       this.#session = session;
+      // Node closes the streams first and the session after them, as if the peer had cancelled each.
+      socket!.prependListener("close", () => (this.#gone = true));
       session.on("error", (cause: Error) => (this.lostBecause ??= cause));
       session.on("goaway", () => this.leave());
       session.on("close", () => this.#onClose());
@@ -75,8 +77,13 @@ export class H2Connection {
     return this.streams < limit ? session : undefined;
   }
 
+  /** Whether the connection itself has failed, and not just a stream of it. */
+  get lost(): boolean {
+    return this.#gone || this.#session?.destroyed === true;
+  }
+
   get connecting(): boolean {
-    return this.#session === undefined && !this.lost;
+    return this.#session === undefined && !this.#gone;
   }
 
   /** A stream begins: the process stays for it, and its caller's wish for pings is heard. */
@@ -104,13 +111,13 @@ export class H2Connection {
 
   destroy(error: MeshError): void {
     this.lostBecause ??= error;
-    this.lost = true;
+    this.#gone = true;
     this.leave();
     this.#session?.destroy();
   }
 
   #onClose(): void {
-    this.lost = true;
+    this.#gone = true;
     this.#pinging?.cancel();
     this.#pinging = undefined;
     this.leave();

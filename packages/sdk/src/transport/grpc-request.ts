@@ -24,6 +24,8 @@ export class H2Request implements BodyWriter, Flow, Abortable {
   #connection: H2Connection | undefined = undefined;
   #headed = false;
   #trailers: HeaderList | undefined = undefined;
+  /** The peer has said its last: by trailers, or by a head that is the whole answer. */
+  #complete = false;
   #error: Error | undefined = undefined;
   /** Sent once more because the peer said that it had not looked at it (gRFC A6, transparent retry): once only. */
   #again = false;
@@ -71,9 +73,9 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     stream.on("data", (chunk: Buffer) => {
       if (this.#state === "open") this.#sink.onData(chunk);
     });
-    stream.on("trailers", (_headers: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
-      this.#trailers =
-        raw === undefined ? HeaderList.ofRecord(_headers as Record<string, string | string[]>) : HeaderList.ofFlat(raw);
+    stream.on("trailers", (fields: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
+      this.#complete = true;
+      this.#trailers = raw === undefined ? HeaderList.ofRecord(withoutPseudo(fields)) : HeaderList.ofFlat(raw);
     });
     stream.on("end", () => this.#onEnd());
     stream.on("error", (error: Error) => (this.#error = error));
@@ -143,21 +145,29 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     return head;
   }
 
-  #onResponse(headers: IncomingHttpHeaders, _flags: number, raw: string[] | undefined): void {
+  #onResponse(headers: IncomingHttpHeaders, flags: number, raw: string[] | undefined): void {
     if (this.#state !== "open" || this.#headed) return;
     this.#headed = true;
+    this.#complete = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const status = Number(headers[":status"] ?? 0);
     // The one pseudo field of an answer comes first (RFC 9113 §8.3).
     const list = raw?.[0] === ":status" ? HeaderList.ofFlat(raw.slice(2)) : HeaderList.ofRecord(withoutPseudo(headers));
     this.#sink.onHead({ status, headers: list }, this);
   }
 
+  /**
+   * Everything that came has been read. Node ends the readable side of a reset stream too: an answer without a last word is judged when
+   * the stream has closed, and it is known how.
+   */
   #onEnd(): void {
-    if (this.#state !== "open") return;
-    if (!this.#headed) return; // `close` knows why.
-    this.#settle();
+    const stream = this.#stream!;
     // Nobody will read the rest of a request whose answer is there.
-    if (!this.#stream!.writableEnded) this.#stream!.close(constants.NGHTTP2_NO_ERROR);
+    if (!stream.writableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+    if (this.#state === "open" && this.#complete) this.#finish();
+  }
+
+  #finish(): void {
+    this.#settle();
     this.#sink.onEnd(this.#trailers);
   }
 
@@ -177,7 +187,7 @@ export class H2Request implements BodyWriter, Flow, Abortable {
         connection.ended();
         return this.#pool.submit(this);
       }
-      if (code === constants.NGHTTP2_NO_ERROR && this.#headed && this.#trailers !== undefined) this.#onEnd();
+      if (this.#headed && (this.#complete || code === constants.NGHTTP2_NO_ERROR) && !connection.lost) this.#finish();
       else this.fail(resetOf(code, connection, stream.id !== undefined, this.#error));
     }
     connection.ended();
