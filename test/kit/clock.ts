@@ -20,14 +20,16 @@ export function fakeClock(startMs = 1_000): FakeClock {
     for (const [id, { at }] of timers) if (at <= until && (due === undefined || at < timers.get(due)!.at)) due = id;
     return due;
   };
+  const set = (at: number, fire: () => void): Timer => {
+    const id = serial++;
+    timers.set(id, { at, fire });
+    return { cancel: () => void timers.delete(id) };
+  };
   return {
     now: () => now,
     wall: () => now + wallOffset,
-    after<T>(delayMs: number, fn: (value: T) => void, value?: T): Timer {
-      const id = serial++;
-      timers.set(id, { at: now + Math.max(0, delayMs), fire: () => fn(value as T) });
-      return { cancel: () => void timers.delete(id) };
-    },
+    after: (delayMs, fn) => set(now + Math.max(0, delayMs), fn),
+    at: (atMs, fn, value) => set(Math.max(now, atMs), () => fn(value)),
     advance(ms) {
       const end = now + ms;
       for (let id = nextDue(end); id !== undefined; id = nextDue(end)) {

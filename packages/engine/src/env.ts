@@ -6,12 +6,13 @@ export interface Clock {
   now(): number;
   /** Milliseconds since the epoch; only for dates in certificates, tokens and logs. */
   wall(): number;
-  /**
-   * Calls `fn` once after `delayMs`, with `value`: a call's timers then need no closure of their own. Never keeps the
-   * process alive. Coarse timers (±10 ms) are welcome here.
-   */
+  /** Calls `fn` once after `delayMs`. Never keeps the process alive. Coarse timers (±10 ms) are welcome here. */
   after(delayMs: number, fn: () => void): Timer;
-  after<T>(delayMs: number, fn: (value: T) => void, value: T): Timer;
+  /**
+   * The same at a moment of `now()`, and with `value`: for the timers that every call has, whose layers have read the
+   * clock already and need no closure of their own.
+   */
+  at<T>(atMs: number, fn: (value: T) => void, value: T): Timer;
 }
 
 export interface Timer {

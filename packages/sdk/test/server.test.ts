@@ -356,7 +356,7 @@ test("silent peers and too many of them are turned away", async () => {
   const served = await server(whoAmI, {
     clock: {
       ...real,
-      after: <T>(ms: number, fn: (value: T) => void, value?: T) => real.after(ms / 100, fn, value as T),
+      after: (ms, fn) => real.after(ms / 100, fn),
     },
   });
   served.publish("PERMISSIVE");

@@ -38,7 +38,12 @@ const outbound: MeshConfig["outbound"] = new Map([
 ]);
 
 const engine = createEngine({
-  clock: { now: () => performance.now(), wall: () => Date.now(), after: () => ({ cancel() {} }) },
+  clock: {
+    now: () => performance.now(),
+    wall: () => Date.now(),
+    after: () => ({ cancel() {} }),
+    at: () => ({ cancel() {} }),
+  },
   random: Math.random,
   telemetry: { onCall() {} },
   log: console,

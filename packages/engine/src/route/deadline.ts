@@ -45,7 +45,7 @@ class Timed implements Sink {
   }
 
   start(env: Pick<Env, "clock">): void {
-    this.#timer = env.clock.after(this.#ms, Timed.#expired, this);
+    this.#timer = env.clock.at(this.#call.deadlineMs, Timed.#expired, this);
   }
 
   /** Tells whoever is at work. One that does not answer at once is not waited for: a deadline is a promise to the caller. */

@@ -42,24 +42,26 @@ export function createClock(): Clock & { close(): void } {
     waiting--;
   };
 
+  const arm = (atMs: number, fn: (value: unknown) => void, value: unknown): Timer => {
+    const timer = new WheelTimer(fn, value);
+    if (ticker === undefined) {
+      tick = Math.floor(now() / tickMs);
+      ticker = setInterval(turn, tickMs);
+      ticker.unref();
+    }
+    // Never early: the tick in which the moment has wholly passed.
+    timer.tick = Math.max(Math.ceil(Math.min(atMs, 2 ** 40) / tickMs), tick + 1);
+    timer.unlinked = unlinked;
+    timer.link(wheel[timer.tick % slots]!);
+    waiting++;
+    return timer;
+  };
+
   return {
     now,
     wall: () => Date.now(),
-    after<T>(delayMs: number, fn: (value: T) => void, value?: T): Timer {
-      const timer = new WheelTimer(fn as (value: unknown) => void, value);
-      const nowMs = now();
-      if (ticker === undefined) {
-        tick = Math.floor(nowMs / tickMs);
-        ticker = setInterval(turn, tickMs);
-        ticker.unref();
-      }
-      // Never early: the tick in which the delay has wholly passed.
-      timer.tick = Math.max(Math.ceil((nowMs + Math.min(Math.max(delayMs, 0), 2 ** 40)) / tickMs), tick + 1);
-      timer.unlinked = unlinked;
-      timer.link(wheel[timer.tick % slots]!);
-      waiting++;
-      return timer;
-    },
+    after: (delayMs, fn) => arm(now() + delayMs, fn, undefined),
+    at: arm as Clock["at"],
     close() {
       clearInterval(ticker);
       ticker = undefined;

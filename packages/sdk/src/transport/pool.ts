@@ -44,8 +44,6 @@ export interface Connection {
  */
 export class Pool {
   readonly options: PoolOptions;
-  /** For whoever sweeps unused pools; monotonic. */
-  lastUsedMs = 0;
   /**
    * Last in, first out: the others may grow idle and close. A chain, because an array that is emptied and filled again
    * with each request makes garbage each time.
@@ -54,6 +52,9 @@ export class Pool {
   #idleCount = 0;
   readonly #all = new Set<Connection>();
   readonly #waiting: Pooled[] = [];
+  /** Since somebody asked; a flag, because reading the clock for each request would cost more. */
+  #used = true;
+  #lastUsedMs = 0;
   #closed = false;
   #closing = 0;
   #empty: PromiseWithResolvers<void> | undefined;
@@ -67,9 +68,16 @@ export class Pool {
     return this.#all.size - this.#idleCount;
   }
 
+  /** For whoever sweeps unused pools and asks now and then: monotonic time of the question before which it was last in use. */
+  usedBy(nowMs: number): number {
+    if (this.#used || this.busy > 0) this.#lastUsedMs = nowMs;
+    this.#used = false;
+    return this.#lastUsedMs;
+  }
+
   submit(request: Pooled): void {
     const { clock, maxConnections, maxPending } = this.options;
-    this.lastUsedMs = clock.now();
+    this.#used = true;
     let connection: Connection | undefined;
     while ((connection = this.#popIdle()) !== undefined) {
       if (clock.wall() < connection.retireAtMs) break;
@@ -96,9 +104,9 @@ export class Pool {
   release(connection: Connection): void {
     if (!this.#all.has(connection)) return;
     let usable = connection;
-    if (this.options.clock.wall() >= connection.retireAtMs) {
+    // One that becomes idle is looked at when it is wanted again.
+    if (this.#waiting.length > 0 && this.options.clock.wall() >= connection.retireAtMs) {
       this.#drop(connection);
-      if (this.#waiting.length === 0) return;
       usable = this.#open();
     }
     for (let request = this.#waiting.shift(); request !== undefined; request = this.#waiting.shift())

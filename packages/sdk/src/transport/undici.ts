@@ -116,9 +116,9 @@ export class UndiciTransport implements Transport {
   #sweepLater(): void {
     this.#sweeping = true;
     this.#options.clock.after(sweepMs, () => {
-      const limit = this.#options.clock.now() - unusedMs;
+      const now = this.#options.clock.now();
       for (const [address, pools] of this.#pools) {
-        const kept = pools.filter((pool) => pool.busy > 0 || pool.lastUsedMs > limit);
+        const kept = pools.filter((pool) => pool.usedBy(now) > now - unusedMs);
         for (const pool of pools) if (!kept.includes(pool)) this.#retire(pool);
         if (kept.length > 0) this.#pools.set(address, kept);
         else this.#pools.delete(address);
