@@ -34,7 +34,7 @@ if (unknown.length > 0 || !Number.isInteger(pairs) || pairs < 1) {
 }
 const effort: Effort = {
   pairs,
-  warmUpMs: 6_000,
+  warmUpMs: 5_000,
   slices: options.quick ? 6 : 10,
   sliceRequests: 2_000,
   inFlight: 16,
@@ -51,7 +51,7 @@ const world = await openWorld();
 try {
   if (wanted.has("client")) report.client = await measureClient(world, effort, progress);
   if (wanted.has("server")) report.server = await measureServer(world, effort, progress);
-  if (wanted.has("noise")) report.noise = await measureNoise(world, { ...effort, pairs: Math.min(3, pairs) }, progress);
+  if (wanted.has("noise")) report.noise = await measureNoise(world, { ...effort, pairs: Math.min(2, pairs) }, progress);
   if (wanted.has("startup")) report.startup = await measureStartup(world, options.quick ? 3 : 7, progress);
   if (wanted.has("swap")) report.swap = await measureSwap(options.quick ? 1 : 3, progress);
 } finally {

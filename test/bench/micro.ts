@@ -5,7 +5,8 @@ import { promisify, stripVTControlCharacters } from "node:util";
 
 export interface Micro {
   readonly name: string;
-  readonly output: string;
+  /** `name of the benchmark`, `average an iteration`; mitata's histograms are left to whoever runs the file alone. */
+  readonly averages: readonly (readonly [string, string])[];
 }
 
 const folder = new URL("./micro/", import.meta.url);
@@ -27,7 +28,10 @@ export async function runMicro(names: readonly string[], progress: (text: string
       ["--expose-gc", "--conditions=trama-source", fileURLToPath(new URL(name, folder))],
       { timeout: 120_000, maxBuffer: 1 << 24, env: { ...process.env, NO_COLOR: "1" } },
     );
-    results.push({ name, output: stripVTControlCharacters(stdout).trim() });
+    const rows = stripVTControlCharacters(stdout).matchAll(/^(\S.*?) +([\d.,]+ [a-zµ]+)\/iter/gm);
+    const averages = [...rows].map((row) => [row[1]!, row[2]!] as const);
+    if (averages.length === 0) throw new Error(`micro/${name} printed no benchmark`);
+    results.push({ name, averages });
   }
   return results;
 }

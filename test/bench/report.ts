@@ -70,7 +70,7 @@ export function table(report: Report): string {
     "",
   ];
   for (const [name, pairs, plain] of [
-    ["client", report.client, "undici Pool, mTLS"],
+    ["client", report.client, "undici Pools, mTLS"],
     ["server", report.server, "node:https, mTLS"],
     ["noise", report.noise, "plain client against itself"],
   ] as const) {
@@ -104,7 +104,13 @@ export function table(report: Report): string {
       "",
     );
   }
-  for (const { name, output } of report.micro ?? []) lines.push(`── micro/${name}`, output, "");
+  for (const { name, averages } of report.micro ?? []) {
+    lines.push(
+      `micro/${name}`,
+      ...averages.map(([what, average]) => `  ${what.padEnd(52)}${average.padStart(12)}`),
+      "",
+    );
+  }
   lines.push(
     `allocation meter against a known program: ${(report.allocationError * 100).toFixed(2)} % off` +
       (report.seconds === undefined ? "" : ` · ${report.seconds} s in all`),

@@ -5,18 +5,22 @@ import { serviceCount, type World } from "./world.ts";
 
 type Progress = (text: string) => void;
 
-/** Endpoints of each service, so that the picker has something to choose from; each is a port of the one backend process. */
-const endpoints = 3 * serviceCount;
+/** Endpoints of each service, so that there is something to choose from; each is a port of the one backend process. */
+const endpoints = 3;
 
-/** The client through the mesh against an undici Pool with the same TLS; both call the same plain server. */
+/** The client through the mesh against undici Pools with the same TLS; both call the same plain server. */
 export async function measureClient(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {
-  const backend = await start("backend", "subjects/server-plain.ts", [world.folder, "backend", String(endpoints)]);
+  const backend = await start("backend", "subjects/server-plain.ts", [
+    world.folder,
+    "backend",
+    String(endpoints * serviceCount),
+  ]);
   try {
     const ports = Object.values(backend.ready);
     await world.registerBackend(ports);
     return await runPairs(
       effort,
-      () => plainClient(world, "backend", ports[0]!),
+      () => plainClient(world, "backend", ports.slice(0, endpoints)),
       async () => alone(await start("client-mesh", "subjects/client-mesh.ts", [], world.environment("client"))),
       (pair, index) => progress(line("client", effort, pair, index)),
     );
@@ -37,17 +41,17 @@ export function measureServer(world: World, effort: Effort, progress: Progress):
 
 /** The plain client against itself: what this machine, today, shows as a difference where there is none. */
 export async function measureNoise(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {
-  const backend = await start("backend", "subjects/server-plain.ts", [world.folder, "backend"]);
+  const backend = await start("backend", "subjects/server-plain.ts", [world.folder, "backend", String(endpoints)]);
   try {
-    const side = (): Promise<Side> => plainClient(world, "backend", backend.ready["port"]!);
+    const side = (): Promise<Side> => plainClient(world, "backend", Object.values(backend.ready));
     return await runPairs(effort, side, side, (pair, index) => progress(line("noise", effort, pair, index)));
   } finally {
     await backend.close();
   }
 }
 
-async function plainClient(world: World, server: string, port: number): Promise<Side> {
-  const args = [world.folder, "client", server, String(port)];
+async function plainClient(world: World, server: string, ports: readonly number[]): Promise<Side> {
+  const args = [world.folder, "client", server, ...ports.map(String)];
   return alone(await start("client-plain", "subjects/client-plain.ts", args));
 }
 
@@ -57,7 +61,7 @@ function alone(client: Remote): Side {
 }
 
 async function loaded(world: World, server: Remote): Promise<Side> {
-  const client = await plainClient(world, "target", server.ready["port"]!);
+  const client = await plainClient(world, "target", Object.values(server.ready));
   return {
     measured: server,
     load: client.load,

@@ -10,20 +10,20 @@ for (let service = 0; service < serviceCount; service++) await reach(originOf(se
 
 const { resources } = mesh.status();
 if (paths.length !== routesEach) throw new Error("the requests must use one path a route");
-const origin = originOf(serviceCount >> 1);
+const target = { dispatcher: mesh.dispatcher, origin: originOf(serviceCount >> 1) };
 
 await serveSubject({
   ready: { resources: resources.length },
-  run: (requests, inFlight) => requestAll(mesh.dispatcher, origin, requests, inFlight),
+  run: (requests, inFlight) => requestAll([target], requests, inFlight),
   close: () => mesh.close({ deadlineMs: 5_000 }),
 });
 
 /** The control plane may not have read the folder yet. */
-async function reach(of: string): Promise<void> {
+async function reach(origin: string): Promise<void> {
   const endMs = performance.now() + 15_000;
   for (;;) {
     try {
-      return await requestAll(mesh.dispatcher, of, 1, 1);
+      return await requestAll([{ dispatcher: mesh.dispatcher, origin }], 1, 1);
     } catch (error) {
       if (performance.now() > endMs) throw error;
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -6,19 +6,21 @@ export const paths: readonly string[] = Array.from({ length: 10 }, (_, i) => `/a
 /** A small JSON answer of 128 bytes. */
 export const answerBody: Buffer = Buffer.from(JSON.stringify({ id: 4711, text: "x".repeat(107) }));
 
+/** Where a request goes, and by what. */
+export interface Target {
+  readonly dispatcher: Dispatcher;
+  readonly origin: string;
+}
+
 /**
  * The application's own part of each request, the same for every subject: `dispatcher.request()`, three header fields, the answer read
  * to its end. `inFlight` loops run side by side, so as many requests are always under way.
  */
-export async function requestAll(
-  dispatcher: Dispatcher,
-  origin: string,
-  requests: number,
-  inFlight: number,
-): Promise<void> {
+export async function requestAll(targets: readonly Target[], requests: number, inFlight: number): Promise<void> {
   let left = requests;
   const loop = async (): Promise<void> => {
     while (left-- > 0) {
+      const { dispatcher, origin } = targets[left % targets.length]!;
       const response = await dispatcher.request({
         origin,
         path: paths[left % paths.length]!,
