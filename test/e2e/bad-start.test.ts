@@ -215,8 +215,11 @@ describe.concurrent("a control plane that cannot be had", () => {
   });
 
   test("a control plane that our root does not vouch for", async () => {
-    const outcome = await tryToJoin({ ...good, rootCertFile: foreign.controlPlane.rootCertFile, joinTimeoutMs });
-    expectTyped(outcome, unreachable, withinMs);
+    // Long enough that even a busy machine learns in it what is wrong: the message must say so.
+    const patienceMs = 5_000;
+    const { rootCertFile } = foreign.controlPlane;
+    const outcome = await tryToJoin({ ...good, rootCertFile, joinTimeoutMs: patienceMs });
+    expectTyped(outcome, unreachable, patienceMs + slackMs);
     expect(outcome.failure!.message).toMatch(/certificate|root|trust/i);
   });
 
@@ -276,20 +279,20 @@ describe.concurrent("a clock that is an hour off", () => {
   });
 
   test("ours is behind: the certificate is not valid yet", async () => {
-    const outcome = await tryToJoin({ ...good, joinTimeoutMs }, shifted(-hour));
-    expectTyped(outcome, ["CLOCK_SKEW"], joinTimeoutMs + slackMs);
+    const outcome = await tryToJoin(good, shifted(-hour));
+    expectTyped(outcome, ["CLOCK_SKEW"]);
   });
 
   test("ours is ahead: a certificate of half an hour has ended before it came", async () => {
-    const outcome = await tryToJoin({ ...good, certificateLifeSeconds: 1_800, joinTimeoutMs }, shifted(hour));
-    expectTyped(outcome, ["CLOCK_SKEW"], joinTimeoutMs + slackMs);
+    const outcome = await tryToJoin({ ...good, certificateLifeSeconds: 1_800 }, shifted(hour));
+    expectTyped(outcome, ["CLOCK_SKEW"]);
   });
 
   test("the control plane's is ahead: its own certificate is not valid yet", async () => {
     const ahead = await startMesh({ process: shifted(hour) });
     try {
-      const outcome = await tryToJoin({ ...(await joinOptions(ahead)), joinTimeoutMs });
-      expectTyped(outcome, ["CLOCK_SKEW", "CA_UNREACHABLE", "CONTROL_PLANE_UNREACHABLE"], joinTimeoutMs + slackMs);
+      const outcome = await tryToJoin(await joinOptions(ahead));
+      expectTyped(outcome, ["CLOCK_SKEW"]);
       expect(outcome.failure!.message).toMatch(/not yet valid|clock/i);
     } finally {
       await ahead.close();
@@ -299,15 +302,15 @@ describe.concurrent("a clock that is an hour off", () => {
   test("the control plane's is behind: a certificate of half an hour has ended before it came", async () => {
     const behind = await startMesh({ process: shifted(-hour) });
     try {
-      const outcome = await tryToJoin({ ...(await joinOptions(behind)), certificateLifeSeconds: 1_800, joinTimeoutMs });
-      expectTyped(outcome, ["CLOCK_SKEW"], joinTimeoutMs + slackMs);
+      const outcome = await tryToJoin({ ...(await joinOptions(behind)), certificateLifeSeconds: 1_800 });
+      expectTyped(outcome, ["CLOCK_SKEW"]);
     } finally {
       await behind.close();
     }
   });
 
   test("ours is right again: it joins", async () => {
-    expect((await tryToJoin({ ...good, joinTimeoutMs: 10_000 }, shifted(0))).failure).toBeUndefined();
+    expect((await tryToJoin(good, shifted(0))).failure).toBeUndefined();
   });
 });
 
