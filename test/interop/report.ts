@@ -12,21 +12,14 @@ export interface Line {
 
 /** peer × capability × result, in columns. */
 export function table(lines: readonly Line[]): string {
-  const rows = lines.map(({ peer, version, capability, result, detail }) => [
-    `${peer} ${version}`.trimEnd(),
-    capability,
-    result === "skipped" ? `skipped: ${detail}` : result,
-    result === "skipped" ? "" : detail,
-  ]);
-  const all = [["peer", "capability", "result", ""], ...rows];
-  const widths = [0, 1, 2].map((column) => Math.max(...all.map((row) => row[column]!.length)));
-  return all
-    .map(
-      (row) =>
-        `${row
-          .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-          .join("  ")
-          .trimEnd()}\n`,
-    )
-    .join("");
+  const rows = lines.map(({ peer, version, capability, result, detail, ms }) => {
+    const name = `${peer} ${version}`.trimEnd();
+    if (result === "skipped") return [name, capability, `skipped: ${detail}`, "", ""];
+    return [name, capability, result, `${Math.round(ms / 1_000)} s`, detail];
+  });
+  const all = [["peer", "capability", "result", "time", ""], ...rows];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...all.map((row) => row[column]!.length)));
+  const cell = (text: string, at: number): string =>
+    at === 3 ? text.padStart(widths[3]!) : text.padEnd(widths[at] ?? 0);
+  return all.map((row) => `${row.map(cell).join("  ").trimEnd()}\n`).join("");
 }

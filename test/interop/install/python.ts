@@ -12,8 +12,17 @@ export function pythonBin(cache: Cache): string {
 
 const requirements = join(import.meta.dirname, "../requirements.txt");
 
-/** All that requirements.txt names, in an environment of its own; made anew when that file changes. */
-export async function installPython(cache: Cache): Promise<void> {
+let installed: Promise<void> | undefined;
+
+/**
+ * All that requirements.txt names, in an environment of its own; made anew when that file changes. Tried once a run, however many
+ * peers need it.
+ */
+export function installPython(cache: Cache): Promise<void> {
+  return (installed ??= install(cache));
+}
+
+async function install(cache: Cache): Promise<void> {
   const folder = join(cache.root, "python");
   const stamp = join(folder, ".installed");
   const wanted = createHash("sha256").update(readFileSync(requirements)).digest("hex");

@@ -55,7 +55,8 @@ export const sharesRow: Capability = {
     } finally {
       await echo.close();
     }
-    return concluded(context, "distributions", count, differences);
+    const outcome = concluded(context, "distributions", count, differences);
+    return { ...outcome, figures: { ...outcome.figures, requests: count * requestsPerCase } };
   },
 };
 
