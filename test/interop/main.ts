@@ -36,6 +36,8 @@ if (options.json) {
 } else process.stdout.write(table(lines));
 const bad = lines.some(({ result }) => result === "fail" || (options.strict && result === "skipped"));
 process.exitCode = bad || interrupted.signal.aborted ? 1 : 0;
+// Once the table is out nothing that a row left open may keep the process.
+process.stdout.write("", () => process.exit());
 
 async function runPeer(peer: Peer): Promise<Line[]> {
   const wanted = peer.capabilities.filter(({ name }) => `${peer.name} ${name}`.includes(options.only));
@@ -64,7 +66,8 @@ async function runCapability(peer: Peer, capability: Capability): Promise<Line> 
   const { seed, requests } = options;
   let outcome: Outcome;
   try {
-    outcome = await capability.run({ cache, scratch, seed, requests, signal, progress });
+    const running = capability.run({ cache, scratch, seed, requests, signal, progress });
+    outcome = await Promise.race([running, overdue(signal)]);
   } catch (error) {
     const why = signal.aborted ? signal.reason : error;
     outcome = { result: "fail", detail: why instanceof Error ? why.message : String(why) };
@@ -72,4 +75,13 @@ async function runCapability(peer: Peer, capability: Capability): Promise<Line> 
   if (outcome.result === "pass") rmSync(scratch, { recursive: true, force: true });
   const ms = Math.round(performance.now() - began);
   return { peer: peer.name, version: peer.version, capability: capability.name, ms, ...outcome };
+}
+
+/** What does not heed its signal is left behind: it ends with this process, and so do the processes it started. */
+function overdue(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const late = (): void => void setTimeout(reject, 10_000, signal.reason).unref();
+    if (signal.aborted) late();
+    else signal.addEventListener("abort", late, { once: true });
+  });
 }
