@@ -1,4 +1,4 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import {
   type Abortable,
@@ -12,6 +12,7 @@ import {
   type Sink,
 } from "@trama/engine";
 
+import { http } from "../env/node-http.ts";
 import type { Connection } from "./connection.ts";
 
 /** The way into the application: the server's own `emit`, before it was wrapped. */
@@ -212,7 +213,7 @@ export class SocketExchange extends Exchange {
   }
 
   protected head(status: number, fields: readonly string[]): void {
-    let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nconnection: close\r\n`;
+    let head = `HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? ""}\r\nconnection: close\r\n`;
     for (let i = 0; i < fields.length; i += 2) head += `${fields[i]!}: ${fields[i + 1]!}\r\n`;
     this.socket.write(`${head}\r\n`, "latin1");
   }

@@ -1,8 +1,9 @@
-import http, { type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { Server as NetServer, type Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
 import { Call, type Engine, HeaderList, MeshError, type Transport } from "@trama/engine";
 
+import { http } from "../env/node-http.ts";
 import { TramaError } from "../errors.ts";
 import { type Connection, connections } from "./connection.ts";
 import { type EntryPoint, Exchange, ResponseExchange, SocketExchange } from "./exchange.ts";

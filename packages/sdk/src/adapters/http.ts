@@ -1,5 +1,6 @@
-import http, { type RequestListener, type Server, type ServerOptions } from "node:http";
+import type { RequestListener, Server, ServerOptions } from "node:http";
 
+import { http } from "../env/node-http.ts";
 import type { Mesh } from "../mesh-types.ts";
 
 export { peerOf } from "./connection.ts";

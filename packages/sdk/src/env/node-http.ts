@@ -1,0 +1,7 @@
+import type * as Http from "node:http";
+
+/**
+ * `node:http`, not by `import`: for an import Node reads every property of the module to make names of them, three of which load its
+ * built-in fetch, WebSocket and their like on being read. 25 ms and 12 MB of each process that joins, measured.
+ */
+export const http: typeof Http = process.getBuiltinModule("node:http");
