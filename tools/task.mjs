@@ -25,6 +25,7 @@ const tasks = {
     ["oxlint", "--type-aware", "--deny-warnings"],
     ["oxfmt", "--check"],
   ],
+  "conformance:adapters": [["node", "--conditions=trama-source", "test/conformance/adapters/main.ts"]],
   interop: [["node", "--conditions=trama-source", "test/interop/main.ts"]],
   bench: [["node", "--conditions=trama-source", "test/bench/main.ts"]],
   build: [["tsc", "-b"]],
