@@ -117,7 +117,7 @@ function gatherDescriptors(names, output) {
   writeFileSync(
     join(output, "descriptors.js"),
     `import { fileDesc } from "@bufbuild/protobuf/codegenv2";
-import { ${[...wellKnown].sort().join(", ")} } from "@bufbuild/protobuf/wkt";
+import { ${[...wellKnown].toSorted((a, b) => (a < b ? -1 : 1)).join(", ")} } from "@bufbuild/protobuf/wkt";
 
 /** Hydrated at the first call. */
 function file(base64, imports) {

@@ -1,8 +1,8 @@
 // Preloaded before a snippet of the documentation: tells the test on which port its server listens.
 import net from "node:net";
 
-const { emit } = net.Server.prototype;
+const emit = Reflect.get(net.Server.prototype, "emit");
 net.Server.prototype.emit = function report(event, ...args) {
   if (event === "listening") process.send?.({ port: this.address().port });
-  return emit.call(this, event, ...args);
+  return Reflect.apply(emit, this, [event, ...args]);
 };

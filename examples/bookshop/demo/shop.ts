@@ -50,7 +50,9 @@ export async function openShop(meshDir: string, perSecond: number, progress: (te
   /** The customer first, so that no request fails because the shop closed before its visitors left; the control plane last. */
   const close = async (): Promise<void> => {
     for (const group of [["customer", "outsider"], services.map(({ name }) => name), ["control plane"]] as const)
-      await Promise.all(running.filter(({ name }) => (group as readonly string[]).includes(name)).map((one) => one.stop()));
+      await Promise.all(
+        running.filter(({ name }) => (group as readonly string[]).includes(name)).map((one) => one.stop()),
+      );
     await rm(runDir, { recursive: true, force: true });
   };
 

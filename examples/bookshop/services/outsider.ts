@@ -9,7 +9,7 @@ process.on("disconnect", () => process.exit(0));
 
 function attempt(port: number): Promise<boolean> {
   return new Promise((refused) => {
-    const request = http.get({ host: "127.0.0.1", port, path: "/books", agent: false, timeout: 5_000 }, (response) => {
+    const request = http.get({ host: "127.0.0.1", port, path: "/books", agent: false, timeout: 15_000 }, (response) => {
       response.resume();
       refused(response.statusCode === 403);
     });

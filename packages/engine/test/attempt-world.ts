@@ -1,0 +1,38 @@
+import { expect } from "vitest";
+import { makeCall } from "../../../test/kit/call.ts";
+import type { CallOptions } from "../../../test/kit/call.ts";
+import { testEnv } from "../../../test/kit/env.ts";
+import { cluster, endpoints, retryPolicy } from "../../../test/kit/mesh-config.ts";
+import type { ClusterOptions } from "../../../test/kit/mesh-config.ts";
+import { MockPeer } from "../../../test/kit/peer.ts";
+import type { Answer } from "../../../test/kit/peer.ts";
+import { TestSink } from "../../../test/kit/sink.ts";
+import { Cluster } from "../src/cluster/cluster.ts";
+import type { RetryPolicy } from "../src/config.ts";
+import { sendToCluster } from "../src/resilience/attempts.ts";
+import { RetryPlan } from "../src/resilience/retry-policy.ts";
+import { State } from "../src/state.ts";
+
+/** A cluster of ten endpoints, a policy and a peer; `go` sends one call. */
+export function world(policy: Partial<RetryPolicy> | undefined, script: Answer[], options: ClusterOptions = {}) {
+  const env = testEnv();
+  const state = new State();
+  const config = cluster("c", { endpoints: endpoints(10), ...options });
+  const compiled = new Cluster(config, env, state);
+  const plan = policy === undefined ? undefined : new RetryPlan(retryPolicy(policy));
+  const peer = new MockPeer(...script);
+  const counts = state.clusters.get("c")!;
+  const go = (call: CallOptions = {}) => {
+    const made = makeCall({ transport: peer, startMs: env.clock.now(), ...call });
+    const sink = new TestSink();
+    sendToCluster(made, sink, compiled, plan, env);
+    return { call: made, sink };
+  };
+  const idle = () => {
+    expect(counts).toMatchObject({ requests: 0, retries: 0 });
+    for (const { address } of config.endpoints.priorities.flat().flatMap((each) => each.endpoints))
+      expect(counts.endpoints.get(address)!.active).toBe(0);
+    expect(env.clock.pending).toBe(0);
+  };
+  return { env, peer, counts, go, idle, compiled };
+}
