@@ -3,7 +3,7 @@ import type { RunningProcess } from "../process.ts";
 import { freePorts } from "../process.ts";
 import type { Language } from "./languages.ts";
 import { go, js, python } from "./languages.ts";
-import { type Joiner, type Plane, until, withPlane } from "./plane.ts";
+import { type Joiner, outcomeOf, type Plane, until, withPlane } from "./plane.ts";
 import { echoHost, echoPort, echoYaml, type EchoPlaces } from "./policy.ts";
 import { answered, caller, isShared, roundOf } from "./rounds.ts";
 
@@ -129,13 +129,12 @@ async function echoing(
   const plain = [nodes.v1, nodes.v2, callerNode, { ...serverNode("v1", "127.0.0.34"), workload: "refuser" }];
   const { account = "echo", calls: callsOfRound = calls } = options;
   const yaml = echoYaml({ ...places, weight: 80, account });
-  const detail = await withPlane(context, yaml, language.plaintext ? plain : [], async (plane) => {
+  return withPlane(context, yaml, language.plaintext ? plain : [], async (plane) => {
     await startServer(context, plane, language, "v1", nodes.v1, port1);
     await startServer(context, plane, language, "v2", nodes.v2, port2);
     const client = await startClient(context, plane, language, callsOfRound);
-    return body({ plane, places, client });
+    return outcomeOf(() => body({ plane, places, client }));
   });
-  return { result: "pass", detail };
 }
 
 export async function startServer(

@@ -8,7 +8,7 @@ import { freePorts } from "../process.ts";
 import { applicationAddress, startEnvoy } from "./envoy.ts";
 import { noneRefused, startClient, startServer } from "./grpc.ts";
 import { go, js, type Language, python } from "./languages.ts";
-import { type Joiner, type Plane, withPlane } from "./plane.ts";
+import { type Joiner, outcomeOf, type Plane, withPlane } from "./plane.ts";
 import { echoHost, echoPort, mixedYaml } from "./policy.ts";
 import { caller, denied, type Round, roundOf } from "./rounds.ts";
 import { startSdk } from "./sdk.ts";
@@ -56,36 +56,37 @@ export const mixed: Peer = {
         for (const name of serverNames) ports.set(name, (await freePorts(1, address(name)))[0] ?? 0);
         const places = serverNames.map((name) => ({ name, address: address(name), port: ports.get(name) ?? 0 }));
         const plain = [server("js"), clients.js];
-        const detail = await withPlane(context, mixedYaml(places), plain, async (plane) => {
-          for (const [name, language] of Object.entries(languages) as [keyof typeof languages, Language][])
-            await startServer(context, plane, language, name, server(name), ports.get(name) ?? 0);
-          await startSdk(
-            plane,
-            "grpc-peer.ts",
-            server("trama"),
-            "server",
-            "trama",
-            `${address("trama")}:${ports.get("trama")}`,
-          );
-          await startApplication(plane, ports.get("envoy") ?? 0);
-          await startEnvoy(
-            context,
-            plane,
-            server("envoy"),
-            "delta",
-            `${address("envoy")}:${(await freePorts(1, address("envoy")))[0]}`,
-          );
-          const shares: string[] = [];
-          for (const [name, start] of callers(context, plane)) {
-            const running = await start();
-            const round = await roundOf(context, running, `${name} reaches all five`, reachesAll);
-            await running.stop();
-            shares.push(`${name} → ${serverNames.map((to) => `${to} ${round.say[`${to} ${caller}`]}`).join(" ")}`);
-          }
-          noneRefused(plane);
-          return shares.join("; ");
-        });
-        return { result: "pass", detail };
+        return outcomeOf(() =>
+          withPlane(context, mixedYaml(places), plain, async (plane) => {
+            for (const [name, language] of Object.entries(languages) as [keyof typeof languages, Language][])
+              await startServer(context, plane, language, name, server(name), ports.get(name) ?? 0);
+            await startSdk(
+              plane,
+              "grpc-peer.ts",
+              server("trama"),
+              "server",
+              "trama",
+              `${address("trama")}:${ports.get("trama")}`,
+            );
+            await startApplication(plane, ports.get("envoy") ?? 0);
+            await startEnvoy(
+              context,
+              plane,
+              server("envoy"),
+              "delta",
+              `${address("envoy")}:${(await freePorts(1, address("envoy")))[0]}`,
+            );
+            const shares: string[] = [];
+            for (const [name, start] of callers(context, plane)) {
+              const running = await start();
+              const round = await roundOf(context, running, `${name} reaches all five`, reachesAll);
+              await running.stop();
+              shares.push(`${name} → ${serverNames.map((to) => `${to} ${round.say[`${to} ${caller}`]}`).join(" ")}`);
+            }
+            noneRefused(plane);
+            return shares.join("; ");
+          }),
+        );
       },
     },
   ],

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { ClientStatus, ControlPlane } from "@trama/control-plane";
 import { startControlPlane } from "@trama/control-plane";
 
-import type { Context } from "../peer.ts";
+import type { Context, Outcome } from "../peer.ts";
 import type { RunningProcess } from "../process.ts";
 import { startProcess } from "../process.ts";
 
@@ -50,6 +50,9 @@ export async function withPlane<T>(
   mkdirSync(mesh, { recursive: true });
   writeFileSync(join(mesh, "mesh.yaml"), yaml);
   const closers: (() => Promise<unknown>)[] = [];
+  /** Of a process that should go on. */
+  const gone = Promise.withResolvers<never>();
+  gone.promise.catch(() => {});
   // The control plane's own timers keep no process alive, and while it closes there may be nothing else.
   const alive = setInterval(() => {}, 60_000);
   try {
@@ -69,10 +72,20 @@ export async function withPlane<T>(
         signal: context.signal,
         ...(env === undefined ? {} : { env }),
       });
-      closers.push(() => running.stop());
-      return running;
+      let wanted = false;
+      const stop = (): Promise<void> => {
+        wanted = true;
+        return running.stop();
+      };
+      closers.push(stop);
+      void running.ended.then((why) => {
+        const said = running.output().slice(-600);
+        if (!wanted && !context.signal.aborted)
+          gone.reject(new Error(`${args.join(" ").slice(-100)} ended: ${why}: ${said}`));
+      });
+      return { ...running, stop };
     };
-    return await body({
+    const doing = body({
       controlPlane,
       write: (text) => writeFileSync(join(mesh, "mesh.yaml"), text),
       start,
@@ -101,6 +114,7 @@ export async function withPlane<T>(
         return file;
       },
     });
+    return await Promise.race([doing, gone.promise]);
   } finally {
     for (const close of closers.reverse()) await close();
     clearInterval(alive);
@@ -114,6 +128,15 @@ function listed({ address, workload, serviceAccount }: Joiner): {
 } {
   const id = `sidecar~${address}~${workload}.${namespace}~${namespace}.svc.cluster.local`;
   return { id, namespace, serviceAccount };
+}
+
+/** What a body did, or, word for word, what it was waiting for when its time was up. */
+export async function outcomeOf(body: () => Promise<string>): Promise<Outcome> {
+  try {
+    return { result: "pass", detail: await body() };
+  } catch (error) {
+    return { result: "fail", detail: error instanceof Error ? error.message : String(error) };
+  }
 }
 
 /** Looks again and again until it is so; says what it waited for when the time of the capability is up. */

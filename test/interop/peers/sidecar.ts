@@ -10,7 +10,7 @@ import { freePorts } from "../process.ts";
 import { applicationAddress, type Protocol, type Sidecar, startEnvoy } from "./envoy.ts";
 import { callerNode, nodes, noneRefused } from "./grpc.ts";
 import { type Call, oneRound } from "./http-round.ts";
-import { type Joiner, type Plane, until, withPlane } from "./plane.ts";
+import { type Joiner, outcomeOf, type Plane, until, withPlane } from "./plane.ts";
 import { echoHost, echoPort, echoYaml, type EchoPlaces } from "./policy.ts";
 import { answered, isShared, type Round, roundOf } from "./rounds.ts";
 import { startSdk } from "./sdk.ts";
@@ -102,10 +102,7 @@ function capability(
   return {
     name,
     limitMs: 90_000,
-    run: async (context) => ({
-      result: "pass",
-      detail: await withSidecars(context, protocol, (mesh) => body(context, mesh)),
-    }),
+    run: (context) => outcomeOf(() => withSidecars(context, protocol, (mesh) => body(context, mesh))),
   };
 }
 

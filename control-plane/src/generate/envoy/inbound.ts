@@ -5,6 +5,7 @@ import { ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_p
 import { TlsInspectorSchema } from "@trama/proto/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import {
   HttpConnectionManager_ForwardClientCertDetails,
+  HttpConnectionManager_PathWithEscapedSlashesAction,
   HttpConnectionManagerSchema,
 } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
@@ -97,8 +98,14 @@ function manager({ mesh, port, policies }: SidecarInboundInput): ReturnType<type
         ],
       },
     },
-    // What the policy compares and what the application gets is one and the same path.
+    // What the policy compares and what the application gets is one and the same path; what can be read in two ways does not pass it.
     normalizePath: true,
+    ...(policies.length === 0
+      ? {}
+      : {
+          mergeSlashes: true,
+          pathWithEscapedSlashesAction: HttpConnectionManager_PathWithEscapedSlashesAction.REJECT_REQUEST,
+        }),
     // The application learns who called, and nobody can tell it anything else.
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },
