@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,6 +28,8 @@ export async function openWorld(): Promise<World> {
   const configDir = join(folder, "mesh");
   const caDir = join(folder, "ca");
   const dataDir = join(folder, "control-plane");
+  // It holds keys: it goes however the driver ends.
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
   let controlPlane: Remote | undefined;
   const close = async (): Promise<void> => {
     await controlPlane?.close();
