@@ -141,6 +141,26 @@ test("a method that nobody registered passes the policy first", async () => {
   expect(await call("/shop.Reviews/GetOther")).toBe(status.UNIMPLEMENTED);
 });
 
+test("a stream that is refused ends for good, although its peer goes on sending", async () => {
+  const reviews = await server();
+  reviews.publish("DISABLE", [byMethod("List")]);
+  const session = http2.connect(`http://${reviews.address}`);
+  closers.push(() => session.destroy());
+  const stream = session.request({
+    ":method": "POST",
+    ":path": "/shop.Reviews/Chat",
+    "content-type": "application/grpc",
+  });
+  stream.on("error", () => {});
+  stream.write(Buffer.alloc(1_000_000));
+  const [head] = (await once(stream, "response")) as [http2.IncomingHttpHeaders];
+  expect(head["grpc-status"]).toBe("7");
+  stream.resume();
+  await once(stream, "close");
+  await expect.poll(() => [...reviews.guards].map(({ requestsInFlight }) => requestsInFlight)).toEqual([0]);
+  await expect.poll(() => reviews.engine.active).toBe(0);
+});
+
 test("STRICT cuts plaintext, PERMISSIVE takes both, and a plaintext peer is nobody", async () => {
   const reviews = await server();
   reviews.publish("STRICT");

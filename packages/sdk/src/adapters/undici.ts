@@ -8,19 +8,15 @@ import {
   type Service,
   type Transport,
 } from "@trama/engine";
-import type { XdsClient, XdsError } from "@trama/xds";
+import type { XdsClient } from "@trama/xds";
 import type { Dispatcher as UndiciDispatcher } from "undici";
 
 import { Agent, Dispatcher, Dispatcher1Wrapper, dispatcherMethods } from "../undici-parts.ts";
 import { type Destination, Destinations } from "./destination.ts";
+import { HostLookup } from "./host-lookup.ts";
 import { OutboundCall, pathOf } from "./outbound-call.ts";
 import { blackHole, passThrough } from "./pass-through.ts";
 import { requestHeaders } from "./request-headers.ts";
-
-/** Calls that may wait for the first configuration of their host, all hosts together. */
-const maxWaiting = 1_024;
-/** Hosts remembered as unknown to the mesh; fewer than xds holds names for, so that what is forgotten there is asked again. */
-const maxUnknown = 1_000;
 
 export interface MeshDispatcherOptions {
   readonly engine: Engine;
@@ -42,19 +38,16 @@ export interface MeshDispatcherOptions {
 export class MeshDispatcher extends Dispatcher {
   readonly #options: MeshDispatcherOptions;
   readonly #destinations = new Destinations();
-  /** Asked for, no answer yet. */
-  readonly #asking = new Map<string, Promise<"found" | "missing">>();
-  /** The control plane said that there is no such host. Should that change, the snapshot has it, and is looked at first. */
-  readonly #unknown = new Set<string>();
+  readonly #lookup: HostLookup;
   readonly #plain = new Agent();
   readonly #outside: Service;
   readonly #refused: Service;
-  #waiting = 0;
   #closed = false;
 
   constructor(options: MeshDispatcherOptions) {
     super();
     this.#options = options;
+    this.#lookup = new HostLookup(options);
     this.#outside = options.engine.observe(passThrough(this.#plain));
     this.#refused = options.engine.observe(blackHole);
   }
@@ -73,11 +66,13 @@ export class MeshDispatcher extends Dispatcher {
     if (outbound.over) return true;
     if (destination === undefined) fail(outbound, "BAD_REQUEST", malformed);
     else if (this.#closed) fail(outbound, "CLOSED", new Error("the mesh is closed"));
-    else if (this.#options.engine.current.outbound(destination.listener) !== undefined)
-      this.#send(outbound, destination);
-    else if (destination.loopback) this.#start(outbound, destination, this.#outside);
-    else if (this.#unknown.has(destination.listener)) this.#stranger(outbound, destination);
-    else this.#ask(outbound, destination);
+    else {
+      const standing = this.#lookup.of(destination.listener);
+      if (standing === "mesh") this.#send(outbound, destination);
+      else if (destination.loopback) this.#start(outbound, destination, this.#outside);
+      else if (standing === "stranger") this.#stranger(outbound, destination);
+      else void this.#ask(outbound, destination);
+    }
     return true;
   }
 
@@ -141,37 +136,13 @@ export class MeshDispatcher extends Dispatcher {
     }
   }
 
-  #ask(outbound: OutboundCall, destination: Destination): void {
-    const { listener } = destination;
-    if (this.#waiting >= maxWaiting) {
-      fail(outbound, "OVERFLOW", new Error(`${maxWaiting} calls wait for the configuration of their hosts already`));
-      return;
-    }
-    this.#waiting++;
-    let asking = this.#asking.get(listener);
-    if (asking === undefined) {
-      asking = this.#options.discovery.outbound(listener).finally(() => this.#asking.delete(listener));
-      this.#asking.set(listener, asking);
-    }
-    asking.then(
-      (answer) => {
-        this.#waiting--;
-        if (answer === "missing") this.#remember(listener);
-        if (outbound.over) return;
-        if (this.#closed) fail(outbound, "CLOSED", new Error("the mesh is closed"));
-        else if (answer === "found") this.#send(outbound, destination);
-        else this.#stranger(outbound, destination);
-      },
-      (error: XdsError) => {
-        this.#waiting--;
-        if (!outbound.over) fail(outbound, error.code === "CLOSED" ? "CLOSED" : "NO_CONFIG", error);
-      },
-    );
-  }
-
-  #remember(listener: string): void {
-    if (this.#unknown.size >= maxUnknown) this.#unknown.delete(this.#unknown.values().next().value!);
-    this.#unknown.add(listener);
+  async #ask(outbound: OutboundCall, destination: Destination): Promise<void> {
+    const answer = await this.#lookup.ask(destination.listener);
+    if (outbound.over) return;
+    if (answer instanceof MeshError) outbound.onError(answer);
+    else if (this.#closed) fail(outbound, "CLOSED", new Error("the mesh is closed"));
+    else if (answer === "mesh") this.#send(outbound, destination);
+    else this.#stranger(outbound, destination);
   }
 }
 

@@ -71,30 +71,3 @@ export class MessageReader {
     return undefined;
   }
 }
-
-/** Counts the messages that go by, without keeping any. */
-export class MessageCounter {
-  count = 0;
-  #head = 0;
-  #length = 0;
-
-  read(chunk: Uint8Array): void {
-    let at = 0;
-    while (at < chunk.length) {
-      if (this.#head < prefix) {
-        if (this.#head > 0) this.#length = ((this.#length << 8) | chunk[at]!) >>> 0;
-        else this.#length = 0;
-        this.#head++;
-        at++;
-        if (this.#head < prefix) continue;
-      }
-      const taken = Math.min(this.#length, chunk.length - at);
-      this.#length -= taken;
-      at += taken;
-      if (this.#length === 0) {
-        this.#head = 0;
-        this.count++;
-      }
-    }
-  }
-}

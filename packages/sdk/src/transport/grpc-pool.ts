@@ -1,32 +1,25 @@
 import { MeshError } from "@trama/engine";
 
-import type { ConnectOptions } from "./connect.ts";
+import type { EndpointPool, PoolOptions } from "./endpoint-pools.ts";
 import { H2Connection } from "./grpc-connection.ts";
 import type { H2Request } from "./grpc-request.ts";
-
-export interface H2PoolOptions extends ConnectOptions {
-  /** Connections at once to this endpoint; Envoy's `max_connections`. */
-  readonly maxConnections: number;
-  /** Requests that wait for a stream; Envoy's `max_pending_requests`. */
-  readonly maxPending: number;
-  readonly random: () => number;
-}
 
 /**
  * The HTTP/2 connections to one endpoint under one TLS setting and one identity: nearly always one. A second is opened only when the
  * first has as many streams as it may, and never while one is connecting.
  */
-export class H2Pool {
-  readonly options: H2PoolOptions;
-  /** For whoever sweeps unused pools; monotonic. */
-  lastUsedMs = 0;
+export class H2Pool implements EndpointPool {
+  readonly options: PoolOptions;
   readonly #usable = new Set<H2Connection>();
   readonly #leaving = new Set<H2Connection>();
   readonly #waiting: H2Request[] = [];
+  /** Since somebody asked. */
+  #used = true;
+  #lastUsedMs = 0;
   #closed = false;
   #empty: PromiseWithResolvers<void> | undefined;
 
-  constructor(options: H2PoolOptions) {
+  constructor(options: PoolOptions) {
     this.options = options;
   }
 
@@ -37,8 +30,14 @@ export class H2Pool {
     return streams;
   }
 
+  usedBy(nowMs: number): number {
+    if (this.#used || this.busy > 0) this.#lastUsedMs = nowMs;
+    this.#used = false;
+    return this.#lastUsedMs;
+  }
+
   submit(request: H2Request): void {
-    this.lastUsedMs = this.options.clock.now();
+    this.#used = true;
     if (this.#begin(request)) return;
     const { maxConnections, maxPending, endpoint } = this.options;
     if (this.#waiting.length >= maxPending) {

@@ -2,7 +2,8 @@ import { MeshError } from "@trama/engine";
 import type { Client as UndiciClient } from "undici";
 
 import { Client } from "../undici-parts.ts";
-import { connect, type ConnectedPeer, type ConnectOptions, plaintextPeer } from "./connect.ts";
+import { connect, type ConnectedPeer, plaintextPeer } from "./connect.ts";
+import type { EndpointPool, PoolOptions } from "./endpoint-pools.ts";
 
 /** Shorter than any sensible server's, so that it is we who let go of an idle connection (dataplane.md §22). */
 const keepAliveMs = 4_000;
@@ -16,14 +17,6 @@ export interface Pooled {
   /** False when it was aborted meanwhile. Otherwise it is on its way, and gives the connection back when it has ended. */
   begin(connection: Connection): boolean;
   fail(error: MeshError): void;
-}
-
-export interface PoolOptions extends ConnectOptions {
-  /** Connections at once to this endpoint; Envoy's `max_connections`. */
-  readonly maxConnections: number;
-  /** Requests that wait for a connection to be free; Envoy's `max_pending_requests`. */
-  readonly maxPending: number;
-  readonly random: () => number;
 }
 
 /** One connection, or the place for one: undici's client connects anew by itself when the peer has closed. */
@@ -42,7 +35,7 @@ export interface Connection {
  * a mesh needs cannot be had from undici's `Pool`: an end of life per connection (its peer's certificate, its age), a
  * bound on what waits, and the connection's verified peer for each request.
  */
-export class Pool {
+export class Pool implements EndpointPool {
   readonly options: PoolOptions;
   /**
    * Last in, first out: the others may grow idle and close. A chain, because an array that is emptied and filled again

@@ -1,0 +1,143 @@
+import { type Attempt, type Clock, MeshError } from "@trama/engine";
+import type { IdentitySource } from "@trama/xds/ca";
+
+import { type ConnectOptions, refuseToConnect } from "./connect.ts";
+import { SecureContexts, tlsFor, tlsKey } from "./tls.ts";
+
+export interface TransportOptions {
+  readonly identity: Pick<IdentitySource, "current">;
+  readonly clock: Clock;
+  readonly random: () => number;
+}
+
+export interface PoolOptions extends ConnectOptions {
+  /** Connections at once to this endpoint; Envoy's `max_connections`. */
+  readonly maxConnections: number;
+  /** Requests that wait for a connection to be free; Envoy's `max_pending_requests`. */
+  readonly maxPending: number;
+  readonly random: () => number;
+}
+
+/** The connections to one endpoint under one TLS setting and one identity. */
+export interface EndpointPool {
+  readonly options: PoolOptions;
+  /** For whoever sweeps unused pools and asks now and then: monotonic time of the question before which it was last in use. */
+  usedBy(nowMs: number): number;
+  /** Lets what is under way or waits end, then opens nothing more. Resolves when the last connection is closed. */
+  close(): Promise<void>;
+  /** Cuts everything. */
+  destroy(error: MeshError): void;
+}
+
+/**
+ * One pool for each endpoint address, TLS setting and identity epoch: a renewed certificate or other settings make a new pool, and the
+ * old one ends with its last request, so that neither fails anything. An endpoint that left the configuration gets no attempt any more,
+ * and its pool ends with a sweep.
+ */
+export class EndpointPools<P extends EndpointPool> {
+  readonly #options: TransportOptions;
+  readonly #make: (options: PoolOptions) => P;
+  /** A pool that nobody used for this long is closed; looked for twice as often. */
+  readonly #unusedMs: number;
+  readonly #contexts = new SecureContexts();
+  /** By endpoint address; nearly always one pool each. */
+  readonly #pools = new Map<string, P[]>();
+  readonly #closing = new Set<P>();
+  #sweeping = false;
+  #closed = false;
+
+  constructor(options: TransportOptions, unusedMs: number, make: (options: PoolOptions) => P) {
+    this.#options = options;
+    this.#unusedMs = unusedMs;
+    this.#make = make;
+  }
+
+  /** Pools that exist, for tests and status. */
+  get size(): number {
+    let count = 0;
+    for (const pools of this.#pools.values()) count += pools.length;
+    return count + this.#closing.size;
+  }
+
+  /** The pool for an attempt, or why nothing may be sent. */
+  of({ cluster, endpoint }: Attempt): P | MeshError {
+    if (this.#closed) return new MeshError("CLOSED", "the mesh is closed");
+    const tls = tlsFor(cluster, endpoint);
+    const identity = tls === undefined ? undefined : this.#options.identity.current;
+    const epoch = identity?.epoch;
+    const pools = this.#pools.get(endpoint.address);
+    if (pools !== undefined) {
+      for (const pool of pools) {
+        const { options } = pool;
+        const same =
+          options.tls === tls ||
+          (tls !== undefined && options.tls !== undefined && tlsKey(options.tls) === tlsKey(tls));
+        if (
+          !same ||
+          options.maxConnections !== cluster.breaker.maxConnections ||
+          options.maxPending !== cluster.breaker.maxPending
+        )
+          continue;
+        if (options.identity?.epoch === epoch) return pool;
+        // The identity was renewed: this one lives on until its last request has ended.
+        pools.splice(pools.indexOf(pool), 1);
+        this.#retire(pool);
+        break;
+      }
+    }
+    if (tls !== undefined) {
+      const refused = refuseToConnect(tls, identity, this.#options.clock.wall());
+      if (refused !== undefined) return refused;
+    }
+    const pool = this.#make({
+      clock: this.#options.clock,
+      random: this.#options.random,
+      endpoint,
+      tls,
+      identity,
+      contexts: this.#contexts,
+      connectTimeoutMs: cluster.connectTimeoutMs,
+      maxConnections: cluster.breaker.maxConnections,
+      maxPending: cluster.breaker.maxPending,
+    });
+    if (pools === undefined) this.#pools.set(endpoint.address, [pool]);
+    else pools.push(pool);
+    if (!this.#sweeping) this.#sweepLater();
+    return pool;
+  }
+
+  /** Waits for what is under way, at most `deadlineMs`, then cuts the rest. */
+  async close(deadlineMs: number): Promise<void> {
+    this.#closed = true;
+    const pools = [...this.#pools.values()].flat();
+    this.#pools.clear();
+    for (const pool of pools) this.#retire(pool);
+    const left = [...this.#closing];
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = this.#options.clock.after(deadlineMs, resolve);
+    await Promise.race([Promise.all(left.map((pool) => pool.close())), late]);
+    timer.cancel();
+    for (const pool of left)
+      pool.destroy(new MeshError("CLOSED", "the mesh was closed while the request was under way", { sent: true }));
+  }
+
+  #retire(pool: P): void {
+    this.#closing.add(pool);
+    void pool.close().then(() => this.#closing.delete(pool));
+  }
+
+  #sweepLater(): void {
+    this.#sweeping = true;
+    this.#options.clock.after(this.#unusedMs / 2, () => {
+      const now = this.#options.clock.now();
+      for (const [address, pools] of this.#pools) {
+        const kept = pools.filter((pool) => pool.usedBy(now) > now - this.#unusedMs);
+        for (const pool of pools) if (!kept.includes(pool)) this.#retire(pool);
+        if (kept.length > 0) this.#pools.set(address, kept);
+        else this.#pools.delete(address);
+      }
+      this.#sweeping = false;
+      if (this.#pools.size > 0) this.#sweepLater();
+    });
+  }
+}
