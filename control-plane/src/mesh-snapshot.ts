@@ -1,7 +1,7 @@
 import type { ResourceCache } from "./generate/cache.ts";
 import { allNames, basis, recipe } from "./generate/recipes.ts";
 import { getOrMake } from "./model/host-index.ts";
-import type { Model } from "./model/model.ts";
+import { type Model, viewOf } from "./model/model.ts";
 import { sameItems } from "./model/reuse.ts";
 import type { NodeView, Snapshot, WireResource } from "./snapshot.ts";
 
@@ -10,7 +10,7 @@ const capacity = 100_000;
 
 /**
  * A model, cut for whoever asks. Nothing is generated before it is asked for, and most of it only once for all nodes of a
- * namespace.
+ * namespace that see the same of the mesh.
  */
 export class MeshSnapshot implements Snapshot {
   readonly version: string;
@@ -33,7 +33,9 @@ export class MeshSnapshot implements Snapshot {
   }
 
   resource(node: NodeView, typeUrl: string, name: string): WireResource | undefined {
-    const key = `${node.kind}${node.proxy?.id ?? ""} ${node.namespace} ${name}`;
+    const scope = viewOf(this.#model, node);
+    const seenBy = scope === undefined ? node.namespace : `${node.namespace}|${scope.namespace}/${scope.name}`;
+    const key = `${node.kind}${node.proxy?.id ?? ""} ${seenBy} ${name}`;
     const known = this.#shared.get(typeUrl)?.get(key);
     if (known !== undefined) return known;
     const how = recipe(this.#model, node, typeUrl, name);

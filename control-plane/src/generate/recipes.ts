@@ -2,13 +2,14 @@ import { isIP } from "node:net";
 
 import { typeUrls } from "@trama/proto";
 
-import { type Model, destinationPolicy, peerPolicies } from "../model/model.ts";
+import { type Model, destinationPolicy, peerPolicies, viewOf, visibleService } from "../model/model.ts";
 import type { RouteTable } from "../model/route.ts";
 import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
 import { cluster } from "./clusters.ts";
 import { assignment } from "./endpoints.ts";
 import { inboundListener, outboundListener } from "./listeners.ts";
+import { blockAll, blockAllName } from "./block-all.ts";
 import { envoyNames, envoyRecipe } from "./envoy/recipes.ts";
 import { clusterName, fullNames, readAuthority, readInboundName } from "./names.ts";
 import { isUnspecified, ownPort } from "./own-port.ts";
@@ -45,9 +46,9 @@ export function recipe(model: Model, node: NodeView, typeUrl: string, name: stri
  * so are the answers.
  */
 export function basis(model: Model, typeUrl: string): readonly unknown[] {
-  const { services, routes: tables, destinations, endpoints, peers } = model;
-  if (typeUrl === typeUrls.listener) return [services];
-  if (typeUrl === typeUrls.routeConfiguration) return [services, tables];
+  const { services, routes: tables, destinations, endpoints, peers, scopes } = model;
+  if (typeUrl === typeUrls.listener) return [services, scopes];
+  if (typeUrl === typeUrls.routeConfiguration) return [services, tables, scopes];
   return [services, destinations, endpoints, peers];
 }
 
@@ -55,7 +56,7 @@ export function basis(model: Model, typeUrl: string): readonly unknown[] {
 export function* allNames(model: Model, node: NodeView, typeUrl: string): Iterable<string> {
   if (node.kind === "envoy") yield* envoyNames(model, node, typeUrl);
   for (const host of model.services.hosts()) {
-    const service = model.services.find(host, node.namespace);
+    const service = visibleService(model, node, host);
     if (service === undefined) continue;
     const subsets = destinationPolicy(model, service, node.namespace)?.subsets.map(({ name }) => name) ?? [];
     for (const { number: port } of service.ports) {
@@ -73,16 +74,19 @@ function outbound(model: Model, node: NodeView, name: string): Recipe | undefine
   const asked = readAuthority(name);
   if (asked === undefined) return undefined;
   for (const host of fullNames(model.mesh, asked.host, node.namespace)) {
-    const service = model.services.find(host, node.namespace);
+    const service = visibleService(model, node, host);
     if (service === undefined) continue;
-    if (!service.ports.some(({ number }) => number === asked.port)) return undefined;
+    if (!service.ports.some(({ number }) => number === asked.port)) break;
     const routeName = clusterName({ port: asked.port, subset: "", host });
     return { variant: routeName, inputs: [], shared: true, make: () => outboundListener(name, routeName) };
   }
-  return undefined;
+  // Whoever is told that a host does not exist passes it on as it is; one that must not is told otherwise. gRPC has no such way out.
+  if (node.kind !== "trama" || viewOf(model, node)?.unknownHosts !== "refuse") return undefined;
+  return { variant: blockAllName, inputs: [], shared: true, make: () => outboundListener(name, blockAllName) };
 }
 
 function routeConfiguration(model: Model, node: NodeView, name: string): Recipe | undefined {
+  if (name === blockAllName) return { variant: "", inputs: [], shared: true, make: blockAll };
   const target = find(model, node, name);
   if (target === undefined || target.subset !== "") return undefined;
   const { service, port } = target;

@@ -3,6 +3,7 @@ import type { DestinationPolicy } from "./destination.ts";
 import { type HostIndex, covers } from "./host-index.ts";
 import type { MeshSettings } from "./mesh.ts";
 import type { RouteTable } from "./route.ts";
+import { type Scope, type Scopes, scopeOf, sees } from "./scope.ts";
 import type { Endpoint, Service } from "./service.ts";
 
 /**
@@ -19,6 +20,8 @@ export interface Model {
   /** By namespace, each list by name. */
   readonly peers: ReadonlyMap<string, readonly PeerPolicy[]>;
   readonly access: ReadonlyMap<string, readonly AccessPolicy[]>;
+  /** By namespace. */
+  readonly scopes: Scopes;
   /** `ip:port` of a workload → the services that lead there. */
   readonly behind: ReadonlyMap<string, readonly Service[]>;
 }
@@ -50,6 +53,27 @@ export function peerPolicies(model: Pick<Model, "mesh" | "peers">, namespace: st
     namespace: model.peers.get(namespace) ?? nobody,
     root: model.peers.get(model.mesh.rootNamespace) ?? nobody,
   };
+}
+
+/** Who looks at the mesh. */
+interface Viewer {
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** What the workload sees of the mesh; `undefined`: all that is exported to it. */
+export function viewOf(model: Pick<Model, "mesh" | "scopes">, viewer: Viewer): Scope | undefined {
+  return scopeOf(model.scopes, model.mesh.rootNamespace, viewer);
+}
+
+/** The service that a full host name is to a workload, if it sees one. */
+export function visibleService(
+  model: Pick<Model, "mesh" | "scopes" | "services">,
+  viewer: Viewer,
+  host: string,
+): Service | undefined {
+  const service = model.services.find(host, viewer.namespace);
+  return service !== undefined && sees(viewOf(model, viewer), service, viewer.namespace) ? service : undefined;
 }
 
 /** The hosts of services that a host name of a rule stands for: itself, or what a wildcard covers. */

@@ -1,10 +1,10 @@
-import type { AccessPolicy, PeerPolicy } from "../model/access.ts";
 import type { DestinationPolicy } from "../model/destination.ts";
 import { type Claim, HostIndex, getOrMake } from "../model/host-index.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { Model } from "../model/model.ts";
 import { Reuse } from "../model/reuse.ts";
 import type { RouteTable } from "../model/route.ts";
+import type { Scope } from "../model/scope.ts";
 import { type Endpoint, type Service, endpointPort, socketAddress } from "../model/service.ts";
 import type { Visibility } from "../model/visibility.ts";
 import { type Kind, kinds } from "../sources/istio/kinds.ts";
@@ -13,6 +13,7 @@ import { accessPolicy } from "./istio/authorization-policy.ts";
 import { destinationRule, join } from "./istio/destination-rule.ts";
 import { peerPolicy } from "./istio/peer-authentication.ts";
 import { services } from "./istio/service-entry.ts";
+import { scope } from "./istio/sidecar.ts";
 import { routeTable } from "./istio/virtual-service.ts";
 import { endpoint, workloadLabels } from "./istio/workload-entry.ts";
 import { type WorkloadIndex, indexWorkloads } from "./workload-index.ts";
@@ -48,6 +49,7 @@ export class Translator {
       destinations: this.#destinations(of.DestinationRule),
       peers: this.#listed("peers", of.PeerAuthentication, peerPolicy),
       access: this.#listed("access", of.AuthorizationPolicy, accessPolicy),
+      scopes: this.#listed("scopes", of.Sidecar, (content) => this.scope(content)),
       behind: reuse.of("behind", parts, () => behind(found)),
     };
     reuse.turn();
@@ -70,6 +72,10 @@ export class Translator {
 
   services(content: Content<"ServiceEntry">): readonly Service[] {
     return this.#once(content, () => services(content, this.mesh));
+  }
+
+  scope(content: Content<"Sidecar">): Scope {
+    return this.#once(content, () => scope(content, this.mesh));
   }
 
   #services(entries: readonly Content<"ServiceEntry">[]): Map<Service, readonly Endpoint[]> {
@@ -112,7 +118,7 @@ export class Translator {
   }
 
   /** By namespace; the lists are those of the last build when nothing in them changed. */
-  #listed<K extends Kind, T extends PeerPolicy | AccessPolicy>(
+  #listed<K extends Kind, T extends { readonly namespace: string }>(
     what: string,
     contents: readonly Content<K>[],
     translate: (content: Content<K>) => T,

@@ -4,7 +4,7 @@ import { ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_p
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 import { HttpConnectionManagerSchema } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
-import type { Model } from "../../model/model.ts";
+import { type Model, visibleService } from "../../model/model.ts";
 import type { Service } from "../../model/service.ts";
 import type { NodeView, ProxySettings, WireResource } from "../../snapshot.ts";
 import { fault, router } from "../listeners.ts";
@@ -53,7 +53,7 @@ export function sidecarOutbound({ outbound }: ProxySettings): WireResource {
 export function sidecarRoutes(model: Model, node: NodeView): WireResource {
   const { mesh } = model;
   const { namespace } = node;
-  const services = visibleServices(model, namespace);
+  const services = visibleServices(model, node);
   const owners = domainOwners(model, services, namespace);
   const virtualHosts = services.flatMap((service) => {
     const table = model.routes.find(service.host, namespace);
@@ -72,8 +72,8 @@ export function sidecarRoutes(model: Model, node: NodeView): WireResource {
   });
 }
 
-export function visibleServices(model: Model, namespace: string): readonly Service[] {
-  return [...model.services.hosts()].sort().flatMap((host) => model.services.find(host, namespace) ?? []);
+export function visibleServices(model: Model, node: NodeView): readonly Service[] {
+  return [...model.services.hosts()].sort().flatMap((host) => visibleService(model, node, host) ?? []);
 }
 
 /**

@@ -95,7 +95,7 @@ function inboundCluster(model: Model, node: NodeView, proxy: ProxySettings, name
 }
 
 function routes(model: Model, node: NodeView): Recipe {
-  const services = visibleServices(model, node.namespace);
+  const services = visibleServices(model, node);
   const tables = services.map((service) => model.routes.find(service.host, node.namespace));
   const shared = tables.every(sameForAll);
   return {

@@ -4,6 +4,7 @@ import { type AuthorizationPolicySpec, authorizationPolicySchema } from "./autho
 import { type DestinationRuleSpec, destinationRuleSchema } from "./destination-rule.ts";
 import { type PeerAuthenticationSpec, peerAuthenticationSchema } from "./peer-authentication.ts";
 import { type ServiceEntrySpec, serviceEntrySchema } from "./service-entry.ts";
+import { type SidecarSpec, sidecarSchema } from "./sidecar.ts";
 import { type VirtualServiceSpec, virtualServiceSchema } from "./virtual-service.ts";
 import { type WorkloadEntrySpec, workloadEntrySchema } from "./workload-entry.ts";
 
@@ -13,6 +14,7 @@ export interface Specs {
   readonly DestinationRule: DestinationRuleSpec;
   readonly PeerAuthentication: PeerAuthenticationSpec;
   readonly ServiceEntry: ServiceEntrySpec;
+  readonly Sidecar: SidecarSpec;
   readonly VirtualService: VirtualServiceSpec;
   readonly WorkloadEntry: WorkloadEntrySpec;
 }
@@ -33,6 +35,7 @@ export const kinds: Readonly<Record<Kind, KindDefinition>> = {
   DestinationRule: { ...networking, schema: destinationRuleSchema },
   PeerAuthentication: { ...security, schema: peerAuthenticationSchema },
   ServiceEntry: { ...networking, schema: serviceEntrySchema },
+  Sidecar: { ...networking, schema: sidecarSchema },
   VirtualService: { ...networking, schema: virtualServiceSchema },
   WorkloadEntry: { ...networking, schema: workloadEntrySchema },
 };
@@ -56,7 +59,6 @@ export const refusedKinds: Readonly<Record<string, string>> = {
   GRPCRoute: `the Gateway API; write a VirtualService`,
   ProxyConfig: `settings of a proxy; ${later}`,
   RequestAuthentication: `authentication by JWT; ${later}`,
-  Sidecar: `limits of what a workload sees; use exportTo`,
   Telemetry: `settings of telemetry; ${later}`,
   WorkloadGroup: `registration of workloads; write a WorkloadEntry for each`,
   Service: "objects of Kubernetes; write a ServiceEntry with a workloadSelector",

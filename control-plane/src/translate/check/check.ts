@@ -7,6 +7,7 @@ import { checkDestinations } from "./destinations.ts";
 import { checkPolicies } from "./policies.ts";
 import { checkRoutes } from "./routes.ts";
 import { checkServices } from "./services.ts";
+import { checkSidecars } from "./sidecars.ts";
 
 /** What the checks look at: the objects for positions, the model for what they mean together. */
 export interface Subject {
@@ -31,7 +32,7 @@ export function check(objects: readonly ConfigObject[], model: Model, translator
       sorted.filter((object) => isKind(object, kind)) as readonly ConfigObject[] as readonly ConfigObject<K>[],
   };
   const found: Diagnostic[] = [];
-  for (const part of [checkServices, checkRoutes, checkDestinations, checkPolicies]) {
+  for (const part of [checkServices, checkRoutes, checkDestinations, checkPolicies, checkSidecars]) {
     for (const diagnostic of part(subject)) {
       found.push(diagnostic);
       if (found.length >= maxFindings) return found.sort(compareDiagnostics);

@@ -1,0 +1,82 @@
+import * as z from "zod";
+
+import { message } from "./message.ts";
+import { dnsLabel, fail, labels, wildcardHost } from "./values.ts";
+
+/** Sidecar as validated (istio-api §8): what some workloads see of the mesh. */
+export interface SidecarSpec {
+  readonly workloadSelector?: { readonly labels: Readonly<Record<string, string>> } | undefined;
+  /** Absent: everything that is exported to the workload. */
+  readonly egress?: readonly EgressSpec[] | undefined;
+  /** Absent: what the rest of the mesh does. */
+  readonly outboundTrafficPolicy?: { readonly mode: "REGISTRY_ONLY" | "ALLOW_ANY" } | undefined;
+}
+
+export interface EgressSpec {
+  readonly hosts: readonly ScopeHost[];
+  /** Details of a proxy's listeners, as written: there are none here. */
+  readonly port?: unknown;
+  readonly bind?: unknown;
+  readonly captureMode?: unknown;
+}
+
+/** `shop/*.example.com`, taken apart. */
+export interface ScopeHost {
+  /** `~/…` and `~shop/…`: these hosts are not seen, whatever else says. */
+  readonly excluded: boolean;
+  /** `*`: any; `.`: that of the workload. */
+  readonly namespace: string;
+  /** `*`: every host. */
+  readonly host: string;
+}
+
+const scopeHost = z.string().transform((text, context): ScopeHost => {
+  const slash = text.indexOf("/");
+  const [where, host] = [text.slice(0, Math.max(slash, 0)), text.slice(slash + 1)];
+  if (slash === -1)
+    return fail(context, `"${text}" has no namespace: write ./${text}, */${text} or <namespace>/${text}`);
+  const excluded = where.startsWith("~");
+  // `~` alone excludes whatever the namespace.
+  const namespace = excluded ? where.slice(1) || "*" : where;
+  if (namespace !== "*" && namespace !== "." && !dnsLabel.safeParse(namespace).success)
+    return fail(
+      context,
+      `"${where}" is no namespace: write a name, . for the own one, * for any, or ~ to leave hosts out`,
+    );
+  if (host === "*") return { excluded, namespace, host };
+  const parsed = wildcardHost.safeParse(host);
+  if (!parsed.success) return fail(context, `"${host}" is no host: write a full name, *.example.com or *`);
+  return { excluded, namespace, host: parsed.data };
+});
+
+const asWritten = z.unknown().optional();
+
+const egress = message({
+  hosts: z.array(scopeHost).min(1, "needs at least one host, like */* for everything"),
+  port: asWritten,
+  bind: asWritten,
+  captureMode: asWritten,
+});
+
+/** The zero name of this enum is REGISTRY_ONLY: an empty object blocks what is not known (istio-api §1.2). */
+const outboundTrafficPolicy = message(
+  { mode: z.enum(["REGISTRY_ONLY", "ALLOW_ANY"]).default("REGISTRY_ONLY") },
+  { egressProxy: "a proxy for what the mesh does not know; declare the hosts with a ServiceEntry" },
+);
+
+export const sidecarSchema: z.ZodType<SidecarSpec> = message(
+  {
+    workloadSelector: message({ labels: labels.default({}) })
+      .refine((found) => Object.keys(found.labels).length > 0, "selects every workload: write labels, or remove it")
+      .optional(),
+    egress: z.array(egress).min(1, "is empty: remove it, or write hosts").optional(),
+    outboundTrafficPolicy: outboundTrafficPolicy.optional(),
+  },
+  {
+    ingress: "listeners of a proxy; a service listens by itself, and its ports stand in its ServiceEntry",
+    inboundConnectionPool: "limits of a proxy's listeners; the options of protect() and serve() limit the server",
+  },
+).refine(
+  ({ egress: hosts, outboundTrafficPolicy: policy }) => hosts !== undefined || policy !== undefined,
+  "says nothing: write egress or outboundTrafficPolicy",
+);

@@ -1,0 +1,39 @@
+import type { Diagnostic } from "../../diagnostics.ts";
+import { covered } from "../../model/scope.ts";
+import { type ConfigObject, objectName } from "../../sources/object.ts";
+import type { Subject } from "./check.ts";
+import { place } from "./duplicates.ts";
+
+/** Sidecars: one for each workload, about hosts that exist; what only a proxy could do is named. */
+export function* checkSidecars({ model, translator, all }: Subject): Iterable<Diagnostic> {
+  const seen = new Map<string, ConfigObject<"Sidecar">>();
+  for (const object of all("Sidecar")) {
+    const { namespace, spec } = object.content;
+    const labels = Object.entries(spec.workloadSelector?.labels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+    const key = `${namespace} ${JSON.stringify(labels)}`;
+    const first = seen.get(key);
+    if (first !== undefined) {
+      const whom = labels.length === 0 ? `the whole namespace ${namespace}` : "the same workloads";
+      const text = `spec: ${objectName(first.content)} is for ${whom} too, at ${place(first, ["spec"])}: keep one of the two`;
+      yield object.error("conflict", ["spec"], text, true);
+    } else seen.set(key, object);
+    const patterns = translator.scope(object.content).seen ?? [];
+    let next = 0;
+    for (const [at, entry] of (spec.egress ?? []).entries()) {
+      for (const field of ["port", "bind", "captureMode"] as const) {
+        if (entry[field] === undefined) continue;
+        const path = ["spec", "egress", at, field];
+        const text = `spec.egress[${at}].${field}: has no effect in Trama, which opens no listener for calls: remove it`;
+        yield object.warning("advice", path, text);
+      }
+      for (const [index, host] of entry.hosts.entries()) {
+        if (host.excluded) continue;
+        const pattern = patterns[next++];
+        if (pattern === undefined || pattern.host === "*") continue;
+        if ([...model.services.values()].some((service) => covered(pattern, service, namespace))) continue;
+        const text = `spec.egress[${at}].hosts[${index}]: no service has this host: declare it with a ServiceEntry`;
+        yield object.warning("advice", ["spec", "egress", at, "hosts", index], text);
+      }
+    }
+  }
+}

@@ -1,0 +1,27 @@
+import { type MeshSettings, fullHost } from "../../model/mesh.ts";
+import type { Scope } from "../../model/scope.ts";
+import type { Content } from "../../sources/object.ts";
+
+/** Sidecar → scope (istio-api §8). */
+export function scope({ namespace, name, spec }: Content<"Sidecar">, mesh: MeshSettings): Scope {
+  const hosts = spec.egress?.flatMap((entry) => entry.hosts);
+  const patterns = (excluded: boolean): Scope["hidden"] =>
+    (hosts ?? [])
+      .filter((each) => each.excluded === excluded)
+      .map((each) => ({ namespace: each.namespace, host: fullHost(mesh, each.host, namespace) }));
+  const seen = patterns(false);
+  return {
+    namespace,
+    name,
+    selector: spec.workloadSelector?.labels ?? {},
+    // One that only leaves out leaves the rest.
+    seen: seen.length === 0 ? undefined : seen,
+    hidden: patterns(true),
+    unknownHosts:
+      spec.outboundTrafficPolicy === undefined
+        ? undefined
+        : spec.outboundTrafficPolicy.mode === "REGISTRY_ONLY"
+          ? "refuse"
+          : "pass",
+  };
+}
