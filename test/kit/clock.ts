@@ -4,6 +4,8 @@ import type { Clock, Timer } from "@trama/engine";
 export interface FakeClock extends Clock {
   /** Lets time pass, and fires what is due, in order of its due time; what that starts may fire too. */
   advance(ms: number): void;
+  /** The event loop is held for so long: time passes and nothing fires; then all that fell due fires, late. */
+  block(ms: number): void;
   /** Timers that are set and neither fired nor cancelled: a test that ends with some has found a leak. */
   readonly pending: number;
   /** Moves the wall clock alone, as an administrator or a bad battery does. */
@@ -39,6 +41,10 @@ export function fakeClock(startMs = 1_000): FakeClock {
         fire();
       }
       now = end;
+    },
+    block(ms) {
+      now += ms;
+      this.advance(0);
     },
     get pending() {
       return timers.size;

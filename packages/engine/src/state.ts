@@ -36,7 +36,17 @@ export class RefTable<T> {
 export interface EndpointLoad {
   /** Attempts between pick and last event. */
   active: number;
+  /** Why it takes no new traffic although the configuration calls it healthy: bits of {@link BARRED}; 0 = it does. */
+  barred: number;
 }
+
+/** Reasons of our own against an endpoint, found out by this process and laid over what the configuration says. */
+export const BARRED = {
+  /** Outlier detection has ejected it. */
+  ejected: 1,
+  /** Active health checks fail. */
+  checkFailed: 2,
+} as const;
 
 /** A position in a rotation. */
 export interface Cursor {
@@ -53,6 +63,8 @@ export interface ClusterState {
   readonly endpoints: RefTable<EndpointLoad>;
   /** Of round robin, by priority and locality. */
   readonly cursors: RefTable<Cursor>;
+  /** Grows with every change of {@link EndpointLoad.barred}: pickers that were built for another one are out of date. */
+  healthVersion: number;
 }
 
 /** All state of one engine. */
@@ -77,5 +89,9 @@ export class State {
 }
 
 export function newClusterState(): ClusterState {
-  return { requests: 0, retries: 0, endpoints: new RefTable(), cursors: new RefTable() };
+  return { requests: 0, retries: 0, endpoints: new RefTable(), cursors: new RefTable(), healthVersion: 0 };
+}
+
+export function newEndpointLoad(): EndpointLoad {
+  return { active: 0, barred: 0 };
 }

@@ -8,17 +8,23 @@ import { MockPeer } from "../../../test/kit/peer.ts";
 import type { Answer } from "../../../test/kit/peer.ts";
 import { TestSink } from "../../../test/kit/sink.ts";
 import { Cluster } from "../src/cluster/cluster.ts";
+import type { AttemptObserver } from "../src/cluster/observer.ts";
 import type { RetryPolicy } from "../src/config.ts";
 import { sendToCluster } from "../src/resilience/attempts.ts";
 import { RetryPlan } from "../src/resilience/retry-policy.ts";
 import { State } from "../src/state.ts";
 
-/** A cluster of ten endpoints, a policy and a peer; `go` sends one call. */
-export function world(policy: Partial<RetryPolicy> | undefined, script: Answer[], options: ClusterOptions = {}) {
+/** A cluster of ten endpoints, a policy and a peer; `go` sends one call. `observers` are told how attempts end. */
+export function world(
+  policy: Partial<RetryPolicy> | undefined,
+  script: Answer[],
+  options: ClusterOptions = {},
+  observers: readonly AttemptObserver[] = [],
+) {
   const env = testEnv();
   const state = new State();
   const config = cluster("c", { endpoints: endpoints(10), ...options });
-  const compiled = new Cluster(config, env, state);
+  const compiled = new Cluster(config, env, state, observers);
   const plan = policy === undefined ? undefined : new RetryPlan(retryPolicy(policy));
   const peer = new MockPeer(...script);
   const counts = state.clusters.get("c")!;

@@ -9,7 +9,7 @@ import { MeshError } from "../../../packages/engine/src/errors.ts";
 import { sendToCluster } from "../../../packages/engine/src/resilience/attempts.ts";
 import { RetryPlan } from "../../../packages/engine/src/resilience/retry-policy.ts";
 import type { Sink } from "../../../packages/engine/src/service.ts";
-import { State } from "../../../packages/engine/src/state.ts";
+import { BARRED, State } from "../../../packages/engine/src/state.ts";
 import { createMetrics } from "../../../packages/engine/src/telemetry/metrics.ts";
 import { makeCall } from "../../kit/call.ts";
 import { testEnv } from "../../kit/env.ts";
@@ -106,6 +106,20 @@ group(`one endpoint of ${N} changes: compile and retire`, () => {
         const next = compile(versions[++turn & 1]!, env, state, current);
         current.retire();
         current = do_not_optimize(next) ?? next;
+      }).gc("once");
+    }
+});
+
+group(`the health of one endpoint of ${N} changes: the next pick`, () => {
+  for (const balancer of balancers)
+    for (const weight of ["equal", "unequal"] as const) {
+      const state = new State();
+      const built = new Cluster(set(balancer, weight), env, state);
+      const load = state.clusters.get("c")!.endpoints.get("10.0.1.1:80")!;
+      bench(`${balancer.kind}, ${weight}`, () => {
+        load.barred ^= BARRED.ejected;
+        built.healthChanged();
+        return built.picker.pick(call);
       }).gc("once");
     }
 });

@@ -2,12 +2,13 @@ import type { BalancerConfig, ClusterConfig } from "../config.ts";
 import type { Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
-import { newClusterState } from "../state.ts";
-import type { ClusterState, State } from "../state.ts";
+import { newClusterState, newEndpointLoad } from "../state.ts";
+import type { ClusterState, Cursor, State } from "../state.ts";
 import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { byLocality } from "./locality.ts";
+import { byLocality, LocalityHosts } from "./locality.ts";
+import type { AttemptObserver } from "./observer.ts";
 import type { Picker } from "./picker.ts";
 import { leastRequest } from "./pickers/p2c.ts";
 import { randomPicker } from "./pickers/random.ts";
@@ -15,27 +16,44 @@ import { roundRobin } from "./pickers/round-robin.ts";
 import { usable } from "./priority.ts";
 
 /**
- * A cluster of one snapshot, ready to pick from. Rebuilt whole when anything about it changes; what it counts lives in
- * keyed state, so a rebuilt one goes on where the last one stood.
+ * A cluster of one snapshot, ready to pick from. Rebuilt whole when anything in its configuration changes; what it counts
+ * lives in keyed state, so a rebuilt one goes on where the last one stood. Which endpoints take traffic is the
+ * configuration and, over it, what this process found out by itself (`EndpointLoad.barred`).
  */
 export class Cluster {
   readonly config: ClusterConfig;
-  readonly picker: Picker;
   readonly breaker: Breaker;
-  /** Those that the picker picks from, in no order. */
-  readonly #endpoints: readonly Endpoint[];
+  /** Whether the ends of attempts are to be told at all. */
+  readonly observes: boolean;
+  /** Whether somebody wants to know how long the head took. */
+  readonly timed: boolean;
+  readonly #observers: readonly AttemptObserver[];
+  readonly #shared: ClusterState;
+  readonly #priorities: readonly (readonly LocalityHosts[])[];
+  readonly #dice: Dice;
   readonly #random: () => number;
   readonly #release: () => void;
+  #picker: Picker;
+  /** Those that the picker picks from, by locality. */
+  #serving: readonly LocalityHosts[] = [];
+  /** Of the keyed state, when the picker was built. */
+  #healthVersion: number;
 
-  constructor(config: ClusterConfig, env: Env, state: State) {
+  /** `observers` stand in the order in which they are told. */
+  constructor(config: ClusterConfig, env: Env, state: State, observers: readonly AttemptObserver[] = []) {
     const shared = state.clusters.use(config.name, newClusterState);
     const cursors: string[] = [];
     this.config = config;
     this.breaker = new Breaker(config.breaker, shared);
-    const endpoints: Endpoint[] = [];
-    this.picker = buildPicker(config, shared, cursors, env.random, endpoints);
-    this.#endpoints = endpoints;
+    this.#observers = observers;
+    this.observes = observers.length > 0;
+    this.timed = observers.some((each) => each.timed);
+    this.#shared = shared;
+    this.#dice = new Dice(env.random);
     this.#random = env.random;
+    this.#priorities = hosts(config, shared, cursors, this.#dice);
+    this.#healthVersion = shared.healthVersion;
+    this.#picker = this.#build();
     this.#release = () => {
       for (const key of cursors) shared.cursors.release(key);
       for (const priority of config.endpoints.priorities)
@@ -43,6 +61,35 @@ export class Cluster {
           for (const endpoint of locality.endpoints) shared.endpoints.release(endpoint.address);
       state.clusters.release(config.name);
     };
+  }
+
+  /**
+   * Picks among those that take traffic now. However many changes of health there were since the last pick, they are
+   * taken in at once, here: so no pick can meet an endpoint that was barred before it.
+   */
+  get picker(): Picker {
+    if (this.#healthVersion !== this.#shared.healthVersion) {
+      this.#healthVersion = this.#shared.healthVersion;
+      this.#picker = this.#build();
+    }
+    return this.#picker;
+  }
+
+  /** After a change of `EndpointLoad.barred`: this cluster, and its like in other snapshots, pick anew. Costs nothing. */
+  healthChanged(): void {
+    this.#shared.healthVersion++;
+  }
+
+  /** See {@link AttemptObserver.attemptEnded}. */
+  attemptEnded(
+    endpoint: Endpoint,
+    status: number,
+    grpcStatus: number,
+    error: MeshError | undefined,
+    headMs: number,
+    counts: boolean,
+  ): void {
+    for (const each of this.#observers) each.attemptEnded(endpoint, status, grpcStatus, error, headMs, counts);
   }
 
   /** Whether this attempt is among those that the control plane wants dropped. */
@@ -56,12 +103,14 @@ export class Cluster {
    * is the least loaded, and least request picks it every time. Looks at no more than one endpoint beyond those tried.
    */
   untried(tried: (endpoint: Endpoint) => boolean): Endpoint | undefined {
-    const endpoints = this.#endpoints;
-    const start = Math.floor(this.#random() * endpoints.length);
-    for (let i = 0; i < endpoints.length; i++) {
-      const endpoint = endpoints[(start + i) % endpoints.length]!;
-      if (!tried(endpoint)) return endpoint;
-    }
+    let count = 0;
+    for (const { ready } of this.#serving) count += ready.length;
+    let skip = Math.floor(this.#random() * count);
+    for (let round = 0; round < 2; round++)
+      for (const { ready } of this.#serving) {
+        for (let at = Math.min(skip, ready.length); at < ready.length; at++) if (!tried(ready[at]!)) return ready[at];
+        skip = Math.max(0, skip - ready.length);
+      }
     return undefined;
   }
 
@@ -69,49 +118,40 @@ export class Cluster {
   dispose(): void {
     this.#release();
   }
-}
 
-function buildPicker(
-  config: ClusterConfig,
-  shared: ClusterState,
-  cursors: string[],
-  random: () => number,
-  all: Endpoint[],
-): Picker {
-  // Every endpoint is held, usable or not: one that is unhealthy for a while keeps the count of what it still does.
-  for (const priority of config.endpoints.priorities)
-    for (const locality of priority)
-      for (const endpoint of locality.endpoints) shared.endpoints.use(endpoint.address, newLoad);
-  const serving = usable(config.endpoints);
-  if (serving === undefined) return nobody(config.name);
-  const dice = new Dice(random);
-  const pickers: Picker[] = [];
-  const weights: number[] = [];
-  for (const { locality, weight, endpoints } of serving.localities) {
-    const ready = endpoints.map((each): Endpoint => ({ config: each, load: shared.endpoints.get(each.address)! }));
-    for (const each of ready) all.push(each);
-    const key = `${serving.priority}/${locality.region}/${locality.zone}/${locality.subZone}`;
-    pickers.push(balancer(config.balancer, ready, key, shared, cursors, dice));
-    weights.push(weight);
+  #build(): Picker {
+    for (const priority of this.#priorities) for (const each of priority) each.refresh();
+    this.#serving = usable(this.#priorities);
+    return this.#serving.length === 0 ? nobody(this.config.name) : byLocality(this.#serving, this.#dice);
   }
-  return byLocality(pickers, weights, dice);
 }
 
-function balancer(
-  config: BalancerConfig,
-  endpoints: readonly Endpoint[],
-  key: string,
-  shared: ClusterState,
-  cursors: string[],
-  dice: Dice,
-): Picker {
+/** Every endpoint is held, usable or not: one that is unhealthy for a while keeps the count of what it still does. */
+function hosts(config: ClusterConfig, shared: ClusterState, cursors: string[], dice: Dice): LocalityHosts[][] {
+  return config.endpoints.priorities.map((priority, level) =>
+    priority.map(({ locality, weight, endpoints }) => {
+      const key = `${level}/${locality.region}/${locality.zone}/${locality.subZone}`;
+      const all = endpoints.map((each): Endpoint => ({
+        config: each,
+        load: shared.endpoints.use(each.address, newEndpointLoad),
+      }));
+      let cursor: Cursor | undefined;
+      const rotation = (): Cursor => {
+        if (cursor !== undefined) return cursor;
+        cursors.push(key);
+        // A random start: processes that start together must not march together.
+        return (cursor = shared.cursors.use(key, () => ({ value: dice.below(all.length) })));
+      };
+      return new LocalityHosts(locality, weight, all, (ready) => balancer(config.balancer, ready, rotation, dice));
+    }),
+  );
+}
+
+/** `rotation`: the position that survives a rebuild, for those who rotate. */
+function balancer(config: BalancerConfig, endpoints: readonly Endpoint[], rotation: () => Cursor, dice: Dice): Picker {
   switch (config.kind) {
-    case "round_robin": {
-      cursors.push(key);
-      // A random start: processes that start together must not march together.
-      const cursor = shared.cursors.use(key, () => ({ value: dice.below(endpoints.length) }));
-      return roundRobin(endpoints, cursor, dice);
-    }
+    case "round_robin":
+      return roundRobin(endpoints, rotation(), dice);
     case "least_request":
       return leastRequest(endpoints, config.choices, dice);
     case "random":
@@ -121,8 +161,4 @@ function balancer(
 
 function nobody(name: string): Picker {
   return { pick: () => new MeshError("NO_HEALTHY_ENDPOINT", `no healthy endpoint in cluster ${name}`) };
-}
-
-function newLoad(): { active: number } {
-  return { active: 0 };
 }

@@ -1,13 +1,72 @@
+import type { Locality } from "../config.ts";
 import { AliasTable } from "./alias.ts";
 import type { Dice } from "./dice.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { Picker } from "./picker.ts";
+
+/**
+ * One locality of one priority: all its endpoints, and a picker over those that take traffic just now. What changes the
+ * health of an endpoint makes only its own locality build a new picker.
+ */
+export class LocalityHosts {
+  readonly locality: Locality;
+  /** ≥ 1. */
+  readonly weight: number;
+  readonly endpoints: readonly Endpoint[];
+  readonly #balancer: (ready: readonly Endpoint[]) => Picker;
+  #ready: readonly Endpoint[] = [];
+  #picker: Picker | undefined = undefined;
+
+  /** `balancer` makes the picker of a list that is not empty. */
+  constructor(
+    locality: Locality,
+    weight: number,
+    endpoints: readonly Endpoint[],
+    balancer: (ready: readonly Endpoint[]) => Picker,
+  ) {
+    this.locality = locality;
+    this.weight = weight;
+    this.endpoints = endpoints;
+    this.#balancer = balancer;
+  }
+
+  /** Those that take new traffic, as of the last {@link refresh}. */
+  get ready(): readonly Endpoint[] {
+    return this.#ready;
+  }
+
+  /** Only while somebody is ready. */
+  get picker(): Picker {
+    return (this.#picker ??= this.#balancer(this.#ready));
+  }
+
+  /** Looks at the health of all and drops the picker if the answer is another one than before. Costs nanoseconds each. */
+  refresh(): void {
+    const before = this.#ready;
+    let same = 0;
+    let count = 0;
+    for (const endpoint of this.endpoints) {
+      if (!takesTraffic(endpoint)) continue;
+      if (before[count] === endpoint) same++;
+      count++;
+    }
+    if (same === count && count === before.length) return;
+    this.#ready = count === this.endpoints.length ? this.endpoints : this.endpoints.filter(takesTraffic);
+    this.#picker = undefined;
+  }
+}
+
+function takesTraffic(endpoint: Endpoint): boolean {
+  return endpoint.load.barred === 0 && endpoint.config.health === "healthy";
+}
 
 /**
  * Picks a locality by weight, then an endpoint inside it by the cluster's own balancer (R45). The caller gives only
  * localities that have an endpoint to offer.
  */
-export function byLocality(pickers: readonly Picker[], weights: readonly number[], dice: Dice): Picker {
-  if (pickers.length === 1) return pickers[0]!;
-  const table = new AliasTable(weights);
+export function byLocality(localities: readonly LocalityHosts[], dice: Dice): Picker {
+  if (localities.length === 1) return localities[0]!.picker;
+  const pickers = localities.map((each) => each.picker);
+  const table = new AliasTable(localities.map((each) => each.weight));
   return { pick: (call) => pickers[table.draw(dice)]!.pick(call) };
 }

@@ -1,6 +1,7 @@
 import type { Abortable, Call } from "../call.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
+import { blamesEndpoint } from "../cluster/observer.ts";
 import type { Env, Timer } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import type { HeaderList } from "../headers.ts";
@@ -12,6 +13,11 @@ import type { RetryPlan } from "./retry-policy.ts";
 /** A refused answer is read to its end, to keep its connection, as long as it is small and quick. */
 const DRAIN_BYTES = 64 * 1024;
 const DRAIN_MS = 1_000;
+/**
+ * A time-out that is handled later than this after its moment says that our own event loop was blocked: the answer may
+ * have been here in time, unread. Well above what a coarse timer is late by itself.
+ */
+const LATE_MS = 50;
 
 /**
  * Sends a call to a cluster: picks an endpoint, sends an attempt, and repeats it where the route's policy, the request
@@ -59,6 +65,11 @@ class Try implements Sink, Abortable {
   #held: ResponseHead | undefined = undefined;
   #flow: Flow | undefined = undefined;
   #drained = 0;
+  /** Only kept when the cluster observes; see `AttemptObserver.attemptEnded`. */
+  #status = 0;
+  #grpcStatus = -1;
+  #headMs = -1;
+  #sentMs = -1;
 
   constructor(
     call: Call,
@@ -84,7 +95,8 @@ class Try implements Sink, Abortable {
     this.#timer = undefined;
     const perTryMs = this.#plan?.policy.perTryTimeoutMs;
     // Read once: a clock costs more than most of what stands here.
-    const nowMs = call.deadlineMs === Infinity && perTryMs === undefined ? 0 : this.#env.clock.now();
+    const timed = this.#cluster.timed;
+    const nowMs = call.deadlineMs === Infinity && perTryMs === undefined && !timed ? 0 : this.#env.clock.now();
     if (nowMs >= call.deadlineMs)
       return this.#fail(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
     const dropped = this.#cluster.drop();
@@ -103,6 +115,7 @@ class Try implements Sink, Abortable {
     call.record.attempts++;
     call.active = this;
     this.#phase = "sent";
+    if (timed || (perTryMs !== undefined && this.#cluster.observes)) this.#sentMs = nowMs;
     if (perTryMs !== undefined && nowMs + perTryMs < call.deadlineMs)
       this.#timer = this.#env.clock.at(nowMs + perTryMs, Try.#tookTooLong, this);
     try {
@@ -115,11 +128,12 @@ class Try implements Sink, Abortable {
 
   onHead(head: ResponseHead, flow: Flow): void {
     if (this.#phase !== "sent") return;
+    if (this.#cluster.observes) this.#noteHead(head);
     const plan = this.#plan;
     if (plan !== undefined) {
       const grpc = this.#call.protocol === "grpc" ? grpcStatusOf(head.headers) : -1;
       if (grpc >= 0 ? plan.wantsGrpcStatus(grpc) : plan.wantsStatus(head.status)) {
-        if (this.#retry(true, grpc >= 0, head.headers)) return this.#drain();
+        if (this.#retry(true, grpc >= 0, head.headers, undefined)) return this.#drain();
       } else if (grpc < 0 && this.#call.protocol === "grpc" && plan.watchesTrailers && this.#hasRetryLeft()) {
         this.#held = head;
         this.#flow = flow;
@@ -137,13 +151,15 @@ class Try implements Sink, Abortable {
   }
 
   onEnd(trailers: HeaderList | undefined): void {
+    if (trailers !== undefined && this.#call.protocol === "grpc" && this.#cluster.observes)
+      this.#grpcStatus = grpcStatusOf(trailers);
     if (this.#phase === "held") {
       const status = grpcStatusOf(trailers);
-      if (status > 0 && this.#plan!.wantsGrpcStatus(status) && this.#retry(true, true, trailers)) return;
+      if (status > 0 && this.#plan!.wantsGrpcStatus(status) && this.#retry(true, true, trailers, undefined)) return;
       this.#pass(this.#held!, this.#flow!);
     }
     if (this.#phase === "passing") {
-      this.#finish();
+      this.#finish(undefined, true);
       this.#sink.onEnd(trailers);
     } else if (this.#phase === "draining") this.#endDraining();
     else if (this.#phase === "sent")
@@ -154,19 +170,25 @@ class Try implements Sink, Abortable {
     if (this.#phase === "draining") return this.#endDraining();
     if (this.#phase === "over" || this.#phase === "waiting") return;
     const wanted = this.#phase !== "passing" && this.#plan?.wantsError(error, this.#call.protocol === "grpc") === true;
-    if (!wanted || !this.#retry(error.sent, false, undefined)) this.#fail(error);
+    if (!wanted || !this.#retry(error.sent, false, undefined, error, blamesEndpoint(error))) this.#fail(error);
   }
 
   /** By the caller: whatever the try is doing ends, and the caller gets its own reason (law 5). */
   abort(reason: MeshError): void {
     if (this.#phase === "over" || this.#phase === "draining") return;
-    this.#finish();
+    // Of all aborts only the deadline blames the endpoint, and only while the answer had not begun.
+    const late = reason.code === "TIMEOUT" && this.#phase !== "passing";
+    this.#stop(reason, late && this.#cluster.observes && this.#onTime(this.#call.deadlineMs));
+  }
+
+  #stop(reason: MeshError, counts: boolean): void {
+    this.#finish(reason, counts);
     this.#attempt?.abort(reason);
     this.#sink.onError(reason);
   }
 
   #fail(error: MeshError): void {
-    this.#finish();
+    this.#finish(error, blamesEndpoint(error));
     this.#sink.onError(error);
   }
 
@@ -210,7 +232,13 @@ class Try implements Sink, Abortable {
    * application may have seen the request. `named`: the failure is a gRPC status that the policy names; that is the
    * owner's word that the status is safe to repeat (gRFC A6), which no HTTP method could say for gRPC's POST.
    */
-  #retry(sent: boolean, named: boolean, headers: HeaderList | undefined): boolean {
+  #retry(
+    sent: boolean,
+    named: boolean,
+    headers: HeaderList | undefined,
+    error: MeshError | undefined,
+    counts = true,
+  ): boolean {
     const { record, body } = this.#call;
     const plan = this.#plan!;
     if (sent && !named && !isIdempotent(this.#call)) return false;
@@ -234,7 +262,7 @@ class Try implements Sink, Abortable {
       this.#holdsPlace = true;
     }
     const next = new Try(this.#call, this.#sink, this.#cluster, plan, this.#env, this);
-    this.#settle();
+    this.#settle(error, counts);
     this.#phase = "over";
     this.#call.active = next;
     // Always by the clock, so that a transport that answers at once cannot make the stack grow.
@@ -256,8 +284,21 @@ class Try implements Sink, Abortable {
       { sent: attempt.sent },
     );
     const grpc = this.#call.protocol === "grpc";
-    if (this.#plan!.wantsError(error, grpc) && this.#retry(error.sent, false, undefined)) attempt.abort(error);
-    else this.abort(error);
+    const counts = this.#cluster.observes && this.#onTime(this.#sentMs + this.#plan!.policy.perTryTimeoutMs!);
+    if (this.#plan!.wantsError(error, grpc) && this.#retry(error.sent, false, undefined, error, counts))
+      attempt.abort(error);
+    else this.#stop(error, counts);
+  }
+
+  /** Whether a time-out is handled about when it was due. */
+  #onTime(dueMs: number): boolean {
+    return this.#env.clock.now() - dueMs < LATE_MS;
+  }
+
+  #noteHead(head: ResponseHead): void {
+    this.#status = head.status;
+    if (this.#call.protocol === "grpc") this.#grpcStatus = grpcStatusOf(head.headers);
+    if (this.#cluster.timed) this.#headMs = this.#env.clock.now() - this.#sentMs;
   }
 
   /** Reads what is left of a refused answer, within bounds: a connection is worth more than a few kilobytes. */
@@ -277,21 +318,24 @@ class Try implements Sink, Abortable {
   }
 
   /** The end of what the caller will ever see. */
-  #finish(): void {
-    this.#settle();
+  #finish(error: MeshError | undefined, counts: boolean): void {
+    this.#settle(error, counts);
     if (this.#holdsPlace) this.#cluster.breaker.retryEnded();
     if (this.#call.active === this) this.#call.active = undefined;
     this.#phase = "over";
   }
 
   /** Gives back what this try holds. Every way out of `sent`, `held`, `passing` and `waiting` leads here, once. */
-  #settle(): void {
+  #settle(error: MeshError | undefined, counts: boolean): void {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#held = undefined;
     this.#flow = undefined;
     if (this.#attempt === undefined) return;
-    this.#cluster.breaker.requestEnded();
+    const cluster = this.#cluster;
+    cluster.breaker.requestEnded();
     this.#endpoint!.load.active--;
+    if (cluster.observes)
+      cluster.attemptEnded(this.#endpoint!, this.#status, this.#grpcStatus, error, this.#headMs, counts);
   }
 }
