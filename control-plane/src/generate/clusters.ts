@@ -7,13 +7,13 @@ import {
 } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 import { ApiVersion } from "@trama/proto/envoy/config/core/v3/config_source_pb.js";
 import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
-import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 
 import type { DestinationPolicy, TrafficPolicy } from "../model/destination.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { Endpoint, Service, ServicePort } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { sidecarUpstreamTls } from "./envoy/tls.ts";
+import { httpOptions, protocolOf } from "./http-options.ts";
 import { type ClusterName, clusterName, serverName } from "./names.ts";
 import { serviceMetadata } from "./metadata.ts";
 import { trustDomains, upstreamTls } from "./tls.ts";
@@ -57,7 +57,7 @@ export function cluster(input: ClusterInput): WireResource {
     circuitBreakers: breakers(traffic),
     metadata: { filterMetadata: serviceMetadata([service]) },
     ...transport(input, traffic, serverName(id)),
-    ...(port.http2 ? { typedExtensionProtocolOptions: http2 } : {}),
+    ...httpOptions(port, traffic.pool),
   });
 }
 
@@ -103,7 +103,7 @@ function breakers({ pool, retryBudget }: Partial<TrafficPolicy>): MessageInitSha
 /** How endpoints are reached. Nothing at all means plaintext, so each way there is written out. */
 function transport(
   { mesh, service, port, policy, endpoints, kind, proxy }: ClusterInput,
-  { tls }: Partial<TrafficPolicy>,
+  { tls, pool }: Partial<TrafficPolicy>,
   ownName: string,
 ): Pick<ClusterInit, "transportSocket" | "transportSocketMatches"> {
   if (tls?.mode === "disable") return {};
@@ -111,7 +111,9 @@ function transport(
   const names = wanted.length > 0 ? wanted : serverNames(mesh, service, endpoints);
   const sni = tls?.sni ?? ownName;
   const secured =
-    proxy === undefined ? upstreamTls(sni, names, kind) : sidecarUpstreamTls({ sni, names, http2: port.http2, proxy });
+    proxy === undefined
+      ? upstreamTls(sni, names, kind)
+      : sidecarUpstreamTls({ sni, names, protocol: protocolOf(port, pool), proxy });
   if (policy !== undefined && tls?.mode === "mesh") return { transportSocket: secured };
   if (!service.internal) return {};
   if (kind === "grpc") {
@@ -130,16 +132,6 @@ function transport(
 const plaintext = {
   name: "envoy.transport_sockets.raw_buffer",
   configType: { case: "typedConfig" as const, value: pack(RawBufferSchema, {}) },
-};
-
-/** gRPC and h2c do not negotiate in plaintext: the port's protocol says it. */
-const http2 = {
-  "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(HttpProtocolOptionsSchema, {
-    upstreamProtocolOptions: {
-      case: "explicitHttpConfig",
-      value: { protocolConfig: { case: "http2ProtocolOptions", value: {} } },
-    },
-  }),
 };
 
 /** SPIFFE ids of the accounts behind the service, under each of our trust domains; sorted, so that order is no change. */

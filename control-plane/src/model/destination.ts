@@ -32,6 +32,17 @@ export interface ConnectionPool {
   readonly maxPending: number | undefined;
   readonly maxRequests: number | undefined;
   readonly maxRetries: number | undefined;
+  /** How long a connection without a request stays; 0 = for ever, `undefined` = the client's own default. */
+  readonly idleTimeoutMs: number | undefined;
+  readonly maxConnectionDurationMs: number | undefined;
+  readonly maxRequestsPerConnection: number | undefined;
+  /** Streams at once on one HTTP/2 connection. */
+  readonly maxStreams: number | undefined;
+  readonly http2KeepAlive: { readonly intervalMs: number; readonly timeoutMs: number } | undefined;
+  /** How long a connection is silent before TCP asks whether the peer is there. */
+  readonly tcpKeepAliveMs: number | undefined;
+  /** Which protocol a port is called over: as its own says, HTTP/2 in any case, or as the caller came. */
+  readonly protocol: "port" | "http2" | "client";
 }
 
 export interface DestinationTls {

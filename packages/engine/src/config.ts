@@ -269,7 +269,26 @@ export interface ClusterConfig extends ClusterInfo {
   /** Automatic mTLS (`transport_socket_matches`): TLS settings by `tlsMode`, `undefined` value = plaintext by policy. */
   readonly tlsByMode: ReadonlyMap<string, UpstreamTls | undefined>;
   readonly breaker: BreakerConfig;
+  /** HTTP calls go over HTTP/2; gRPC's do in any case. */
   readonly http2: boolean;
+  /** Absent: the transport's own defaults. */
+  readonly connections?: ConnectionConfig | undefined;
+}
+
+/** How connections to endpoints live. `undefined` fields: the transport's own default. Envoy's HttpProtocolOptions and TcpKeepalive. */
+export interface ConnectionConfig {
+  /** A connection without a request is closed after this; 0 = never (`idle_timeout`). */
+  readonly idleTimeoutMs: number | undefined;
+  /** It takes no new request from this age on, less some jitter (`max_connection_duration`). */
+  readonly maxDurationMs: number | undefined;
+  /** At least 1 (`max_requests_per_connection`). */
+  readonly maxRequests: number | undefined;
+  /** Streams at once on an HTTP/2 connection, at least 1 (`max_concurrent_streams`). */
+  readonly maxStreams: number | undefined;
+  /** Pings on HTTP/2 connections, both at least 1 ms (`connection_keepalive`). */
+  readonly keepAlive: { readonly intervalMs: number; readonly timeoutMs: number } | undefined;
+  /** Silence before TCP's own first probe (`keepalive_time`). */
+  readonly tcpKeepAliveMs: number | undefined;
 }
 
 export type BalancerConfig =

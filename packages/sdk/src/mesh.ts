@@ -81,12 +81,13 @@ export class JoinedMesh implements Mesh {
 
   /** For adapters that are loaded only where they are used. */
   #internals(): MeshInternals {
-    const { engine, identity, xds, clock, settings, random, peer } = this.#parts;
+    const { engine, identity, xds, clock, settings, random, peer, transport } = this.#parts;
     const isOpen = (): boolean => this.#state === "open";
     return {
       engine,
       identity,
       discovery: xds,
+      http2: transport.http2,
       clock,
       random,
       log: settings.log,

@@ -11,7 +11,7 @@ import { seededRandom } from "../../../test/kit/random.ts";
 import { TestSink } from "../../../test/kit/sink.ts";
 import { OutboundMessages } from "../src/adapters/grpc-messages.ts";
 import { createClock } from "../src/env/clock.ts";
-import { H2Transport } from "../src/transport/grpc.ts";
+import { H2Transport } from "../src/transport/h2.ts";
 
 // The laws of engine/service.ts, for the transport of gRPC: a server that does whatever an HTTP/2 server can do, and callers that abort,
 // pause and resume at any time.

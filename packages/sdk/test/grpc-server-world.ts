@@ -13,6 +13,7 @@ import { createClock } from "../src/env/clock.ts";
 import { compileRegex } from "../src/env/regex.ts";
 import { type GuardedServer, internals } from "../src/internals.ts";
 import type { Mesh } from "../src/mesh-types.ts";
+import { H2Transport } from "../src/transport/h2.ts";
 import { reviews } from "./grpc-world.ts";
 
 /** The server half of a mesh without a control plane, for gRPC and, where asked for, HTTP on the same port. */
@@ -48,7 +49,8 @@ export async function grpcServerWorld(
     inbound: () => Promise.resolve("found" as const),
     outbound: () => Promise.resolve("missing" as const),
   };
-  const shared = { engine, identity, discovery, clock, log };
+  const http2 = new H2Transport({ identity, clock, random: seededRandom(3) });
+  const shared = { engine, identity, discovery, http2, clock, log };
   const httpServer = options.http === undefined ? undefined : http.createServer(options.http);
   const httpGuard = httpServer === undefined ? undefined : new ProtectedServer(httpServer, shared);
   if (httpGuard !== undefined) guards.add(httpGuard);

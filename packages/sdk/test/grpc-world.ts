@@ -20,7 +20,7 @@ import { type GrpcClient, MeshChannel } from "../src/adapters/grpc-channel.ts";
 import { HostLookup } from "../src/adapters/host-lookup.ts";
 import { createClock } from "../src/env/clock.ts";
 import { compileRegex } from "../src/env/regex.ts";
-import { H2Transport } from "../src/transport/grpc.ts";
+import { H2Transport } from "../src/transport/h2.ts";
 
 /** Messages are text; the four kinds of method. */
 const text = {

@@ -21,13 +21,17 @@ export interface UpstreamInput {
   readonly sni: string;
   /** SPIFFE ids that the server may have. */
   readonly names: readonly string[];
-  readonly http2: boolean;
+  readonly protocol: "http1" | "http2" | "client";
   readonly proxy: ProxySettings;
 }
 
-/** A client's side. What is negotiated follows the port: gRPC servers insist on `h2` (ALPN). */
-export function sidecarUpstreamTls({ sni, names, http2, proxy }: UpstreamInput): TransportSocket {
-  const commonTlsContext = context(names.map(exact), proxy, http2 ? ["h2"] : ["http/1.1"]);
+/**
+ * A client's side. What is negotiated follows the port: gRPC servers insist on `h2` (ALPN). Where it follows the caller, nothing is said here:
+ * Envoy then offers what that call needs.
+ */
+export function sidecarUpstreamTls({ sni, names, protocol, proxy }: UpstreamInput): TransportSocket {
+  const alpn = { http1: ["http/1.1"], http2: ["h2"], client: [] }[protocol];
+  const commonTlsContext = context(names.map(exact), proxy, alpn);
   return tlsSocket({ case: "typedConfig", value: pack(UpstreamTlsContextSchema, { commonTlsContext, sni }) });
 }
 

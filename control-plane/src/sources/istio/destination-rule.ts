@@ -1,7 +1,8 @@
 import * as z from "zod";
 
+import { connectionPool, type ConnectionPoolSpec } from "./connection-pool.ts";
 import { message } from "./message.ts";
-import { count, dnsLabel, duration, exportTo, hostName, labels, wildcardHost } from "./values.ts";
+import { count, dnsLabel, exportTo, hostName, labels, wildcardHost } from "./values.ts";
 
 /** DestinationRule as validated (istio-api §3). */
 export interface DestinationRuleSpec {
@@ -25,16 +26,6 @@ export interface TrafficPolicySpec {
 }
 
 export type BalancerName = "UNSPECIFIED" | "ROUND_ROBIN" | "LEAST_REQUEST" | "LEAST_CONN" | "RANDOM";
-
-/** `undefined` stands for absent and for 0 alike: both mean the default. */
-export interface ConnectionPoolSpec {
-  readonly tcp: { readonly maxConnections?: number | undefined; readonly connectTimeout?: number | undefined };
-  readonly http: {
-    readonly http1MaxPendingRequests?: number | undefined;
-    readonly http2MaxRequests?: number | undefined;
-    readonly maxRetries?: number | undefined;
-  };
-}
 
 export interface TlsSpec {
   readonly mode: "DISABLE" | "ISTIO_MUTUAL";
@@ -69,28 +60,6 @@ const loadBalancer = message(
     warmupDurationSecs: `warm-up; ${later}`,
   },
 );
-
-const connectionPool = message({
-  tcp: message(
-    { maxConnections: count.optional(), connectTimeout: duration.optional() },
-    {
-      tcpKeepalive: `keep-alive settings; ${later}`,
-      maxConnectionDuration: `a maximum age of connections; ${later}`,
-      idleTimeout: `idle time-outs; ${later}`,
-    },
-  ).default({}),
-  http: message(
-    { http1MaxPendingRequests: count.optional(), http2MaxRequests: count.optional(), maxRetries: count.optional() },
-    {
-      maxRequestsPerConnection: `a limit per connection; ${later}`,
-      idleTimeout: `idle time-outs; ${later}`,
-      h2UpgradePolicy: "upgrading; name the port's protocol in the ServiceEntry",
-      useClientProtocol: "following the caller's protocol; name the port's protocol in the ServiceEntry",
-      maxConcurrentStreams: `a limit per connection; ${later}`,
-      http2KeepAlive: `keep-alive settings; ${later}`,
-    },
-  ).default({}),
-});
 
 const files = "certificate files; the mesh's own certificates come with mode ISTIO_MUTUAL";
 

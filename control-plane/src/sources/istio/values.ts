@@ -13,7 +13,9 @@ export type TextMatch =
 const maxRegexLength = 1024;
 
 /** `1.5s`, `300ms`, `1m30s` → milliseconds; at least 1 ms and a whole number of them (istio-api §1.2). */
-export const duration: z.ZodType<number> = z.string().transform((text, context) => {
+export const duration: z.ZodType<number> = z.string().transform(checkedDuration);
+
+function checkedDuration(text: string, context: IssueSink): number {
   const ms = milliseconds(text);
   if (ms === undefined)
     return fail(context, `"${cut(text)}" is no duration: write a number and a unit, like 1.5s or 300ms`);
@@ -23,7 +25,12 @@ export const duration: z.ZodType<number> = z.string().transform((text, context) 
   // The longest that a protobuf Duration can hold.
   if (ms > 315_576_000_000_000) return fail(context, `${cut(text)} is too long: leave the field out to have no limit`);
   return ms;
-});
+}
+
+/** A duration of which zero switches something off, such as Istio's `idleTimeout: 0s`. */
+export const durationOrOff: z.ZodType<number> = z
+  .string()
+  .transform((text, context) => (milliseconds(text) === 0 ? 0 : checkedDuration(text, context)));
 
 const unitMs: Readonly<Record<string, number>> = {
   h: 3_600_000,

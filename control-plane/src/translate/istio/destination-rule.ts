@@ -1,7 +1,8 @@
 import { type ConnectionPool, type DestinationPolicy, type TrafficPolicy, noTraffic } from "../../model/destination.ts";
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
 import { visibility } from "../../model/visibility.ts";
-import type { BalancerName, ConnectionPoolSpec, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
+import type { ConnectionPoolSpec } from "../../sources/istio/connection-pool.ts";
+import type { BalancerName, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
 import type { Content } from "../../sources/object.ts";
 
 /** DestinationRule → destination policy (istio-api §3). */
@@ -63,7 +64,10 @@ const balancers: Readonly<Record<BalancerName, TrafficPolicy["balancer"]>> = {
   RANDOM: "random",
 };
 
-/** The names mislead: both HTTP limits count for HTTP/1 and HTTP/2 (istio-api §3.4). */
+/**
+ * The names mislead: both HTTP limits count for HTTP/1 and HTTP/2, and the idle time of TCP holds for HTTP where that has none of its own
+ * (istio-api §3.4). A port that is HTTP/2 already is not made less of by DO_NOT_UPGRADE.
+ */
 function translatePool({ tcp, http }: ConnectionPoolSpec): ConnectionPool {
   return {
     connectTimeoutMs: tcp.connectTimeout,
@@ -71,5 +75,15 @@ function translatePool({ tcp, http }: ConnectionPoolSpec): ConnectionPool {
     maxPending: http.http1MaxPendingRequests,
     maxRequests: http.http2MaxRequests,
     maxRetries: http.maxRetries,
+    idleTimeoutMs: http.idleTimeout ?? tcp.idleTimeout,
+    maxConnectionDurationMs: tcp.maxConnectionDuration,
+    maxRequestsPerConnection: http.maxRequestsPerConnection,
+    maxStreams: http.maxConcurrentStreams,
+    http2KeepAlive: http.http2KeepAlive && {
+      intervalMs: http.http2KeepAlive.interval,
+      timeoutMs: http.http2KeepAlive.timeout,
+    },
+    tcpKeepAliveMs: tcp.tcpKeepalive?.time,
+    protocol: http.useClientProtocol ? "client" : http.h2UpgradePolicy === "UPGRADE" ? "http2" : "port",
   };
 }

@@ -58,7 +58,10 @@ class Timed implements Sink {
   }
 
   onHead(head: ResponseHead, flow: Flow): void {
-    if (!this.#ended) this.#sink.onHead(head, flow);
+    if (this.#ended) return;
+    // A switched connection lives as long as its ends like: Envoy's route time-out ends with the answer to the upgrade.
+    if (head.status === 101) this.#timer?.cancel();
+    this.#sink.onHead(head, flow);
   }
 
   onData(chunk: Uint8Array): void {

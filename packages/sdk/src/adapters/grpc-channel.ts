@@ -10,7 +10,7 @@ import {
 import { createRequire } from "node:module";
 import type { Call, Clock, Engine, Service, Sink, Transport } from "@trama/engine";
 
-import type { KeepAlive } from "../transport/grpc-body.ts";
+import type { KeepAlive } from "../transport/stream-body.ts";
 import { packerOf } from "../transport/grpc-compression.ts";
 import { type CallOptions, MeshCall } from "./grpc-call.ts";
 import { OutsideChannel, passOutside, refuseOutside } from "./grpc-outside.ts";

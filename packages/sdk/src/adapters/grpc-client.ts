@@ -3,7 +3,6 @@ import { credentials, type ChannelCredentials, type ChannelInterface, type Clien
 import { TramaError } from "../errors.ts";
 import { internals } from "../internals.ts";
 import type { Mesh } from "../mesh-types.ts";
-import { H2Transport } from "../transport/grpc.ts";
 import { type GrpcClient, MeshChannel } from "./grpc-channel.ts";
 import { HostLookup } from "./host-lookup.ts";
 
@@ -20,12 +19,11 @@ function makeClient(mesh: Mesh): GrpcClient {
   const inside = internals.get(mesh);
   if (inside === undefined)
     throw new TramaError("OPTIONS_INVALID", "this mesh was joined by another copy of trama", { field: "mesh" });
-  const { engine, identity, clock, random, outboundTrafficPolicy, peer, discovery } = inside;
-  const transport = new H2Transport({ identity, clock, random });
+  const { engine, clock, random, outboundTrafficPolicy, peer, discovery, http2: transport } = inside;
   let closed = false;
-  inside.onClose((deadlineMs) => {
+  inside.onClose(() => {
     closed = true;
-    return transport.close(deadlineMs);
+    return Promise.resolve();
   });
   return {
     engine,

@@ -1,7 +1,7 @@
 import type { experimental } from "@grpc/grpc-js";
 import type { CallRecord } from "@trama/engine";
 
-import { type BodyWriter, type KeepAlive, StreamBody } from "../transport/grpc-body.ts";
+import { type BodyWriter, type KeepAlive, StreamBody } from "../transport/stream-body.ts";
 import type { packerOf } from "../transport/grpc-compression.ts";
 import { frameMessage } from "../transport/grpc-frames.ts";
 

@@ -1,6 +1,6 @@
 import { stringify } from "node:querystring";
 import type { Duplex, Readable } from "node:stream";
-import type { Call, Flow, HeaderList, MeshError, ResponseHead, Sink } from "@trama/engine";
+import type { Call, Flow, HeaderList, HeaderRecord, MeshError, ResponseHead, Sink } from "@trama/engine";
 import type { Dispatcher } from "undici";
 
 import { type BodyValue, HttpBody } from "../transport/body.ts";
@@ -96,7 +96,8 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   // ── towards the mesh ──
 
   onHead(head: ResponseHead, flow: Flow): void {
-    if (this.over || this.#switched) return;
+    // What a switched connection answered is told by `switched`.
+    if (this.over || this.#switched || (head.status === 101 && this.upgrade !== null)) return;
     this.#flow = flow;
     const own = head instanceof UpstreamHead;
     this.rawHeaders = own && head.untouched ? (head.raw ?? null) : buffers(head.headers);
@@ -134,6 +135,21 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   onError(error: MeshError): void {
     // Whoever aborted gets back its own reason, whatever it had become on the way (law 5).
     if (!this.over) this.#fail(this.reason ?? error);
+  }
+
+  /** undici's handlers get interim answers as heads of their own. */
+  informed(status: number, headers: HeaderRecord): void {
+    if (this.over) return;
+    this.rawHeaders = null;
+    try {
+      this.#handler.onResponseStart?.(this, status, headers as Fields, "");
+    } catch (thrown) {
+      this.abort(thrown as Error);
+    }
+  }
+
+  failed(error: Error): void {
+    this.abort(error);
   }
 
   switched(status: number, headers: Fields, socket: Duplex): void {

@@ -4,6 +4,7 @@ import {
   type ClusterInfo,
   type Flow,
   MeshError,
+  noFlow,
   type Service,
   type Sink,
 } from "@trama/engine";
@@ -44,6 +45,7 @@ class PassThroughRequest implements Dispatcher.DispatchHandler, Flow, Abortable 
   readonly #sink: Sink;
   #controller: Dispatcher.DispatchController | undefined = undefined;
   #over = false;
+  #switched: Duplex | undefined = undefined;
 
   constructor(call: Call, sink: Sink) {
     this.#call = call;
@@ -55,7 +57,8 @@ class PassThroughRequest implements Dispatcher.DispatchHandler, Flow, Abortable 
   abort(reason: MeshError): void {
     if (this.#over) return;
     this.#end();
-    this.#controller?.abort(reason);
+    if (this.#switched !== undefined) this.#switched.destroy();
+    else this.#controller?.abort(reason);
     this.#sink.onError(reason);
   }
 
@@ -78,7 +81,8 @@ class PassThroughRequest implements Dispatcher.DispatchHandler, Flow, Abortable 
     headers: Fields,
     statusText?: string,
   ): void {
-    if (this.#over || status < 200) return;
+    if (this.#over) return;
+    if (status < 200) return (this.#call.body as OutboundCall).informed(status, headers);
     this.#sink.onHead(new UpstreamHead(status, statusText, headers, controller.rawHeaders), this);
   }
 
@@ -106,10 +110,15 @@ class PassThroughRequest implements Dispatcher.DispatchHandler, Flow, Abortable 
       socket.destroy();
       return;
     }
-    this.#end();
-    (this.#call.body as OutboundCall).switched(status, headers, socket);
-    this.#sink.onHead(new UpstreamHead(status, undefined, headers, null), this);
-    this.#sink.onEnd(undefined);
+    const body = this.#call.body as OutboundCall;
+    socket.once("close", () => {
+      if (this.#over) return;
+      this.#end();
+      this.#sink.onEnd(undefined);
+    });
+    this.#switched = socket;
+    this.#sink.onHead(new UpstreamHead(status, undefined, headers, null), noFlow);
+    body.switched(status, headers, socket);
   }
 
   #end(): void {

@@ -1,4 +1,4 @@
-import type { RequestBody } from "@trama/engine";
+import type { HeaderRecord, RequestBody } from "@trama/engine";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
@@ -13,6 +13,7 @@ export type BodyValue =
  * business. Adapters extend it, so that it costs no object of its own.
  */
 export abstract class HttpBody implements RequestBody {
+  /** Asked once for each attempt. */
   abstract get value(): BodyValue;
   /** The authority before any layer rewrote it: as long as it is the call's, the `host` field in the headers holds. */
   abstract readonly authority: string;
@@ -31,6 +32,15 @@ export abstract class HttpBody implements RequestBody {
   begin(): void {
     if (isOneShot(this.value)) this.#consumed = true;
   }
+
+  /** Fields behind the body, asked when its last byte was sent; absent: there will be none. Only HTTP/2 carries them (transport/h2-request.ts). */
+  trailers?(): HeaderRecord;
+
+  /** An interim answer, 1xx: not a head (law 2), and from an attempt that may yet be repeated. */
+  abstract informed(status: number, headers: HeaderRecord): void;
+
+  /** Reading the body failed, by the application's doing: the call ends with that very error. */
+  abstract failed(error: Error): void;
 
   /** The peer switched protocols; the socket is the caller's from here on. */
   abstract switched(status: number, headers: Record<string, string | string[]>, socket: Duplex): void;

@@ -25,6 +25,8 @@ export interface ConnectOptions {
   readonly clock: Clock;
   /** What is offered by ALPN, and must be taken when it is `h2`. Default `http/1.1`. Plaintext has none: there one knows. */
   readonly protocol?: "http/1.1" | "h2";
+  /** Silence before TCP asks whether the peer is there. Default a minute, as undici's. */
+  readonly tcpKeepAliveMs?: number | undefined;
 }
 
 export type Connected = (error: MeshError | null, socket: Socket | null, peer: ConnectedPeer) => void;
@@ -59,7 +61,7 @@ export function connect(options: ConnectOptions, done: Connected): void {
     fail("CONNECT_FAILED", `no connection within ${connectTimeoutMs} ms`),
   );
   socket.setNoDelay(true);
-  socket.setKeepAlive(true, 60_000);
+  socket.setKeepAlive(true, options.tcpKeepAliveMs ?? 60_000);
   socket.on("error", onError);
   socket.on("close", onClose);
   if (tls === undefined) {
@@ -75,7 +77,7 @@ export function connect(options: ConnectOptions, done: Connected): void {
     const id = checkPeer(certificate, tls.subjectNames, identity!.trustDomain);
     if (typeof id === "string") return fail("TLS_FAILED", `refused: ${id}`);
     if (options.protocol === "h2" && secured.alpnProtocol !== "h2")
-      return fail("TLS_FAILED", "it does not speak HTTP/2, which gRPC needs");
+      return fail("TLS_FAILED", "it does not speak HTTP/2, which this call needs");
     finish(undefined, {
       mtls: tls.identity !== undefined,
       spiffeId: id.uri,

@@ -1,4 +1,4 @@
-import { type Attempt, type Clock, MeshError } from "@trama/engine";
+import { type Attempt, type Clock, type ConnectionConfig, MeshError } from "@trama/engine";
 import type { IdentitySource } from "@trama/xds/ca";
 
 import { type ConnectOptions, refuseToConnect } from "./connect.ts";
@@ -15,6 +15,8 @@ export interface PoolOptions extends ConnectOptions {
   readonly maxConnections: number;
   /** Requests that wait for a connection to be free; Envoy's `max_pending_requests`. */
   readonly maxPending: number;
+  /** How connections live, where the configuration says so. */
+  readonly connections: ConnectionConfig | undefined;
   readonly random: () => number;
 }
 
@@ -27,6 +29,22 @@ export interface EndpointPool {
   close(): Promise<void>;
   /** Cuts everything. */
   destroy(error: MeshError): void;
+}
+
+/** Also where connections never grow too idle, an endpoint that is gone must be forgotten some day. */
+const longestUnusedMs = 86_400_000;
+
+const texts = new WeakMap<ConnectionConfig, string>();
+
+/** Equal settings share connections, even when they came in different messages. */
+function sameConnections(one: ConnectionConfig | undefined, other: ConnectionConfig | undefined): boolean {
+  return one === other || (one !== undefined && other !== undefined && textOf(one) === textOf(other));
+}
+
+function textOf(config: ConnectionConfig): string {
+  let text = texts.get(config);
+  if (text === undefined) texts.set(config, (text = JSON.stringify(config)));
+  return text;
 }
 
 /**
@@ -75,7 +93,8 @@ export class EndpointPools<P extends EndpointPool> {
         if (
           !same ||
           options.maxConnections !== cluster.breaker.maxConnections ||
-          options.maxPending !== cluster.breaker.maxPending
+          options.maxPending !== cluster.breaker.maxPending ||
+          !sameConnections(options.connections, cluster.connections)
         )
           continue;
         if (options.identity?.epoch === epoch) return pool;
@@ -97,6 +116,8 @@ export class EndpointPools<P extends EndpointPool> {
       identity,
       contexts: this.#contexts,
       connectTimeoutMs: cluster.connectTimeoutMs,
+      connections: cluster.connections,
+      tcpKeepAliveMs: cluster.connections?.tcpKeepAliveMs,
       maxConnections: cluster.breaker.maxConnections,
       maxPending: cluster.breaker.maxPending,
     });
@@ -121,6 +142,13 @@ export class EndpointPools<P extends EndpointPool> {
       pool.destroy(new MeshError("CLOSED", "the mesh was closed while the request was under way", { sent: true }));
   }
 
+  /** A pool outlives the connections that it may keep. */
+  #patience({ options: { connections } }: P): number {
+    const idleMs = connections?.idleTimeoutMs;
+    if (idleMs === undefined) return this.#unusedMs;
+    return idleMs === 0 ? longestUnusedMs : Math.min(longestUnusedMs, Math.max(this.#unusedMs, idleMs));
+  }
+
   #retire(pool: P): void {
     this.#closing.add(pool);
     void pool.close().then(() => this.#closing.delete(pool));
@@ -131,7 +159,7 @@ export class EndpointPools<P extends EndpointPool> {
     this.#options.clock.after(this.#unusedMs / 2, () => {
       const now = this.#options.clock.now();
       for (const [address, pools] of this.#pools) {
-        const kept = pools.filter((pool) => pool.usedBy(now) > now - this.#unusedMs);
+        const kept = pools.filter((pool) => pool.usedBy(now) > now - this.#patience(pool));
         for (const pool of pools) if (!kept.includes(pool)) this.#retire(pool);
         if (kept.length > 0) this.#pools.set(address, kept);
         else this.#pools.delete(address);

@@ -1,16 +1,30 @@
-import { MeshError } from "@trama/engine";
+import { type ConnectionConfig, MeshError } from "@trama/engine";
 import type { Client as UndiciClient } from "undici";
 
 import { Client } from "../undici-parts.ts";
 import { connect, type ConnectedPeer, plaintextPeer } from "./connect.ts";
 import type { EndpointPool, PoolOptions } from "./endpoint-pools.ts";
 
-/** Shorter than any sensible server's, so that it is we who let go of an idle connection (dataplane.md §22). */
+/**
+ * Where the configuration says nothing of it: shorter than any sensible server's, so that it is we who let go of an idle connection
+ * (dataplane.md §22).
+ */
 const keepAliveMs = 4_000;
-/** A connection ends gracefully at this age, less up to a fifth at random, so that load finds new endpoints. Envoy: `max_connection_duration`. */
-const maxAgeMs = 3_600_000;
 /** No request begins on a connection whose peer's certificate ends within this. */
 const expiryMarginMs = 500;
+
+/** As good as never, and still a timer that Node can hold. */
+const neverMs = 86_400_000;
+/** Where the configuration says nothing. */
+const maxAgeMs = 3_600_000;
+
+/**
+ * How long a connection takes requests: less up to a fifth at random, so that not all of them end at once, and load finds new endpoints.
+ * Envoy: `max_connection_duration`.
+ */
+export function ageOf(connections: ConnectionConfig | undefined, random: () => number): number {
+  return (connections?.maxDurationMs ?? maxAgeMs) * (1 - random() / 5);
+}
 
 /** A request as the pool sees it: something that takes a connection. */
 export interface Pooled {
@@ -26,6 +40,8 @@ export interface Connection {
   peer: ConnectedPeer;
   /** Wall-clock milliseconds; from then on it takes no new request. */
   retireAtMs: number;
+  /** Requests that have begun on it; Envoy's `max_requests_per_connection` bounds them. */
+  requests: number;
   /** The one that was idle before it, while it is idle itself. */
   nextIdle: Connection | undefined;
 }
@@ -93,12 +109,15 @@ export class Pool implements EndpointPool {
     if (!request.begin(connection)) this.release(connection);
   }
 
-  /** The request that had this connection has ended. */
-  release(connection: Connection): void {
+  /** The request that had this connection has ended. `unmade`: it could not be connected, and undici's client is in the midst of saying so. */
+  release(connection: Connection, unmade = false): void {
     if (!this.#all.has(connection)) return;
     let usable = connection;
+    const { maxRequests } = this.options.connections ?? {};
+    const spent = unmade || (maxRequests !== undefined && connection.requests >= maxRequests);
+    if (spent && this.#waiting.length === 0) return this.#drop(connection);
     // One that becomes idle is looked at when it is wanted again.
-    if (this.#waiting.length > 0 && this.options.clock.wall() >= connection.retireAtMs) {
+    if (spent || (this.#waiting.length > 0 && this.options.clock.wall() >= connection.retireAtMs)) {
       this.#drop(connection);
       usable = this.#open();
     }
@@ -148,15 +167,21 @@ export class Pool implements EndpointPool {
   }
 
   #open(): Connection {
-    const { clock, random } = this.options;
+    const { clock, random, connections } = this.options;
+    const idleMs = connections?.idleTimeoutMs ?? keepAliveMs;
+    // A server that offers to wait longer does not change when we let go.
+    const keepAliveTimeout = idleMs === 0 ? neverMs : Math.min(idleMs, neverMs);
     const client = new Client(origin, {
       ...clientOptions,
+      keepAliveTimeout,
+      keepAliveMaxTimeout: keepAliveTimeout,
       connect: (_options, done) => {
         connect(this.options, (error, socket, peer) => {
           connection.peer = peer;
+          connection.requests = 0;
           connection.retireAtMs = Math.min(
             peer.notAfterMs - expiryMarginMs,
-            clock.wall() + maxAgeMs * (1 - random() / 5),
+            clock.wall() + ageOf(this.options.connections, random),
           );
           if (error === null) done(null, socket!);
           else done(error, null);
@@ -168,6 +193,7 @@ export class Pool implements EndpointPool {
       pool: this,
       peer: plaintextPeer,
       retireAtMs: Infinity,
+      requests: 0,
       nextIdle: undefined,
     };
     this.#all.add(connection);
@@ -195,8 +221,5 @@ const origin = "http://endpoint.invalid";
 const clientOptions = {
   pipelining: 1,
   allowH2: false,
-  keepAliveTimeout: keepAliveMs,
-  // A server that offers to wait longer does not change when we let go.
-  keepAliveMaxTimeout: keepAliveMs,
   maxHeaderSize: 61_440,
 } as const;

@@ -5,6 +5,7 @@ import {
   HeaderList,
   type HeaderRecord,
   MeshError,
+  noFlow,
   type ResponseHead,
   type Sink,
 } from "@trama/engine";
@@ -68,6 +69,8 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   readonly #pool: Pool;
   #connection: Connection | undefined = undefined;
   #controller: Dispatcher.DispatchController | undefined = undefined;
+  /** The socket of a switched connection. */
+  #switched: Duplex | undefined = undefined;
 
   constructor(attempt: Attempt, sink: Sink, pool: Pool) {
     this.#attempt = attempt;
@@ -138,7 +141,8 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   abort(reason: MeshError): void {
     if (this.over) return;
     this.over = true;
-    if (this.#controller !== undefined) this.#controller.abort(reason);
+    if (this.#switched !== undefined) this.#switched.destroy();
+    else if (this.#controller !== undefined) this.#controller.abort(reason);
     else if (this.#connection === undefined) this.#pool.forget(this);
     this.#sink.onError(reason);
   }
@@ -170,6 +174,7 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     }
     this.#controller = controller;
     this.#attempt.sent = true;
+    this.#connection!.requests++;
     const { call } = this.#attempt;
     this.#body?.begin();
     call.record.mtls = peer.mtls;
@@ -182,8 +187,9 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     headers: Record<string, string | string[]>,
     statusText?: string,
   ): void {
+    if (this.over) return;
     // 1xx are not heads (law 2).
-    if (this.over || status < 200) return;
+    if (status < 200) return this.#body?.informed(status, headers);
     this.#sink.onHead(new UpstreamHead(status, statusText, headers, controller.rawHeaders), this);
   }
 
@@ -199,34 +205,42 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   }
 
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
-    this.#release();
+    this.#release(this.#controller === undefined);
     this.fail(fromUndici(error, this.#pool.options.endpoint.address, this.#attempt.sent));
   }
 
-  /** Exactly one of the three ends comes from undici. The socket leaves with the caller; its place takes a new one. */
+  /**
+   * Exactly one of the three ends comes from undici. The socket leaves with the caller; connection and call count until it closes
+   * (dataplane.md §3.2).
+   */
   onRequestUpgrade(
     _controller: Dispatcher.DispatchController,
     status: number,
     headers: Record<string, string | string[]>,
     socket: Duplex,
   ): void {
-    this.#release();
     const body = this.#body;
     if (this.over || body === undefined) {
+      this.#release();
       socket.destroy();
       return;
     }
-    this.over = true;
+    this.#switched = socket;
+    socket.once("close", () => {
+      this.#release();
+      if (this.over) return;
+      this.over = true;
+      this.#sink.onEnd(undefined);
+    });
+    this.#sink.onHead(new UpstreamHead(status, undefined, headers, null), noFlow);
     body.switched(status, headers, socket);
-    this.#sink.onHead(new UpstreamHead(status, undefined, headers, null), this);
-    this.#sink.onEnd(undefined);
   }
 
-  #release(): void {
+  #release(unmade = false): void {
     const connection = this.#connection;
     if (connection === undefined) return;
     this.#connection = undefined;
-    this.#pool.release(connection);
+    this.#pool.release(connection, unmade);
   }
 }
 

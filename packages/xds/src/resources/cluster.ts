@@ -11,7 +11,6 @@ import {
   ClusterSchema,
   Cluster_DiscoveryType,
   Cluster_LbPolicy,
-  HttpProtocolOptionsSchema,
   LeastRequestSchema,
   RandomSchema,
   RoundRobinSchema,
@@ -28,6 +27,7 @@ import type { Cluster, LoadBalancingPolicy } from "@trama/proto/envoy/config/clu
 import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 
 import { type Typed, decode, openAny } from "./any.ts";
+import { connections } from "./connections.ts";
 import { durationMs } from "./duration.ts";
 import { endpoints } from "./endpoint.ts";
 import { ResourceError, each, unsupported, within } from "./error.ts";
@@ -64,6 +64,7 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
       "circuitBreakers",
       "http2ProtocolOptions",
       "typedExtensionProtocolOptions",
+      "upstreamConnectionOptions",
       "transportSocket",
       "transportSocketMatches",
       "metadata",
@@ -78,8 +79,7 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
     connectTimeoutMs: connectTimeout(cluster),
     ...tls(cluster, options),
     breaker: within("circuit_breakers", () => breaker(cluster.circuitBreakers)),
-    http2:
-      cluster.http2ProtocolOptions !== undefined || within("typed_extension_protocol_options", () => http2(cluster)),
+    ...connections(cluster),
   };
 }
 
@@ -101,7 +101,6 @@ const harmless: readonly (keyof Cluster)[] = [
   "cleanupInterval",
   "commonLbConfig",
   "protocolSelection",
-  "upstreamConnectionOptions",
   "closeConnectionsOnHostHealthFailure",
   "ignoreHealthOnHostRemoval",
   "lrsServer",
@@ -232,22 +231,7 @@ function retryBudget(row: CircuitBreakers_Thresholds): BreakerConfig["retryBudge
   return { percent, minConcurrency: row.retryBudget.minRetryConcurrency ?? 3 };
 }
 
-// ── protocol and transport ───────────────────────────────────────────────────────────────────────────────────────
-
-function http2(cluster: Cluster): boolean {
-  let found = false;
-  for (const [name, any] of Object.entries(cluster.typedExtensionProtocolOptions)) {
-    const typed = openAny(any);
-    if (typed.typeName !== HttpProtocolOptionsSchema.typeName) return unsupported(name);
-    const options = typed.as(HttpProtocolOptionsSchema);
-    onlyFields(options, ["upstreamProtocolOptions"], ["commonHttpProtocolOptions", "upstreamHttpProtocolOptions"]);
-    if (options.upstreamProtocolOptions.case !== "explicitHttpConfig") continue;
-    const explicit = options.upstreamProtocolOptions.value.protocolConfig.case;
-    if (explicit === "http3ProtocolOptions") return unsupported("http3_protocol_options");
-    found = explicit === "http2ProtocolOptions";
-  }
-  return found;
-}
+// ── transport ───────────────────────────────────────────────────────────────────────────────────────
 
 /** The plain transport socket, or automatic mTLS: a list in which the first match by the endpoint's `tlsMode` wins. */
 function tls(cluster: Cluster, options: DecodeOptions): Pick<ClusterConfig, "tls" | "tlsByMode"> {

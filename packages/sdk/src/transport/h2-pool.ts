@@ -1,8 +1,8 @@
 import { MeshError } from "@trama/engine";
 
 import type { EndpointPool, PoolOptions } from "./endpoint-pools.ts";
-import { H2Connection } from "./grpc-connection.ts";
-import type { H2Request } from "./grpc-request.ts";
+import { H2Connection } from "./h2-connection.ts";
+import type { H2Request } from "./h2-request.ts";
 
 /**
  * The HTTP/2 connections to one endpoint under one TLS setting and one identity: nearly always one. A second is opened only when the
@@ -47,9 +47,7 @@ export class H2Pool implements EndpointPool {
       return;
     }
     this.#waiting.push(request);
-    let connecting = false;
-    for (const connection of this.#usable) connecting ||= connection.connecting;
-    if (!connecting && this.#usable.size < maxConnections) this.#open();
+    this.#openIfNone(maxConnections);
   }
 
   /** A request that was aborted while it waited. */
@@ -118,6 +116,13 @@ export class H2Pool implements EndpointPool {
     });
   }
 
+  /** One at a time: whoever waits may find room on it. */
+  #openIfNone(maxConnections: number): void {
+    if (this.#usable.size >= maxConnections) return;
+    for (const connection of this.#usable) if (connection.connecting) return;
+    this.#open();
+  }
+
   #flush(): void {
     while (this.#waiting.length > 0) {
       const request = this.#waiting.shift()!;
@@ -125,7 +130,7 @@ export class H2Pool implements EndpointPool {
       this.#waiting.unshift(request);
       break;
     }
-    if (this.#waiting.length > 0 && this.#usable.size === 0) this.#open();
+    if (this.#waiting.length > 0) this.#openIfNone(this.options.maxConnections);
     if (this.#closed && this.#waiting.length === 0) for (const connection of this.#usable) connection.leave();
   }
 

@@ -1,13 +1,23 @@
-import { type ClientHttp2Session, type ClientHttp2Stream, constants, type IncomingHttpHeaders } from "node:http2";
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from "node:http2";
 import { type Abortable, type Attempt, type Flow, HeaderList, MeshError, type Sink } from "@trama/engine";
 
-import type { BodyWriter } from "./grpc-body.ts";
-import { StreamBody } from "./grpc-body.ts";
-import type { H2Connection } from "./grpc-connection.ts";
-import type { H2Pool } from "./grpc-pool.ts";
-import { resetOf } from "./grpc-reset.ts";
-import { formatTimeout } from "./grpc-timeout.ts";
-import { peerHeader } from "./upstream-request.ts";
+import type { BodyWriter } from "./stream-body.ts";
+import { StreamBody } from "./stream-body.ts";
+import type { H2Connection } from "./h2-connection.ts";
+import type { H2Pool } from "./h2-pool.ts";
+import { resetOf } from "./h2-reset.ts";
+import { HttpBody } from "./body.ts";
+import { pump, type SendableBody, sendable } from "./h2-body.ts";
+import { grpcHead, httpHead } from "./h2-head.ts";
+
+/** undici's `headersTimeout` and `bodyTimeout`. */
+const silenceMs = 300_000;
 
 type State = "waiting" | "open" | "over";
 
@@ -52,10 +62,13 @@ export class H2Request implements BodyWriter, Flow, Abortable {
   /** False when the connection could not take it after all; then it is still waiting. */
   begin(connection: H2Connection, session: ClientHttp2Session): boolean {
     const { call } = this.#attempt;
+    const { body } = call;
+    const http = body instanceof HttpBody ? sendable(body.value) : undefined;
     let stream: ClientHttp2Stream;
     try {
-      stream = session.request(this.#head() as unknown as Parameters<ClientHttp2Session["request"]>[0], {
-        endStream: false,
+      stream = session.request(this.#head(http) as unknown as Parameters<ClientHttp2Session["request"]>[0], {
+        endStream: http !== undefined && http.source === null,
+        waitForTrailers: body instanceof HttpBody && body.trailers !== undefined,
       });
     } catch (thrown) {
       if (session.closed || session.destroyed) return false;
@@ -80,8 +93,38 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     stream.on("end", () => this.#onEnd());
     stream.on("error", (error: Error) => (this.#error = error));
     stream.on("close", () => this.#onClose());
-    this.#body?.attach(this);
+    if (body instanceof HttpBody) this.#sendHttp(stream, body, http!);
+    else this.#body?.attach(this);
     return true;
+  }
+
+  #sendHttp(stream: ClientHttp2Stream, body: HttpBody, { source }: SendableBody): void {
+    stream.on("headers", (fields: IncomingHttpHeaders) => {
+      if (this.#state === "open") body.informed(Number(fields[":status"]), withoutPseudo(fields));
+    });
+    if (body.trailers !== undefined)
+      stream.on("wantTrailers", () => stream.sendTrailers({ ...body.trailers!() } as OutgoingHttpHeaders));
+    this.#patience(body.headersTimeout, "no answer");
+    body.begin();
+    if (source instanceof Uint8Array) stream.end(source);
+    else if (source !== null)
+      void pump(
+        source,
+        this,
+        () => this.#state !== "open",
+        (error) => body.failed(error),
+      );
+  }
+
+  /** undici's time-outs of a request: how long nothing may come or go. Not while the reader itself has stopped. */
+  #patience(ms: number | null | undefined, what: string): void {
+    const afterMs = ms ?? silenceMs;
+    this.#stream!.setTimeout(afterMs, () => {
+      if (this.#state !== "open" || this.#stream!.isPaused()) return;
+      const { address } = this.#pool.options.endpoint;
+      this.#stream!.close(constants.NGHTTP2_CANCEL);
+      this.fail(new MeshError("TIMEOUT", `${address}: ${what} within ${afterMs} ms`, { sent: true }));
+    });
   }
 
   write(chunk: Buffer, done?: () => void): void {
@@ -118,31 +161,14 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     this.#sink.onError(reason);
   }
 
-  /** The pseudo fields, the call's own, and what is left of its time. */
-  #head(): string[] {
+  #head(http: SendableBody | undefined): string[] {
     const { call } = this.#attempt;
-    const secured = this.#pool.options.tls !== undefined;
+    const { options } = this.#pool;
+    if (http !== undefined)
+      return httpHead(this.#attempt, options, (call.body as HttpBody).authority !== call.authority, http);
     const body = this.#body;
     const authority = body !== undefined && body.authority === call.authority ? body.wireAuthority : call.authority;
-    const head = [
-      ":method",
-      call.method,
-      ":scheme",
-      secured ? "https" : "http",
-      ":path",
-      call.path,
-      ":authority",
-      authority,
-    ];
-    const showPeer = this.#pool.options.tls?.identity !== undefined;
-    const flat = call.headers.flat();
-    for (let i = 0; i < flat.length; i += 2) {
-      if (!showPeer && flat[i] === peerHeader) continue;
-      head.push(flat[i]!, flat[i + 1]!);
-    }
-    if (call.deadlineMs !== Infinity)
-      head.push("grpc-timeout", formatTimeout(call.deadlineMs - this.#pool.options.clock.now()));
-    return head;
+    return grpcHead(this.#attempt, options, authority);
   }
 
   #onResponse(headers: IncomingHttpHeaders, flags: number, raw: string[] | undefined): void {
@@ -150,6 +176,8 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     this.#headed = true;
     this.#complete = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const status = Number(headers[":status"] ?? 0);
+    const { body } = this.#attempt.call;
+    if (body instanceof HttpBody) this.#patience(body.bodyTimeout, "nothing more of the answer");
     // The one pseudo field of an answer comes first (RFC 9113 §8.3).
     const list = raw?.[0] === ":status" ? HeaderList.ofFlat(raw.slice(2)) : HeaderList.ofRecord(withoutPseudo(headers));
     this.#sink.onHead({ status, headers: list }, this);
@@ -200,6 +228,7 @@ export class H2Request implements BodyWriter, Flow, Abortable {
 }
 
 function withoutPseudo(headers: IncomingHttpHeaders): Record<string, string | string[]> {
-  const { ":status": _status, ...rest } = headers;
-  return rest as Record<string, string | string[]>;
+  const rest: Record<string, string | string[]> = Object.create(null) as Record<string, string | string[]>;
+  for (const name in headers) if (name !== ":status") rest[name] = headers[name]!;
+  return rest;
 }

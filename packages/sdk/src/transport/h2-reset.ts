@@ -1,7 +1,7 @@
 import { constants } from "node:http2";
 import { MeshError } from "@trama/engine";
 
-import type { H2Connection } from "./grpc-connection.ts";
+import type { H2Connection } from "./h2-connection.ts";
 import { handshakeAlerts } from "./undici-errors.ts";
 
 /** What a reset stream means in gRPC's statuses (gRPC over HTTP/2, "Errors"); everything else is INTERNAL. */

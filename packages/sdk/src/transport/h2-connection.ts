@@ -3,15 +3,18 @@ import type { Timer } from "@trama/engine";
 import { MeshError } from "@trama/engine";
 
 import { connect, type ConnectedPeer, plaintextPeer } from "./connect.ts";
-import type { KeepAlive } from "./grpc-body.ts";
-import type { H2Pool } from "./grpc-pool.ts";
+import { ageOf } from "./pool.ts";
+import type { KeepAlive } from "./stream-body.ts";
+import type { H2Pool } from "./h2-pool.ts";
 
-/** A connection ends gracefully at this age, less up to a fifth at random, so that load finds new endpoints. Envoy: `max_connection_duration`. */
-const maxAgeMs = 3_600_000;
 /** No stream begins on a connection whose peer's certificate ends within this. */
 const expiryMarginMs = 500;
-/** Streams at once, whatever more the server would take: past it another connection shares the load. */
+/** Streams at once, whatever more the server would take: past it another connection shares the load. Envoy: `max_concurrent_streams`. */
 const maxStreams = 1_000;
+/** Without a stream for so long it is closed, where the configuration does not say otherwise. */
+const idleMs = 300_000;
+/** Bytes on their way on one connection, all streams together. What a stream holds back counts for that stream only. */
+const connectionWindow = 4 * 1024 * 1024;
 
 const sessionOptions: SecureClientSessionOptions = {
   settings: { enablePush: false, initialWindowSize: 256 * 1024, maxHeaderListSize: 61_440 },
@@ -35,9 +38,13 @@ export class H2Connection {
   #retireAtMs = Infinity;
   #keepAlive: KeepAlive | undefined = undefined;
   #pinging: Timer | undefined = undefined;
+  #idle: Timer | undefined = undefined;
+  /** Streams that may still begin. */
+  #left: number;
 
   constructor(pool: H2Pool) {
     this.pool = pool;
+    this.#left = pool.options.connections?.maxRequests ?? Infinity;
   }
 
   /** `done` is called once: with an error when there is no connection, without when it takes streams. */
@@ -50,7 +57,7 @@ export class H2Connection {
         return done(error);
       }
       this.peer = peer;
-      this.#retireAtMs = Math.min(peer.notAfterMs - expiryMarginMs, clock.wall() + maxAgeMs * (1 - random() / 5));
+      this.#retireAtMs = Math.min(peer.notAfterMs - expiryMarginMs, clock.wall() + ageOf(options.connections, random));
       const session = connectH2("http://endpoint.invalid", { ...sessionOptions, createConnection: () => socket! });
       this.#session = session;
       // Node closes the streams first and the session after them, as if the peer had cancelled each.
@@ -59,7 +66,13 @@ export class H2Connection {
       session.on("goaway", () => this.leave());
       session.on("close", () => this.#onClose());
       session.setTimeout(0);
-      if (this.#leaving) session.close();
+      session.once("connect", () => session.setLocalWindowSize(connectionWindow));
+      const pings = options.connections?.keepAlive;
+      if (pings !== undefined)
+        this.#pingLater(
+          (this.#keepAlive = { timeMs: pings.intervalMs, timeoutMs: pings.timeoutMs, withoutCalls: true }),
+        );
+      if (this.#leaving) this.#closeIfIdle();
       else session.unref();
       done(undefined);
     });
@@ -73,7 +86,8 @@ export class H2Connection {
       this.leave();
       return undefined;
     }
-    const limit = Math.min(maxStreams, session.remoteSettings?.maxConcurrentStreams ?? maxStreams);
+    const own = this.pool.options.connections?.maxStreams ?? maxStreams;
+    const limit = Math.min(own, session.remoteSettings?.maxConcurrentStreams ?? own);
     return this.streams < limit ? session : undefined;
   }
 
@@ -88,7 +102,10 @@ export class H2Connection {
 
   /** A stream begins: the process stays for it, and its caller's wish for pings is heard. */
   used(keepAlive: KeepAlive | undefined): void {
+    this.#idle?.cancel();
+    this.#idle = undefined;
     if (this.streams === 1) this.#session!.ref();
+    if (--this.#left <= 0) this.leave();
     if (keepAlive !== undefined && (this.#keepAlive === undefined || keepAlive.timeMs < this.#keepAlive.timeMs))
       this.#keepAlive = keepAlive;
     if (this.#keepAlive !== undefined && this.#pinging === undefined) this.#pingLater(this.#keepAlive);
@@ -97,8 +114,19 @@ export class H2Connection {
   /** A stream has ended. */
   ended(): void {
     this.streams--;
-    if (this.streams === 0 && this.#session?.destroyed === false) this.#session.unref();
+    if (this.streams === 0 && this.#session?.destroyed === false) {
+      this.#session.unref();
+      if (this.#leaving) this.#closeIfIdle();
+      else this.#leaveWhenIdle();
+    }
     this.pool.freed();
+  }
+
+  #leaveWhenIdle(): void {
+    const { clock, connections } = this.pool.options;
+    const afterMs = connections?.idleTimeoutMs ?? idleMs;
+    this.#idle?.cancel();
+    if (afterMs > 0) this.#idle = clock.after(afterMs, () => this.leave());
   }
 
   /** Takes no new stream; ends with the last one under way. */
@@ -106,7 +134,13 @@ export class H2Connection {
     if (this.#leaving) return;
     this.#leaving = true;
     this.pool.left(this);
-    if (this.#session !== undefined && !this.#session.closed) this.#session.close();
+    this.#closeIfIdle();
+  }
+
+  /** Not while there are streams: a GOAWAY of ours would overtake the head of one that has just begun. */
+  #closeIfIdle(): void {
+    const session = this.#session;
+    if (session !== undefined && this.streams === 0 && !session.closed) session.close();
   }
 
   destroy(error: MeshError): void {
@@ -120,6 +154,8 @@ export class H2Connection {
     this.#gone = true;
     this.#pinging?.cancel();
     this.#pinging = undefined;
+    this.#idle?.cancel();
+    this.#idle = undefined;
     this.leave();
     this.pool.closed(this);
   }

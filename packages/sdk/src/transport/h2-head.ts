@@ -1,0 +1,63 @@
+import type { Attempt } from "@trama/engine";
+
+import { formatTimeout } from "./grpc-timeout.ts";
+import type { PoolOptions } from "./endpoint-pools.ts";
+import type { SendableBody } from "./h2-body.ts";
+import { peerHeader } from "./upstream-request.ts";
+
+/** Of one HTTP/1.1 connection and never of a request (RFC 9113 §8.2.2); `host` is `:authority` here, and an Expect was answered before. */
+const hopByHop: ReadonlySet<string> = new Set([
+  "connection",
+  "expect",
+  "host",
+  "http2-settings",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+function pseudo({ call }: Attempt, { tls }: PoolOptions, authority: string): string[] {
+  const scheme = tls === undefined ? "http" : "https";
+  return [":method", call.method, ":scheme", scheme, ":path", call.path, ":authority", authority];
+}
+
+/** The pseudo fields, the call's own, and what is left of its time. */
+export function grpcHead(attempt: Attempt, options: PoolOptions, authority: string): string[] {
+  const { call } = attempt;
+  const head = pseudo(attempt, options, authority);
+  const showPeer = options.tls?.identity !== undefined;
+  const flat = call.headers.flat();
+  for (let i = 0; i < flat.length; i += 2) {
+    if (!showPeer && flat[i] === peerHeader) continue;
+    head.push(flat[i]!, flat[i + 1]!);
+  }
+  if (call.deadlineMs !== Infinity) head.push("grpc-timeout", formatTimeout(call.deadlineMs - options.clock.now()));
+  return head;
+}
+
+/**
+ * The head of an HTTP request: the adapter has put the application's own `host` first, which goes out as long as no layer rewrote
+ * the authority.
+ */
+export function httpHead(attempt: Attempt, options: PoolOptions, rewritten: boolean, body: SendableBody): string[] {
+  const { call } = attempt;
+  const flat = call.headers.flat();
+  const named = rewritten ? undefined : call.headers.get("host");
+  const head = pseudo(attempt, options, named ?? call.authority);
+  const showPeer = options.tls?.identity !== undefined;
+  let length = false;
+  let type = false;
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = flat[i]!.toLowerCase();
+    const value = flat[i + 1]!;
+    if (hopByHop.has(name) || (name === peerHeader && !showPeer)) continue;
+    if (name === "te" && value.toLowerCase() !== "trailers") continue;
+    if (name === "content-length") length = true;
+    else if (name === "content-type") type = true;
+    head.push(name, value);
+  }
+  if (!type && body.type !== undefined) head.push("content-type", body.type);
+  if (!length && body.length !== undefined) head.push("content-length", String(body.length));
+  return head;
+}
