@@ -7,6 +7,7 @@ import type {
   LocalityEndpoints,
   MeshConfig,
   OutboundListener,
+  OutlierConfig,
   RetryPolicy,
   RouteConfig,
   VirtualHost,
@@ -84,6 +85,31 @@ export function cluster(name: string, options: ClusterOptions = {}): ClusterConf
     },
     http2: false,
     ...rest,
+  };
+}
+
+/** Envoy's defaults, which are nobody's wish: rates are judged, gateway failures are not. */
+export function outlier(overrides: Partial<OutlierConfig> = {}): OutlierConfig {
+  return {
+    consecutive5xx: 5,
+    enforcingConsecutive5xx: 100,
+    consecutiveGatewayFailure: 5,
+    enforcingConsecutiveGatewayFailure: 0,
+    splitLocalOrigin: false,
+    consecutiveLocalOrigin: 5,
+    enforcingConsecutiveLocalOrigin: 100,
+    intervalMs: 10_000,
+    baseEjectionMs: 30_000,
+    maxEjectionMs: 300_000,
+    maxEjectionJitterMs: 0,
+    maxEjectionPercent: 10,
+    alwaysEjectOne: false,
+    successRate: { minHosts: 5, requestVolume: 100, stdevFactor: 1_900, enforcing: 100, enforcingLocalOrigin: 100 },
+    failurePercentage: { threshold: 85, minHosts: 5, requestVolume: 50, enforcing: 0, enforcingLocalOrigin: 0 },
+    unejectOnHealthCheck: true,
+    errorStatuses: undefined,
+    probing: true,
+    ...overrides,
   };
 }
 

@@ -1,3 +1,6 @@
+import type { OutlierDetector } from "./resilience/outlier.ts";
+import type { OutlierRecord } from "./resilience/outlier-record.ts";
+
 /**
  * What must outlive a snapshot: load of endpoints, breaker counters, counters of filters. Kept by name and counted by
  * use, so that a swap of the configuration resets nothing that is still there (law 6), and what nobody uses any more
@@ -36,6 +39,8 @@ export class RefTable<T> {
 export interface EndpointLoad {
   /** Attempts between pick and last event. */
   active: number;
+  /** What outlier detection remembers of it; made by its first attempt where there is detection. */
+  outlier: OutlierRecord | undefined;
   /** Why it takes no new traffic although the configuration calls it healthy: bits of {@link BARRED}; 0 = it does. */
   barred: number;
 }
@@ -65,6 +70,10 @@ export interface ClusterState {
   readonly cursors: RefTable<Cursor>;
   /** Grows with every change of {@link EndpointLoad.barred}: pickers that were built for another one are out of date. */
   healthVersion: number;
+  /** From the first snapshot that asked for it on. */
+  outlier: OutlierDetector | undefined;
+  /** Endpoints that wait for a request that tries them. */
+  probes: number;
 }
 
 /** All state of one engine. */
@@ -89,9 +98,17 @@ export class State {
 }
 
 export function newClusterState(): ClusterState {
-  return { requests: 0, retries: 0, endpoints: new RefTable(), cursors: new RefTable(), healthVersion: 0 };
+  return {
+    requests: 0,
+    retries: 0,
+    endpoints: new RefTable(),
+    cursors: new RefTable(),
+    healthVersion: 0,
+    outlier: undefined,
+    probes: 0,
+  };
 }
 
 export function newEndpointLoad(): EndpointLoad {
-  return { active: 0, barred: 0 };
+  return { active: 0, barred: 0, outlier: undefined };
 }

@@ -2,6 +2,8 @@ import type { BalancerConfig, ClusterConfig } from "../config.ts";
 import type { Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
+import { OutlierDetector } from "../resilience/outlier.ts";
+import type { OutlierMember } from "../resilience/outlier.ts";
 import { newClusterState, newEndpointLoad } from "../state.ts";
 import type { ClusterState, Cursor, State } from "../state.ts";
 import { Dice } from "./dice.ts";
@@ -45,16 +47,23 @@ export class Cluster {
     const cursors: string[] = [];
     this.config = config;
     this.breaker = new Breaker(config.breaker, shared);
-    this.#observers = observers;
-    this.observes = observers.length > 0;
-    this.timed = observers.some((each) => each.timed);
+    if (config.outlier !== undefined) shared.outlier ??= new OutlierDetector(config.name, shared, env);
+    this.#observers = config.outlier === undefined ? observers : [...observers, shared.outlier!];
+    this.observes = this.#observers.length > 0;
+    this.timed = this.#observers.some((each) => each.timed);
     this.#shared = shared;
     this.#dice = new Dice(env.random);
     this.#random = env.random;
     this.#priorities = hosts(config, shared, cursors, this.#dice);
+    const member: OutlierMember = {
+      config: config.outlier,
+      endpoints: this.#priorities.map((priority) => priority.flatMap((each) => each.endpoints)),
+    };
+    shared.outlier?.attach(member);
     this.#healthVersion = shared.healthVersion;
     this.#picker = this.#build();
     this.#release = () => {
+      shared.outlier?.detach(member);
       for (const key of cursors) shared.cursors.release(key);
       for (const priority of config.endpoints.priorities)
         for (const locality of priority)
@@ -90,6 +99,21 @@ export class Cluster {
     counts: boolean,
   ): void {
     for (const each of this.#observers) each.attemptEnded(endpoint, status, grpcStatus, error, headMs, counts);
+  }
+
+  /** See {@link AttemptObserver.attemptAnswered}. */
+  attemptAnswered(endpoint: Endpoint, status: number, grpcStatus: number, headMs: number): void {
+    for (const each of this.#observers) each.attemptAnswered?.(endpoint, status, grpcStatus, headMs);
+  }
+
+  /** Whether an ejected endpoint waits for a request that tries it. */
+  get wantsProbe(): boolean {
+    return this.#shared.probes > 0;
+  }
+
+  /** The endpoint to try, for a request that may be repeated elsewhere; {@link attemptEnded} must then be told. */
+  takeProbe(): Endpoint | undefined {
+    return this.#shared.outlier?.takeProbe();
   }
 
   /** Whether this attempt is among those that the control plane wants dropped. */

@@ -27,6 +27,8 @@ export interface AttemptObserver {
     headMs: number,
     counts: boolean,
   ): void;
+  /** At the head of an answer, before its end is told: for those who cannot wait for the end of a stream. */
+  attemptAnswered?(endpoint: Endpoint, status: number, grpcStatus: number, headMs: number): void;
 }
 
 /** Whether an error that ended an attempt says anything of the endpoint: what we refused or gave up ourselves does not. */

@@ -101,12 +101,15 @@ class Try implements Sink, Abortable {
       return this.#fail(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
     const dropped = this.#cluster.drop();
     if (dropped !== undefined) return this.#fail(dropped);
-    const endpoint = this.#pick();
-    if (endpoint instanceof MeshError) return this.#fail(endpoint);
     if (!this.#cluster.breaker.admitRequest())
       return this.#fail(
         new MeshError("OVERFLOW", `cluster ${this.#cluster.config.name} has as many requests under way as it may`),
       );
+    const endpoint = (this.#cluster.wantsProbe && this.#mayTry() && this.#cluster.takeProbe()) || this.#pick();
+    if (endpoint instanceof MeshError) {
+      this.#cluster.breaker.requestEnded();
+      return this.#fail(endpoint);
+    }
     endpoint.load.active++;
     this.#endpoint = endpoint;
     const attempt = new Attempt(call, this.#cluster.config, endpoint.config, this.#number);
@@ -299,6 +302,14 @@ class Try implements Sink, Abortable {
     this.#status = head.status;
     if (this.#call.protocol === "grpc") this.#grpcStatus = grpcStatusOf(head.headers);
     if (this.#cluster.timed) this.#headMs = this.#env.clock.now() - this.#sentMs;
+    this.#cluster.attemptAnswered(this.#endpoint!, this.#status, this.#grpcStatus, this.#headMs);
+  }
+
+  /** Whether an endpoint that may fail can be tried with this request: somebody else can answer it then. */
+  #mayTry(): boolean {
+    const plan = this.#plan;
+    if (plan === undefined || !this.#hasRetryLeft()) return false;
+    return isIdempotent(this.#call) || (this.#call.protocol === "grpc" && plan.watchesTrailers);
   }
 
   /** Reads what is left of a refused answer, within bounds: a connection is worth more than a few kilobytes. */
