@@ -29,13 +29,20 @@ const progress = (text: string): void => void process.stderr.write(`· ${text}\n
 const interrupted = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => interrupted.abort());
 
-if (values.json) {
+try {
+  await run();
+} catch (error) {
+  // Ctrl-C reaches every process of the group: what did not finish its start because of it is no fault.
+  if (!interrupted.signal.aborted) throw error;
+  process.exitCode = 130;
+}
+
+async function run(): Promise<void> {
+  if (!values.json) return attended(meshDir, seconds, rate, progress, interrupted.signal);
   const { report, faults } = await unattended(meshDir, seconds, rate, progress, interrupted.signal);
   for (const fault of faults) process.stderr.write(`✗ ${fault}\n`);
   console.log(JSON.stringify(report));
   process.exitCode = faults.length === 0 ? 0 : 1;
-} else {
-  await attended(meshDir, seconds, rate, progress, interrupted.signal);
 }
 
 function number(name: string, text: string, min: number, max: number): number {

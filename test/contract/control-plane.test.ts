@@ -107,10 +107,15 @@ describe("golden inputs", () => {
 
 describe("the bookshop", () => {
   const mesh = join(root, "examples/bookshop/mesh");
-  const workload = (app: string, version: string, port: number): string => `apiVersion: networking.istio.io/v1
+  const workload = (
+    app: string,
+    version: string,
+    port: number,
+    name = "http",
+  ): string => `apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: { name: ${app}-${version}, namespace: shop }
-spec: { address: 127.0.0.1, ports: { http: ${port} }, labels: { app: ${app}, version: ${version} }, serviceAccount: ${app} }
+spec: { address: 127.0.0.1, ports: { ${name}: ${port} }, labels: { app: ${app}, version: ${version} }, serviceAccount: ${app} }
 `;
   const snapshot = snapshotOf([
     ...readdirSync(mesh).map((file) => readFileSync(join(mesh, file), "utf8")),
@@ -118,11 +123,12 @@ spec: { address: 127.0.0.1, ports: { http: ${port} }, labels: { app: ${app}, ver
     workload("catalog", "v2", 3002),
     workload("reviews", "v1", 3003),
     workload("storefront", "v1", 3004),
+    workload("ratings", "v1", 3005, "grpc"),
   ]);
 
   test("every name leads somewhere, in each namespace", () => {
-    expect(follow(snapshot, someNode)).toBe(5);
-    expect(follow(snapshot, { ...someNode, namespace: "elsewhere" })).toBe(5);
+    expect(follow(snapshot, someNode)).toBe(6);
+    expect(follow(snapshot, { ...someNode, namespace: "elsewhere" })).toBe(6);
   });
 
   test("the canary keeps its weights, time-out and retries", () => {

@@ -38,7 +38,7 @@ export async function attended(
       const latest = since(visits, seen);
       const failures = visits.failed === 0 ? styleText("green", "none") : styleText("red", String(visits.failed));
       const screen = [
-        styleText("bold", "Trama bookshop") + "  customer → storefront → catalog v1/v2, reviews",
+        styleText("bold", "Trama bookshop") + "  customer → storefront → catalog v1/v2, reviews → ratings (gRPC)",
         "",
         table(difference(now, before), elapsed),
         "",

@@ -5,13 +5,16 @@ export interface Edge {
   readonly from: string;
   readonly to: string;
   requests: number;
-  /** Answers below 500. */
+  /** Answers that are no fault of the server: HTTP below 500, gRPC's other statuses. */
   good: number;
   denied: number;
   mtls: number;
   /** Cumulative, by upper bound in ms. */
   readonly buckets: Map<number, number>;
 }
+
+/** What OpenTelemetry's conventions count as a server's failure: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS. */
+const serverFaults: ReadonlySet<string> = new Set(["2", "4", "12", "13", "14", "15"]);
 
 /** Sums the series of the receiving side by caller and receiver. */
 export function edges(samples: readonly Sample[]): Map<string, Edge> {
@@ -31,8 +34,9 @@ export function edges(samples: readonly Sample[]): Map<string, Edge> {
     if (counts) {
       edge.requests += value;
       const code = Number(labels["response_code"]);
-      if (code > 0 && code < 500) edge.good += value;
-      if (code === 403) edge.denied += value;
+      const grpcStatus = labels["grpc_response_status"] ?? "";
+      if (code > 0 && code < 500 && !serverFaults.has(grpcStatus)) edge.good += value;
+      if (code === 403 || grpcStatus === "7") edge.denied += value;
       if (labels["connection_security_policy"] === "mutual_tls") edge.mtls += value;
     } else {
       const bound = labels["le"] === "+Inf" ? Infinity : Number(labels["le"]);

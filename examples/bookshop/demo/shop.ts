@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ControlPlaneReady } from "./messages.ts";
 import { start, type Running } from "./process.ts";
 
-/** The running shop: a control plane, four services, a customer and an outsider, each a process of its own. */
+/** The running shop: a control plane, five services, a customer and an outsider, each a process of its own. */
 export interface Shop {
   readonly controlPlane: ControlPlaneReady;
   /** Where each service serves `/metrics`. */
@@ -19,12 +19,13 @@ export interface Shop {
 }
 
 const services = [
-  { name: "storefront", file: "../services/storefront.ts", app: "storefront", version: "v1" },
-  { name: "catalog-v1", file: "../services/catalog.ts", app: "catalog", version: "v1" },
-  { name: "catalog-v2", file: "../services/catalog.ts", app: "catalog", version: "v2" },
-  { name: "reviews", file: "../services/reviews.ts", app: "reviews", version: "v1" },
+  { name: "storefront", file: "../services/storefront.ts", app: "storefront", version: "v1", portName: "http" },
+  { name: "catalog-v1", file: "../services/catalog.ts", app: "catalog", version: "v1", portName: "http" },
+  { name: "catalog-v2", file: "../services/catalog.ts", app: "catalog", version: "v2", portName: "http" },
+  { name: "reviews", file: "../services/reviews.ts", app: "reviews", version: "v1", portName: "http" },
+  { name: "ratings", file: "../services/ratings.ts", app: "ratings", version: "v1", portName: "grpc" },
 ] as const;
-const accounts = "storefront,catalog,reviews,customer";
+const accounts = "storefront,catalog,reviews,ratings,customer";
 
 export async function openShop(meshDir: string, perSecond: number, progress: (text: string) => void): Promise<Shop> {
   const runDir = await mkdtemp(join(tmpdir(), "trama-bookshop-"));
@@ -68,11 +69,11 @@ export async function openShop(meshDir: string, perSecond: number, progress: (te
       CATALOG_VERSION: version,
     });
 
-    progress("starting storefront, catalog v1 and v2, and reviews");
+    progress("starting storefront, catalog v1 and v2, reviews and ratings");
     const listening = await Promise.all(
-      services.map(async ({ name, file, app, version }) => {
+      services.map(async ({ name, file, app, version, portName }) => {
         const process = launch(name, file, [], environment(app, name, version));
-        return { name, app, version, ...(await process.next("listening")) };
+        return { name, app, version, portName, ...(await process.next("listening")) };
       }),
     );
     await registerWorkloads(workloadsDir, listening);
@@ -114,18 +115,20 @@ interface Workload {
   readonly name: string;
   readonly app: string;
   readonly version: string;
+  /** As its ServiceEntry names the port. */
+  readonly portName: string;
   readonly port: number;
 }
 
 /** Ports are given by the system, so the entries that a platform would register are written here. */
 async function registerWorkloads(folder: string, workloads: readonly Workload[]): Promise<void> {
   const yaml = workloads.map(
-    ({ name, app, version, port }) => `apiVersion: networking.istio.io/v1
+    ({ name, app, version, portName, port }) => `apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: { name: ${name}, namespace: shop }
 spec:
   address: 127.0.0.1
-  ports: { http: ${port} }
+  ports: { ${portName}: ${port} }
   serviceAccount: ${app}
   labels: { app: ${app}, version: ${version} }
 `,

@@ -2,8 +2,8 @@ import { cp, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { scrape, sum } from "./metrics.ts";
-import { openShop } from "./shop.ts";
+import { type Sample, scrape, sum } from "./metrics.ts";
+import { openShop, type Shop } from "./shop.ts";
 import { counts, percentile, since, watchVisits } from "./visits.ts";
 
 /** The last line of `npm run demo -- --seconds n --json`: measured from what services and clients saw. */
@@ -16,7 +16,10 @@ export interface Report {
   readonly plaintextRequests: number;
   readonly deniedExpected: number;
   readonly deniedActual: number;
-  /** 503 answers that a service gave and no caller saw. */
+  /** Calls of the reviews to the ratings, as the caller's mesh saw them end; those that did not end with OK. */
+  readonly grpcRequests: number;
+  readonly grpcFailed: number;
+  /** 503 and UNAVAILABLE answers that a service gave and no caller saw. */
   readonly retried: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -70,12 +73,14 @@ async function run(
   progress(`steady traffic for ${steadyMs / 1_000} s`);
   await wait(steadyMs);
   const steady = counts(visits);
+  const grpcSteady = await grpcCalls(shop);
 
   progress("moving all of the catalog's traffic to v2");
   const changedMs = Date.now();
   await changeWeights(meshDir);
   await wait(phaseMs);
   const changed = since(visits, steady);
+  const grpcChanged = await grpcCalls(shop);
   const toMs = Math.max(0, (visits.lastSeenMs["v1"] ?? changedMs) - changedMs);
 
   progress("killing the control plane");
@@ -83,6 +88,7 @@ async function run(
   await shop.killControlPlane();
   await wait(outageMs);
   const outage = since(visits, beforeOutage);
+  const grpcOutage = await grpcCalls(shop);
   progress("starting the control plane again");
   await shop.restartControlPlane();
   await wait(phaseMs / 2);
@@ -98,8 +104,10 @@ async function run(
 
   const served = (labels: Record<string, string>): number =>
     sum(samples, "istio_requests_total", { reporter: "destination", ...labels });
+  const called = (labels: Record<string, string>): number =>
+    sum(samples, "istio_requests_total", { reporter: "source", ...labels });
   const total = (steady.versions["v1"] ?? 0) + (steady.versions["v2"] ?? 0);
-  const reviews503 = { destination_service_name: "reviews", response_code: "503" };
+  const grpc = callsIn(samples);
   const report: Report = {
     requests: visits.requests,
     failed: visits.failed,
@@ -108,13 +116,36 @@ async function run(
     plaintextRequests: served({ connection_security_policy: "none" }),
     deniedExpected: visits.deniedExpected,
     deniedActual: visits.deniedActual,
-    retried: served(reviews503) - sum(samples, "istio_requests_total", { reporter: "source", ...reviews503 }),
+    grpcRequests: grpc.requests,
+    grpcFailed: grpc.failed,
+    retried: [
+      { destination_service_name: "reviews", response_code: "503" },
+      { destination_service_name: "ratings", grpc_response_status: "14" },
+    ].reduce((total, labels) => total + served(labels) - called(labels), 0),
     p50Ms: round(percentile(visits.latenciesMs, 0.5)),
     p99Ms: round(percentile(visits.latenciesMs, 0.99)),
     weightChange: { toMs, failed: changed.failed },
     controlPlaneDown: { requests: outage.requests, failed: outage.failed },
   };
-  return { report, faults: [...judge(report, total, changed.versions), ...visits.errors] };
+  const faults = judge(report, total, changed.versions);
+  if (grpcChanged.requests === grpcSteady.requests) faults.push("no gRPC call while the weights changed");
+  if (grpcOutage.requests === grpcChanged.requests) faults.push("no gRPC call while the control plane was down");
+  return { report, faults: [...faults, ...visits.errors] };
+}
+
+interface GrpcCalls {
+  readonly requests: number;
+  readonly failed: number;
+}
+
+async function grpcCalls(shop: Pick<Shop, "metricsPorts">): Promise<GrpcCalls> {
+  return callsIn(await scrape(shop.metricsPorts));
+}
+
+function callsIn(samples: readonly Sample[]): GrpcCalls {
+  const calls = { reporter: "source", request_protocol: "grpc", destination_service_name: "ratings" };
+  const requests = sum(samples, "istio_requests_total", calls);
+  return { requests, failed: requests - sum(samples, "istio_requests_total", { ...calls, grpc_response_status: "0" }) };
 }
 
 /** 90/10 becomes 0/100, written as an editor does it: to a new file, then renamed over the old one. */
@@ -141,8 +172,8 @@ function judge(report: Report, steadyVisits: number, afterChange: Readonly<Recor
     `v2 got ${report.split.v2} of ${steadyVisits} visits instead of ${weights.v2} ± ${tolerance.toFixed(3)}`,
   );
   expect(
-    report.mtlsRequests >= 3 * report.requests,
-    "a visit is three mutually authenticated requests; fewer were seen",
+    report.mtlsRequests >= 4 * report.requests,
+    "a visit is four mutually authenticated requests; fewer were seen",
   );
   expect(report.plaintextRequests === 0, `${report.plaintextRequests} requests were served in plaintext`);
   expect(report.deniedExpected > 0, "nobody tried what is forbidden");
@@ -150,6 +181,8 @@ function judge(report: Report, steadyVisits: number, afterChange: Readonly<Recor
     report.deniedActual === report.deniedExpected,
     `${report.deniedActual} of ${report.deniedExpected} forbidden attempts were refused`,
   );
+  expect(report.grpcRequests > 0, "there was no gRPC call");
+  expect(report.grpcFailed === 0, `${report.grpcFailed} of ${report.grpcRequests} gRPC calls failed`);
   expect(report.retried > 0, "no retry repaired anything");
   expect((afterChange["v2"] ?? 0) > 0, "no traffic after the change of weights");
   expect(report.weightChange.toMs <= 1_000, `the change of weights took ${report.weightChange.toMs} ms`);

@@ -1,15 +1,23 @@
+import { promisify } from "node:util";
+import { credentials, type ServiceError, status } from "@grpc/grpc-js";
 import { joinMesh } from "trama";
+import { meshClientOptions } from "trama/grpc";
 import type { Batch } from "../demo/messages.ts";
+import { Ratings } from "./ratings-api.ts";
 
 /**
  * The paced load: a customer who opens the storefront so many times a second, at the times planned (a slow answer delays nobody behind
- * it), and who now and then tries the catalog directly, which the policy forbids. Sends what it saw four times a second.
+ * it), and who now and then tries what the policy forbids: to ask the catalog directly, and to rate a book. Sends what it saw four times a
+ * second.
  */
 const perSecond = Number(process.argv[2] ?? 100);
 const forbiddenEvery = 20;
 
 const mesh = await joinMesh();
 mesh.closeOnSignals();
+
+const ratings = new Ratings("ratings:9090", credentials.createInsecure(), meshClientOptions(mesh));
+const rate = promisify(ratings.rate.bind(ratings));
 
 let batch = emptyBatch();
 function emptyBatch(): Batch {
@@ -43,6 +51,10 @@ async function visit(plannedMs: number): Promise<void> {
 }
 
 async function trespass(): Promise<void> {
+  await Promise.all([askCatalog(), rateBook()]);
+}
+
+async function askCatalog(): Promise<void> {
   batch.deniable++;
   try {
     const response = await mesh.fetch("http://catalog:8080/books");
@@ -51,6 +63,14 @@ async function trespass(): Promise<void> {
   } catch {
     // Not a denial by policy: the count shows it as missing.
   }
+}
+
+/** A customer may read ratings; this one method is not theirs. */
+async function rateBook(): Promise<void> {
+  batch.deniable++;
+  await rate({ book: "Solaris", stars: 1 }).catch(({ code }: ServiceError) => {
+    if (code === status.PERMISSION_DENIED) batch.denied++;
+  });
 }
 
 /** The shop may still be opening: the first visit that succeeds starts the clock. */
