@@ -275,6 +275,11 @@ export interface ClusterConfig extends ClusterInfo {
   readonly http2: boolean;
   /** Absent: the transport's own defaults. */
   readonly connections?: ConnectionConfig | undefined;
+  /**
+   * The hosts of `endpoints` are names. Whoever calls `compile` may have put addresses in their place before; the engine
+   * takes endpoints as they are.
+   */
+  readonly dns?: DnsDiscovery | undefined;
 }
 
 /** How connections to endpoints live. `undefined` fields: the transport's own default. Envoy's HttpProtocolOptions and TcpKeepalive. */
@@ -291,6 +296,23 @@ export interface ConnectionConfig {
   readonly keepAlive: { readonly intervalMs: number; readonly timeoutMs: number } | undefined;
   /** Silence before TCP's own first probe (`keepalive_time`). */
   readonly tcpKeepAliveMs: number | undefined;
+}
+
+/** How the names of a cluster become addresses. */
+export interface DnsDiscovery {
+  /**
+   * - `strict`: each address of each name is an endpoint (Envoy `STRICT_DNS`).
+   * - `logical`: each new connection goes to what the name means at that time (Envoy `LOGICAL_DNS`).
+   */
+  readonly kind: "strict" | "logical";
+  /** Between two look-ups of a name, ≥ 1 (`dns_refresh_rate`). */
+  readonly refreshMs: number;
+  /** The same after one that failed (`dns_failure_refresh_rate`). */
+  readonly failureRefreshMs: number;
+  /** The time to live of an answer comes before `refreshMs` (`respect_dns_ttl`). */
+  readonly respectTtl: boolean;
+  /** `dns_lookup_family`; `AUTO` is `v6_preferred`. */
+  readonly family: "v4" | "v6" | "v4_preferred" | "v6_preferred" | "all";
 }
 
 export type BalancerConfig =

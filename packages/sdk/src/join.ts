@@ -12,6 +12,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { claimProcess } from "./election.ts";
+import { DnsClusters } from "./dns.ts";
 import { createClock } from "./env/clock.ts";
 import { compileRegex } from "./env/regex.ts";
 import { TramaError, type TramaErrorCode } from "./errors.ts";
@@ -58,6 +59,15 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const [server] = bootstrap.servers;
   /** The control plane cannot be reached: what was kept will do, if there is something. */
   const away = Promise.withResolvers<void>();
+  const dns = new DnsClusters({
+    clock,
+    random,
+    log,
+    publish: (config) => {
+      engine.publish(config);
+      mesh.refresh();
+    },
+  });
   const xds = createXdsClient({
     bootstrap,
     transport: (one) =>
@@ -68,10 +78,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     regex: compileRegex,
     waitTimeoutMs: settings.discoveryTimeoutMs,
     lastGood: keptIn(settings.identityDir, fileLastGood, () => identity.current?.spiffeId),
-    onConfig: (config) => {
-      engine.publish(config);
-      mesh.refresh();
-    },
+    onConfig: (config) => dns.publish(config),
     onStatus: ({ lastError }) => {
       if (lastError?.code === "CONTROL_PLANE_UNREACHABLE") away.resolve();
     },
@@ -94,6 +101,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     metrics,
     identity,
     xds,
+    dns,
     transport,
     dispatcher,
     random,

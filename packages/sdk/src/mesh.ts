@@ -6,6 +6,7 @@ import type { Registry } from "prom-client";
 
 import { ProtectedServer } from "./adapters/http-server.ts";
 import type { MeshDispatcher } from "./adapters/undici.ts";
+import type { DnsClusters } from "./dns.ts";
 import { TramaError } from "./errors.ts";
 import type { CloseOptions, Mesh, MeshStatus, ServerStatus } from "./mesh-types.ts";
 import { type GuardedServer, internals, type MeshInternals } from "./internals.ts";
@@ -22,6 +23,7 @@ export interface MeshParts {
   readonly metrics: MeshMetrics;
   readonly identity: IdentitySource;
   readonly xds: XdsClient;
+  readonly dns: DnsClusters;
   readonly transport: UndiciTransport;
   readonly dispatcher: MeshDispatcher;
   readonly random: () => number;
@@ -199,7 +201,7 @@ export class JoinedMesh implements Mesh {
    * until their last answer · the control plane and the identity last, for all of the above needed them.
    */
   async #close(deadlineMs: number): Promise<void> {
-    const { clock, engine, transport, dispatcher, xds, identity, release, settings } = this.#parts;
+    const { clock, engine, transport, dispatcher, xds, dns, identity, release, settings } = this.#parts;
     const endMs = clock.now() + deadlineMs;
     const leftMs = (): number => Math.max(0, endMs - clock.now());
     const hold = setInterval(() => {}, 60_000);
@@ -215,6 +217,7 @@ export class JoinedMesh implements Mesh {
     await dispatcher.destroy();
     await Promise.all([transport.close(leftMs()), ...this.#closers.map((close) => close(leftMs()))]);
     await xds.close();
+    dns.close();
     identity.close();
     clock.close();
     release();

@@ -159,8 +159,41 @@ test("a static cluster brings its endpoints", () => {
   expect(cluster.endpoints).toMatchObject({ priorities: [[{ endpoints: [{ address: "10.0.0.1:80" }] }]] });
 });
 
+const named = (type: number): More => ({
+  clusterDiscoveryType: { case: "type", value: type },
+  loadAssignment: assignment("", [{ address: "api.example.com", port: 443 }]),
+});
+
+test("names for DNS: of strict and logical clusters, with Envoy's defaults", () => {
+  const strict = read(named(1));
+  expect(strict.endpoints).toMatchObject({ priorities: [[{ endpoints: [{ host: "api.example.com", port: 443 }] }]] });
+  const defaults = { refreshMs: 5_000, failureRefreshMs: 5_000, respectTtl: false, family: "v6_preferred" };
+  expect(strict.dns).toEqual({ kind: "strict", ...defaults });
+  expect(read(named(2)).dns).toEqual({ kind: "logical", ...defaults });
+  const told = {
+    dnsRefreshRate: duration(60_000),
+    dnsFailureRefreshRate: { baseInterval: duration(1_000) },
+    respectDnsTtl: true,
+    dnsLookupFamily: 3,
+  };
+  expect(read({ ...named(1), ...told }).dns).toEqual({
+    kind: "strict",
+    refreshMs: 60_000,
+    failureRefreshMs: 1_000,
+    respectTtl: true,
+    family: "v4_preferred",
+  });
+  const two = [
+    { address: "a.example.com", port: 80 },
+    { address: "b.example.com", port: 80 },
+  ];
+  expect(() => read({ ...named(2), loadAssignment: assignment("", two) })).toThrow("exactly one endpoint, not 2");
+  expect(() => read({ ...named(1), dnsRefreshRate: duration(0) })).toThrow("dns_refresh_rate");
+});
+
 test.each<[string, More]>([
-  ["type STRICT_DNS", { clusterDiscoveryType: { case: "type", value: 1 } }],
+  ["type ORIGINAL_DST", { clusterDiscoveryType: { case: "type", value: 4 } }],
+  ["dns_lookup_family v4 of a LOGICAL_DNS cluster", { ...named(2), dnsLookupFamily: 1 }],
   ["outlier_detection", { outlierDetection: {} }],
   ["health_checks", { healthChecks: [{}] }],
   ["lb_subset_config", { lbSubsetConfig: {} }],

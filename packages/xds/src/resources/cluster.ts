@@ -7,16 +7,13 @@ import type {
   UpstreamTls,
 } from "@trama/engine";
 import {
-  ClusterLoadAssignmentSchema,
   ClusterSchema,
-  Cluster_DiscoveryType,
   Cluster_LbPolicy,
   LeastRequestSchema,
   RandomSchema,
   RoundRobinSchema,
   RoutingPriority,
   WrrLocalitySchema,
-  encode,
   typeUrls,
 } from "@trama/proto/lean";
 import type {
@@ -29,13 +26,13 @@ import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import { type Typed, decode, openAny } from "./any.ts";
 import { connections } from "./connections.ts";
 import { durationMs } from "./duration.ts";
-import { endpoints } from "./endpoint.ts";
+import { discovery } from "./discovery.ts";
 import { ResourceError, each, unsupported, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
 import { upstreamTls } from "./tls.ts";
 import type { DecodeOptions, ResourceType } from "./type.ts";
 
-/** A cluster without its endpoints, which come by EDS or, for a static one, are here already. */
+/** A cluster without its endpoints, which come by EDS or are here already, as addresses or as names for DNS. */
 export interface DecodedCluster extends Omit<ClusterConfig, "endpoints"> {
   readonly endpoints: { readonly eds: string } | EndpointSet;
 }
@@ -68,14 +65,20 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
       "transportSocket",
       "transportSocketMatches",
       "metadata",
+      "dnsRefreshRate",
+      "dnsFailureRefreshRate",
+      "respectDnsTtl",
+      "dnsLookupFamily",
     ],
     harmless,
   );
+  const source = discovery(cluster);
   return {
     name: cluster.name,
     service: serviceInfo(cluster.metadata),
     balancer: balancer(cluster),
-    endpoints: endpointSource(cluster),
+    endpoints: source.endpoints,
+    ...(source.dns === undefined ? {} : { dns: source.dns }),
     connectTimeoutMs: connectTimeout(cluster),
     ...tls(cluster, options),
     breaker: within("circuit_breakers", () => breaker(cluster.circuitBreakers)),
@@ -84,7 +87,7 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
 }
 
 /**
- * Of a proxy's own affairs (buffers, statistics, DNS of kinds we refuse anyway, pool warming), or, as `common_lb_config`, about
+ * Of a proxy's own affairs (buffers, statistics, pool warming), or, as `common_lb_config`, about
  * what the engine has its own fixed answer to: locality weights always count, and there is no panic routing.
  */
 const harmless: readonly (keyof Cluster)[] = [
@@ -93,10 +96,6 @@ const harmless: readonly (keyof Cluster)[] = [
   "commonHttpProtocolOptions",
   "httpProtocolOptions",
   "upstreamHttpProtocolOptions",
-  "dnsRefreshRate",
-  "dnsFailureRefreshRate",
-  "respectDnsTtl",
-  "dnsLookupFamily",
   "waitForWarmOnInit",
   "cleanupInterval",
   "commonLbConfig",
@@ -125,24 +124,6 @@ function connectTimeout(cluster: Cluster): number {
   const ms = durationMs(cluster.connectTimeout, "connect_timeout");
   if (ms <= 0) throw new ResourceError("connect_timeout must be greater than zero");
   return ms;
-}
-
-function endpointSource(cluster: Cluster): DecodedCluster["endpoints"] {
-  const { clusterDiscoveryType: kind } = cluster;
-  if (kind.case === "clusterType") return unsupported(`cluster_type ${kind.value.name}`);
-  if (kind.value === Cluster_DiscoveryType.EDS) {
-    const source = cluster.edsClusterConfig?.edsConfig?.configSourceSpecifier.case;
-    if (source !== "ads" && source !== "self") {
-      throw new ResourceError("eds_cluster_config.eds_config must be ads or self");
-    }
-    return { eds: cluster.edsClusterConfig?.serviceName || cluster.name };
-  }
-  if ((kind.value ?? Cluster_DiscoveryType.STATIC) !== Cluster_DiscoveryType.STATIC) {
-    return unsupported(`type ${Cluster_DiscoveryType[kind.value ?? 0] ?? kind.value}`);
-  }
-  const assignment = cluster.loadAssignment;
-  if (assignment === undefined) throw new ResourceError("a STATIC cluster needs load_assignment");
-  return within("load_assignment", () => endpoints(encode(ClusterLoadAssignmentSchema, assignment), cluster.name));
 }
 
 // ── load balancing ───────────────────────────────────────────────────────────────────────────────────────────────
