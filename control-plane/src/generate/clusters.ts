@@ -2,19 +2,23 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { CircuitBreakersSchema } from "@trama/proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
 import {
   Cluster_DiscoveryType,
+  Cluster_DnsLookupFamily,
   Cluster_LbPolicy,
   ClusterSchema,
 } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 import { ApiVersion } from "@trama/proto/envoy/config/core/v3/config_source_pb.js";
 import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
 
+import type { PeerPolicies } from "../model/access.ts";
 import type { DestinationPolicy, TrafficPolicy } from "../model/destination.ts";
 import type { MeshSettings } from "../model/mesh.ts";
-import type { Endpoint, Service, ServicePort } from "../model/service.ts";
+import { type Endpoint, type Service, type ServicePort, hasLabels } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { sidecarUpstreamTls } from "./envoy/tls.ts";
 import { httpOptions, protocolOf } from "./http-options.ts";
+import { loadAssignment } from "./endpoints.ts";
 import { type ClusterName, clusterName, serverName } from "./names.ts";
+import { serverTls } from "./server-tls.ts";
 import { serviceMetadata } from "./metadata.ts";
 import { trustDomains, upstreamTls } from "./tls.ts";
 import { durationOf, pack, wireResource } from "./wire.ts";
@@ -31,6 +35,8 @@ export interface ClusterInput {
   readonly kind: NodeView["kind"];
   /** Of a sidecar: it fetches certificates as secrets. */
   readonly proxy: NodeView["proxy"];
+  /** Of the endpoints' namespace; they count where the endpoints stand in the cluster itself. */
+  readonly peers: PeerPolicies;
 }
 
 type ClusterInit = MessageInitShape<typeof ClusterSchema>;
@@ -44,14 +50,10 @@ export function cluster(input: ClusterInput): WireResource {
   const { service, port, kind } = input;
   const id: ClusterName = { port: port.number, subset: input.subset, host: service.host };
   const name = clusterName(id);
-  const traffic = effectiveTraffic(input);
+  const traffic = effectiveTraffic(input.policy, input.subset);
   return wireResource(ClusterSchema, name, {
     name,
-    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.EDS },
-    edsClusterConfig: {
-      serviceName: name,
-      edsConfig: { resourceApiVersion: ApiVersion.V3, configSourceSpecifier: { case: "ads", value: {} } },
-    },
+    ...discovery(name, input),
     connectTimeout: durationOf(traffic.pool?.connectTimeoutMs ?? connectTimeoutMs),
     lbPolicy: balancer(traffic, kind),
     circuitBreakers: breakers(traffic),
@@ -61,8 +63,45 @@ export function cluster(input: ClusterInput): WireResource {
   });
 }
 
+type DiscoveryField = "clusterDiscoveryType" | "edsClusterConfig" | "loadAssignment";
+
+/** Where the endpoints come from: ADS, or DNS by the names that stand here. */
+function discovery(
+  name: string,
+  { service, port, policy, subset, endpoints, peers, kind }: ClusterInput,
+): Pick<ClusterInit, DiscoveryField | keyof typeof dnsSettings> {
+  const labels = policy?.subsets.find((each) => each.name === subset)?.labels ?? {};
+  const here = endpoints.filter((each) => hasLabels(each.labels, labels));
+  if (service.resolution === "static")
+    return {
+      clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.EDS },
+      edsClusterConfig: {
+        serviceName: name,
+        edsConfig: { resourceApiVersion: ApiVersion.V3, configSourceSpecifier: { case: "ads", value: {} } },
+      },
+    };
+  // gRPC libraries know the logical form alone (gRFC A37).
+  const logical = service.resolution === "name" || kind === "grpc";
+  return {
+    clusterDiscoveryType: {
+      case: "type",
+      value: logical ? Cluster_DiscoveryType.LOGICAL_DNS : Cluster_DiscoveryType.STRICT_DNS,
+    },
+    loadAssignment: loadAssignment({ name, port, endpoints: here, subset: {}, peers }),
+    ...(kind === "grpc" ? {} : dnsSettings),
+  };
+}
+
+/** Istio's: the zone says how long an answer holds. */
+const dnsSettings = {
+  dnsRefreshRate: durationOf(60_000),
+  dnsFailureRefreshRate: { baseInterval: durationOf(5_000), maxInterval: durationOf(60_000) },
+  respectDnsTtl: true,
+  dnsLookupFamily: Cluster_DnsLookupFamily.V4_PREFERRED,
+};
+
 /** A subset's blocks replace those of the destination, each as a whole (istio-api §3.1). */
-function effectiveTraffic({ policy, subset }: ClusterInput): Partial<TrafficPolicy> {
+export function effectiveTraffic(policy: DestinationPolicy | undefined, subset: string): Partial<TrafficPolicy> {
   if (policy === undefined) return {};
   const own = policy.subsets.find(({ name }) => name === subset)?.traffic;
   const base = policy.traffic;
@@ -106,8 +145,13 @@ function transport(
   { tls, pool }: Partial<TrafficPolicy>,
   ownName: string,
 ): Pick<ClusterInit, "transportSocket" | "transportSocketMatches"> {
-  if (tls?.mode === "disable") return {};
   const wanted = tls?.subjectAltNames ?? [];
+  // Callers of an HTTPS port speak TLS whether a rule adds any or not.
+  if (tls?.mode === "server" || (port.tls && tls?.mode !== "mesh")) {
+    const names = wanted.length > 0 ? wanted : service.subjectAltNames;
+    return { transportSocket: serverTls(service.host, tls, names, { kind, http2: port.http2 }) };
+  }
+  if (tls?.mode === "disable") return {};
   const names = wanted.length > 0 ? wanted : serverNames(mesh, service, endpoints);
   const sni = tls?.sni ?? ownName;
   const secured =

@@ -19,18 +19,29 @@ export interface AssignmentInput {
   readonly peers: PeerPolicies;
 }
 
-/** The endpoints of a cluster by locality. None of them is an empty assignment, which is sent (S43). */
-export function assignment({ name, port, endpoints, subset, peers }: AssignmentInput): WireResource {
+/** None of them is an empty assignment, which is sent (S43). */
+export function assignment(input: AssignmentInput): WireResource {
+  return wireResource(ClusterLoadAssignmentSchema, input.name, loadAssignment(input));
+}
+
+/** The endpoints of a cluster by locality. */
+export function loadAssignment({
+  name,
+  port,
+  endpoints,
+  subset,
+  peers,
+}: AssignmentInput): MessageInitShape<typeof ClusterLoadAssignmentSchema> {
   const localities = new Map<string, Endpoint[]>();
   for (const endpoint of endpoints) {
     if (!hasLabels(endpoint.labels, subset)) continue;
     const { region, zone, subZone } = endpoint.locality;
     getOrMake(localities, `${region}/${zone}/${subZone}`, () => []).push(endpoint);
   }
-  return wireResource(ClusterLoadAssignmentSchema, name, {
+  return {
     clusterName: name,
     endpoints: [...localities.values()].map((group) => localityEndpoints(group, port, peers)),
-  });
+  };
 }
 
 function localityEndpoints(

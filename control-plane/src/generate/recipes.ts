@@ -2,11 +2,19 @@ import { isIP } from "node:net";
 
 import { typeUrls } from "@trama/proto";
 
-import { type Model, destinationPolicy, peerPolicies, viewOf, visibleService } from "../model/model.ts";
+import {
+  type Model,
+  destinationPolicy,
+  endpointsBehind,
+  peerPolicies,
+  viewOf,
+  visibleService,
+} from "../model/model.ts";
 import type { RouteTable } from "../model/route.ts";
+import type { Endpoint } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
-import { cluster } from "./clusters.ts";
+import { cluster, effectiveTraffic } from "./clusters.ts";
 import { assignment } from "./endpoints.ts";
 import { inboundListener, outboundListener } from "./listeners.ts";
 import { blockAll, blockAllName } from "./block-all.ts";
@@ -15,7 +23,7 @@ import { clusterName, fullNames, readAuthority, readInboundName } from "./names.
 import { isUnspecified, ownPort } from "./own-port.ts";
 import { type StaticRule, routes } from "./routes.ts";
 import { sameForAll, staticRules } from "./static-rules.ts";
-import { find } from "./target.ts";
+import { type Target, find } from "./target.ts";
 
 type Maker = (model: Model, node: NodeView, name: string) => Recipe | undefined;
 
@@ -112,22 +120,25 @@ function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefin
   const target = find(model, node, name);
   if (target === undefined) return undefined;
   const { service, port, policy, subset } = target;
-  const endpoints = model.endpoints.get(service) ?? [];
+  const endpoints = endpointsBehind(model, service);
   const { mesh } = model;
   const { kind, proxy } = node;
+  if (kind === "grpc" && !reachedByGrpc(target, endpoints)) return undefined;
+  const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
   return {
     variant: "",
-    inputs: [service, policy, endpoints],
+    inputs: [service, policy, endpoints, peers.namespace, peers.root],
     shared: true,
-    make: () => cluster({ mesh, service, port, policy, subset, endpoints, kind, proxy }),
+    make: () => cluster({ mesh, service, port, policy, subset, endpoints, kind, proxy, peers }),
   };
 }
 
 function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undefined {
   const target = find(model, node, name);
-  if (target === undefined) return undefined;
+  // Others stand in the cluster itself, as names.
+  if (target?.service.resolution !== "static") return undefined;
   const { service, port, policy } = target;
-  const endpoints = model.endpoints.get(service) ?? [];
+  const endpoints = endpointsBehind(model, service);
   // All endpoints of a service are in the namespace of its entry.
   const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
   const subset = policy?.subsets.find((each) => each.name === target.subset)?.labels;
@@ -137,6 +148,17 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
     shared: true,
     make: () => assignment({ name, port, endpoints, subset: subset ?? {}, peers }),
   };
+}
+
+/**
+ * gRPC libraries look up one name a cluster, and have no certificates from files (gRFC A29, A37). What they cannot do does not exist for
+ * them, and is never done without TLS.
+ */
+function reachedByGrpc({ service, port, policy, subset }: Target, endpoints: readonly Endpoint[]): boolean {
+  const tls = effectiveTraffic(policy, subset).tls?.mode;
+  return (
+    tls !== "server" && (!port.tls || tls === "mesh") && (service.resolution === "static" || endpoints.length === 1)
+  );
 }
 
 /** For its own addresses only; the policy is that of its namespace and labels. */

@@ -1,4 +1,4 @@
-import type { Model } from "../model/model.ts";
+import { type Model, serviceOf } from "../model/model.ts";
 import { type Destination, type RouteTable, type RuleMatch, destinationPort } from "../model/route.ts";
 import { hasLabels } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
@@ -24,7 +24,7 @@ function applies(match: RuleMatch, node: NodeView, port: number): boolean {
 }
 
 function portOf(model: Model, node: NodeView, { host, port }: Destination, called: number): number {
-  const service = model.services.find(host, node.namespace);
+  const service = serviceOf(model, node.namespace, host);
   return (service === undefined ? undefined : destinationPort(service, port, called)) ?? called;
 }
 

@@ -1,4 +1,4 @@
-import { type Model, destinationPolicy } from "../model/model.ts";
+import { type Model, destinationPolicy, serviceOf } from "../model/model.ts";
 import type { Service } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 import { readClusterName } from "./names.ts";
@@ -13,8 +13,9 @@ export interface Target {
 /** What `outbound|port|subset|host` stands for, if the node can see it. */
 export function find(model: Model, node: NodeView, name: string): Target | undefined {
   const id = readClusterName(name);
-  if (id === undefined) return undefined;
-  const service = model.services.find(id.host, node.namespace);
+  // A wildcard has no cluster: what is called under it has one each.
+  if (id === undefined || id.host.startsWith("*")) return undefined;
+  const service = serviceOf(model, node.namespace, id.host);
   const port = service?.ports.find(({ number }) => number === id.port);
   if (service === undefined || port === undefined) return undefined;
   const policy = destinationPolicy(model, service, node.namespace);

@@ -46,11 +46,25 @@ export interface ConnectionPool {
 }
 
 export interface DestinationTls {
-  readonly mode: "disable" | "mesh";
+  readonly mode: "disable" | "mesh" | "server";
   readonly sni: string | undefined;
   /** Replace the names of the service's own accounts when there are any. */
   readonly subjectAltNames: readonly string[];
+  /** Of mode `server`. */
+  readonly server: ServerTls;
 }
+
+/** TLS with a server outside of the mesh. Files are the caller's own, in PEM. */
+export interface ServerTls {
+  /** What the caller shows; `undefined`: nothing. */
+  readonly certificate: { readonly chainFile: string; readonly keyFile: string } | undefined;
+  /** `system`: what the caller's machine trusts; `none`: the server is not verified. */
+  readonly roots: "system" | "none" | { readonly file: string };
+  readonly crlFile: string | undefined;
+}
+
+/** As any TLS client. */
+export const systemTls: ServerTls = { certificate: undefined, roots: "system", crlFile: undefined };
 
 export const noTraffic: TrafficPolicy = {
   balancer: undefined,

@@ -33,9 +33,10 @@ export class HostIndex<T> {
     return claim?.value;
   }
 
-  /** Everything under this very host name, whoever may see it. */
+  /** Everything under this very host name, else what a wildcard says of it, whoever may see it. */
   all(host: string): readonly T[] {
-    return (this.#exact.get(host) ?? []).map(({ value }) => value);
+    const claims = this.#exact.get(host) ?? this.#wildcards.filter((each) => covers(each.host, host));
+    return claims.map(({ value }) => value);
   }
 
   /** Everything, the wildcards last. */
@@ -44,8 +45,13 @@ export class HostIndex<T> {
     for (const { value } of this.#wildcards) yield value;
   }
 
+  /** Without the wildcards. */
   hosts(): Iterable<string> {
     return this.#exact.keys();
+  }
+
+  wildcards(): readonly string[] {
+    return this.#wildcards.map(({ host }) => host);
   }
 }
 
@@ -54,7 +60,11 @@ export function covers(pattern: string, host: string): boolean {
   return pattern === host || (pattern.startsWith("*") && host.endsWith(pattern.slice(1)) && host !== pattern.slice(1));
 }
 
-export function getOrMake<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+export function getOrMake<K, V>(
+  map: { get(key: K): V | undefined; set(key: K, value: V): unknown },
+  key: K,
+  make: () => V,
+): V {
   let value = map.get(key);
   if (value === undefined) map.set(key, (value = make()));
   return value;

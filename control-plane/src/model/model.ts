@@ -1,10 +1,10 @@
 import type { AccessPolicy, PeerPolicies, PeerPolicy } from "./access.ts";
 import type { DestinationPolicy } from "./destination.ts";
-import { type HostIndex, covers } from "./host-index.ts";
+import { type HostIndex, covers, getOrMake } from "./host-index.ts";
 import type { MeshSettings } from "./mesh.ts";
 import type { RouteTable } from "./route.ts";
 import { type Scope, type Scopes, scopeOf, sees } from "./scope.ts";
-import type { Endpoint, Service } from "./service.ts";
+import { type Endpoint, type Service, itself } from "./service.ts";
 
 /**
  * The whole mesh as plain data, whatever the policy was written in. Immutable, and parts that did not change are the same
@@ -72,12 +72,44 @@ export function visibleService(
   viewer: Viewer,
   host: string,
 ): Service | undefined {
-  const service = model.services.find(host, viewer.namespace);
+  const service = serviceOf(model, viewer.namespace, host);
   return service !== undefined && sees(viewOf(model, viewer), service, viewer.namespace) ? service : undefined;
 }
+
+/** Hosts under one wildcard that are kept; callers choose them. */
+const maxNamed = 10_000;
+const named = new WeakMap<Service, Map<string, Service>>();
+/** What such a service was made from, and its endpoint if nothing else says where it is. */
+const unnamed = new WeakMap<Service, { readonly service: Service; readonly itself: readonly Endpoint[] }>();
+
+/**
+ * The service that a full host name is to callers of a namespace. Under a wildcard it is that service by the very name that is called,
+ * and the same object each time.
+ */
+export function serviceOf(model: Pick<Model, "services">, namespace: string, host: string): Service | undefined {
+  const service = model.services.find(host, namespace);
+  if (service === undefined || service.host === host || host.startsWith("*")) return service;
+  const known = getOrMake(named, service, () => new Map<string, Service>());
+  let own = known.get(host);
+  if (own === undefined) {
+    own = { ...service, host, name: host };
+    unnamed.set(own, { service, itself: [itself(own)] });
+    if (known.size >= maxNamed) for (const [oldest] of known) if (known.delete(oldest)) break;
+    known.set(host, own);
+  }
+  return own;
+}
+
+export function endpointsBehind(model: Pick<Model, "endpoints">, service: Service): readonly Endpoint[] {
+  const under = unnamed.get(service);
+  const found = model.endpoints.get(under?.service ?? service) ?? none;
+  return found.length === 0 && under !== undefined && service.resolution !== "static" ? under.itself : found;
+}
+
+const none: readonly Endpoint[] = [];
 
 /** The hosts of services that a host name of a rule stands for: itself, or what a wildcard covers. */
 export function hostsOf(model: Pick<Model, "services">, pattern: string): readonly string[] {
   if (!pattern.startsWith("*")) return model.services.all(pattern).length > 0 ? [pattern] : [];
-  return [...model.services.hosts()].filter((host) => covers(pattern, host));
+  return [...model.services.hosts(), ...model.services.wildcards()].filter((host) => covers(pattern, host));
 }

@@ -8,6 +8,7 @@ export interface Service {
   readonly name: string;
   readonly namespace: string;
   readonly ports: readonly ServicePort[];
+  readonly resolution: Resolution;
   /** Inside the mesh: mutual TLS and policy apply. */
   readonly internal: boolean;
   readonly visible: Visibility;
@@ -15,15 +16,26 @@ export interface Service {
   readonly subjectAltNames: readonly string[];
 }
 
+/**
+ * Where calls go.
+ * - `static`: to the addresses of the endpoints.
+ * - `dns`: to all addresses that the names of the endpoints have.
+ * - `name`: each connection to what the one name means at that time.
+ */
+export type Resolution = "static" | "dns" | "name";
+
 export interface ServicePort {
   readonly number: number;
   readonly name: string;
   readonly http2: boolean;
+  /** The server speaks TLS of its own, outside of the mesh. */
+  readonly tls: boolean;
   readonly targetPort: number;
 }
 
 /** A workload behind a service. */
 export interface Endpoint {
+  /** An IP address, or a name where the service is resolved by DNS. */
   readonly address: string;
   /** Overrides by name of the service's port. */
   readonly ports: Readonly<Record<string, number>>;
@@ -36,6 +48,21 @@ export interface Endpoint {
   readonly mesh: boolean;
   /** `<workload>;<namespace>;<canonical service>;<revision>;<cluster>;<app>;<version>`. */
   readonly workload: string;
+}
+
+/** A host that stands for itself: its name is all that is known of it. */
+export function itself({ host, namespace }: Pick<Service, "host" | "namespace">): Endpoint {
+  return {
+    address: host,
+    ports: {},
+    labels: {},
+    namespace,
+    locality: { region: "", zone: "", subZone: "" },
+    weight: 1,
+    serviceAccount: undefined,
+    mesh: false,
+    workload: "",
+  };
 }
 
 export interface Locality {

@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+
 import type { DestinationPolicy } from "../model/destination.ts";
 import { type Claim, HostIndex, getOrMake } from "../model/host-index.ts";
 import type { MeshSettings } from "../model/mesh.ts";
@@ -5,7 +7,7 @@ import type { Model } from "../model/model.ts";
 import { Reuse } from "../model/reuse.ts";
 import type { RouteTable } from "../model/route.ts";
 import type { Scope } from "../model/scope.ts";
-import { type Endpoint, type Service, endpointPort, socketAddress } from "../model/service.ts";
+import { type Endpoint, type Service, endpointPort, itself, socketAddress } from "../model/service.ts";
 import type { Visibility } from "../model/visibility.ts";
 import { type Kind, kinds } from "../sources/istio/kinds.ts";
 import type { Content } from "../sources/object.ts";
@@ -82,7 +84,10 @@ export class Translator {
     const found = new Map<Service, readonly Endpoint[]>();
     for (const entry of entries) {
       const endpoints = this.#endpoints(entry, this.#selected(entry));
-      for (const service of this.services(entry)) found.set(service, endpoints);
+      for (const service of this.services(entry)) {
+        const own = endpoints.length > 0 || service.resolution === "static" ? endpoints : this.#named(entry, service);
+        found.set(service, own);
+      }
     }
     return found;
   }
@@ -103,6 +108,14 @@ export class Translator {
         ),
       ),
     ]);
+  }
+
+  /** Resolved by name without endpoints: the service's own host is the name. */
+  #named({ namespace, name }: Content<"ServiceEntry">, service: Service): readonly Endpoint[] {
+    const { host } = service;
+    // A wildcard is no name: what is called under it has one.
+    if (host.startsWith("*")) return [];
+    return this.#reuse.of(`endpoints ${namespace}/${name} ${host}`, [service], () => [itself(service)]);
   }
 
   #destinations(contents: readonly Content<"DestinationRule">[]): Map<string, HostIndex<DestinationPolicy>> {
@@ -173,6 +186,7 @@ function behind(found: ReadonlyMap<Service, readonly Endpoint[]>): Map<string, r
   const index = new Map<string, Service[]>();
   for (const [service, endpoints] of found) {
     for (const each of endpoints) {
+      if (isIP(each.address) === 0) continue;
       for (const port of service.ports) {
         const list = getOrMake(index, socketAddress(each.address, endpointPort(each, port)), () => []);
         if (!list.includes(service)) list.push(service);

@@ -27,8 +27,14 @@ export interface TrafficPolicySpec {
 
 export type BalancerName = "UNSPECIFIED" | "ROUND_ROBIN" | "LEAST_REQUEST" | "LEAST_CONN" | "RANDOM";
 
+/** The files are the caller's own, in PEM. */
 export interface TlsSpec {
-  readonly mode: "DISABLE" | "ISTIO_MUTUAL";
+  readonly mode: "DISABLE" | "SIMPLE" | "MUTUAL" | "ISTIO_MUTUAL";
+  readonly clientCertificate?: string | undefined;
+  readonly privateKey?: string | undefined;
+  readonly caCertificates?: string | undefined;
+  readonly caCrl?: string | undefined;
+  readonly insecureSkipVerify: boolean;
   readonly sni?: string | undefined;
   readonly subjectAltNames: readonly string[];
 }
@@ -61,35 +67,48 @@ const loadBalancer = message(
   },
 );
 
-const files = "certificate files; the mesh's own certificates come with mode ISTIO_MUTUAL";
+const file = z.string().regex(/^\//, "is no file: write its absolute path on the caller's machine").optional();
 
 const tls = message(
   {
     // The zero name of this enum is DISABLE: `tls: {}` would silently be plaintext (istio-api §1.2), so it must be written.
-    mode: z.enum(["DISABLE", "ISTIO_MUTUAL"], {
-      error: (issue) => {
-        if (issue.input === undefined) return "is missing, which would mean DISABLE, plaintext: write the mode";
-        if (issue.input === "SIMPLE" || issue.input === "MUTUAL") {
-          return `not supported by this release: ${issue.input}; use ISTIO_MUTUAL inside the mesh`;
-        }
-        return undefined;
-      },
+    mode: z.enum(["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"], {
+      error: (issue) =>
+        issue.input === undefined ? "is missing, which would mean DISABLE, plaintext: write the mode" : undefined,
     }),
+    clientCertificate: file,
+    privateKey: file,
+    caCertificates: file,
+    caCrl: file,
+    insecureSkipVerify: z.boolean().default(false),
     sni: hostName.optional(),
     subjectAltNames: z.array(z.string().min(1, "an empty name is not allowed: remove it")).default([]),
   },
-  {
-    clientCertificate: files,
-    privateKey: files,
-    caCertificates: files,
-    credentialName: files,
-    caCrl: files,
-    insecureSkipVerify: "calls without verification; use ISTIO_MUTUAL",
-  },
-).refine(
-  ({ mode, sni, subjectAltNames }) => mode === "ISTIO_MUTUAL" || (sni === undefined && subjectAltNames.length === 0),
-  "DISABLE takes no other field: remove sni and subjectAltNames",
-);
+  { credentialName: "secrets of Kubernetes; give files by clientCertificate, privateKey and caCertificates" },
+).superRefine((spec, context) => {
+  for (const [field, message] of tlsContradictions(spec)) context.addIssue({ code: "custom", path: [field], message });
+});
+
+/** What the mode does not take, or needs (istio-api §3.6). */
+function* tlsContradictions(spec: TlsSpec): Iterable<readonly [string, string]> {
+  const { mode, insecureSkipVerify, subjectAltNames } = spec;
+  const own = ["clientCertificate", "privateKey"] as const;
+  const trust = ["caCertificates", "caCrl"] as const;
+  const names = ["sni", "subjectAltNames"] as const;
+  const given = (field: (typeof own | typeof trust | typeof names)[number]): boolean =>
+    field === "subjectAltNames" ? subjectAltNames.length > 0 : spec[field] !== undefined;
+  const refused = { DISABLE: [...own, ...trust, ...names], ISTIO_MUTUAL: [...own, ...trust], SIMPLE: own, MUTUAL: [] }[
+    mode
+  ];
+  for (const field of refused) if (given(field)) yield [field, `${mode} takes no ${field}: remove it`];
+  if (mode === "MUTUAL")
+    for (const field of own) if (!given(field)) yield [field, "is missing: MUTUAL shows a certificate, from files"];
+  if (!insecureSkipVerify) return;
+  if (mode === "DISABLE" || mode === "ISTIO_MUTUAL")
+    yield ["insecureSkipVerify", `${mode} does not take it: remove it`];
+  for (const field of [...trust, "subjectAltNames"] as const)
+    if (given(field)) yield [field, "is not looked at under insecureSkipVerify: keep one of the two"];
+}
 
 const retryBudget = message(
   {

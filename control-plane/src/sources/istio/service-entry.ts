@@ -1,7 +1,9 @@
+import { isIP } from "node:net";
+
 import * as z from "zod";
 
 import { message } from "./message.ts";
-import { dnsLabel, exportTo, hostName, labels, portNumber } from "./values.ts";
+import { dnsLabel, exportTo, labels, portNumber, wildcardHost } from "./values.ts";
 import { type WorkloadEntrySpec, workloadEntrySchema } from "./workload-entry.ts";
 
 /** ServiceEntry as validated (istio-api §4). */
@@ -9,7 +11,9 @@ export interface ServiceEntrySpec {
   readonly hosts: readonly string[];
   readonly ports: readonly ServicePortSpec[];
   readonly location: "MESH_EXTERNAL" | "MESH_INTERNAL";
-  readonly resolution: "STATIC";
+  readonly resolution: Resolution;
+  /** As written: services are called by name here. */
+  readonly addresses?: unknown;
   /** Either these or a selector. */
   readonly endpoints: readonly WorkloadEntrySpec[];
   readonly workloadSelector?: { readonly labels: Readonly<Record<string, string>> } | undefined;
@@ -24,17 +28,20 @@ export interface ServicePortSpec {
   readonly targetPort?: number | undefined;
 }
 
-export type PortProtocol = "HTTP" | "HTTP2" | "GRPC";
+/** HTTPS: callers mean TLS to a server outside of the mesh, by the roots of their machine. */
+export type PortProtocol = "HTTP" | "HTTPS" | "HTTP2" | "GRPC";
 
-const opaque = ["HTTPS", "TLS", "TCP", "MONGO", "GRPC-WEB"];
+export type Resolution = "NONE" | "STATIC" | "DNS" | "DNS_ROUND_ROBIN" | "DYNAMIC_DNS";
+
+const opaque = ["TLS", "TCP", "MONGO", "GRPC-WEB"];
 
 const protocol = z.string().transform((text, context): PortProtocol => {
   const name = text.toUpperCase();
-  if (name === "HTTP" || name === "HTTP2" || name === "GRPC") return name;
+  if (name === "HTTP" || name === "HTTPS" || name === "HTTP2" || name === "GRPC") return name;
   context.addIssue(
     opaque.includes(name)
-      ? `not supported by this release: ${name} ports; declare HTTP, HTTP2 or GRPC, the mesh adds TLS itself`
-      : `"${text}" is no protocol: write HTTP, HTTP2 or GRPC`,
+      ? `not supported by this release: ${name} ports; declare HTTP, HTTP2 or GRPC, and the mesh adds TLS itself, or HTTPS for a server outside of it`
+      : `"${text}" is no protocol: write HTTP, HTTPS, HTTP2 or GRPC`,
   );
   return z.NEVER;
 });
@@ -47,7 +54,7 @@ const port = message({
   targetPort: portNumber.optional(),
 }).transform((found): ServicePortSpec => {
   const prefix = found.name.split("-")[0];
-  const named = prefix === "grpc" ? "GRPC" : prefix === "http2" ? "HTTP2" : "HTTP";
+  const named = prefix === "grpc" ? "GRPC" : prefix === "http2" ? "HTTP2" : prefix === "https" ? "HTTPS" : "HTTP";
   return { ...found, protocol: found.protocol ?? named };
 });
 
@@ -69,40 +76,48 @@ const ports = z
     }
   });
 
-const resolutions: Readonly<Record<string, string>> = {
-  NONE: "resolution NONE, which is also the default; write STATIC, with endpoints or a workloadSelector",
-  DNS: "resolution DNS; write STATIC with the addresses as endpoints",
-  DNS_ROUND_ROBIN: "resolution DNS_ROUND_ROBIN; write STATIC with the addresses as endpoints",
-  DYNAMIC_DNS: "resolution DYNAMIC_DNS; write STATIC with the addresses as endpoints",
-};
+const fields = message({
+  hosts: z.array(wildcardHost).min(1, "needs at least one host").max(256),
+  addresses: z.unknown().optional(),
+  ports,
+  location: z.enum(["MESH_EXTERNAL", "MESH_INTERNAL"]).default("MESH_EXTERNAL"),
+  resolution: z.enum(["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]).default("NONE"),
+  endpoints: z.array(workloadEntrySchema).max(4096).default([]),
+  workloadSelector: message({ labels: labels.default({}) })
+    .refine((found) => Object.keys(found.labels).length > 0, "selects every workload of the namespace: write labels")
+    .optional(),
+  exportTo: exportTo.optional(),
+  subjectAltNames: z.array(z.string().min(1, "an empty name is not allowed: remove it")).default([]),
+});
 
-const resolution = z
-  .string()
-  .default("NONE")
-  .transform((name, context): "STATIC" => {
-    if (name === "STATIC") return name;
-    const remedy = Object.hasOwn(resolutions, name) ? resolutions[name] : undefined;
-    context.addIssue(
-      remedy === undefined ? `"${name}" is no resolution: write STATIC` : `not supported by this release: ${remedy}`,
-    );
-    return z.NEVER;
-  });
+export const serviceEntrySchema: z.ZodType<ServiceEntrySpec> = fields.superRefine((spec, context) => {
+  for (const [path, message] of contradictions(spec)) context.addIssue({ code: "custom", path: [...path], message });
+});
 
-export const serviceEntrySchema: z.ZodType<ServiceEntrySpec> = message(
-  {
-    hosts: z.array(hostName).min(1, "needs at least one host").max(256),
-    ports,
-    location: z.enum(["MESH_EXTERNAL", "MESH_INTERNAL"]).default("MESH_EXTERNAL"),
-    resolution,
-    endpoints: z.array(workloadEntrySchema).max(4096).default([]),
-    workloadSelector: message({ labels: labels.default({}) })
-      .refine((found) => Object.keys(found.labels).length > 0, "selects every workload of the namespace: write labels")
-      .optional(),
-    exportTo: exportTo.optional(),
-    subjectAltNames: z.array(z.string().min(1, "an empty name is not allowed: remove it")).default([]),
-  },
-  { addresses: "virtual addresses; services are called by name here, remove it" },
-).refine(
-  ({ endpoints, workloadSelector }) => endpoints.length === 0 || workloadSelector === undefined,
-  "has both endpoints and a workloadSelector: keep one of them",
-);
+/** What cannot stand together (istio-api §4). */
+function* contradictions(spec: ServiceEntrySpec): Iterable<readonly [readonly (string | number)[], string]> {
+  const { endpoints, workloadSelector, resolution, hosts, location } = spec;
+  if (endpoints.length > 0 && workloadSelector !== undefined)
+    yield [[], "has both endpoints and a workloadSelector: keep one of them"];
+  const has = endpoints.length > 0 ? "endpoints" : workloadSelector !== undefined ? "workloadSelector" : undefined;
+  if ((resolution === "NONE" || resolution === "DYNAMIC_DNS") && has !== undefined)
+    yield [
+      ["resolution"],
+      `is ${resolution}${resolution === "NONE" ? ", which is also the default" : ""}, and goes where the host's own name leads: write STATIC or DNS, or remove ${has}`,
+    ];
+  if (resolution === "DNS_ROUND_ROBIN" && endpoints.length > 1)
+    yield [["endpoints"], "DNS_ROUND_ROBIN is about one name: write DNS, or keep one endpoint"];
+  for (const [index, host] of hosts.entries()) {
+    const wildcard = host.startsWith("*");
+    if (wildcard && (resolution === "DNS" || resolution === "DNS_ROUND_ROBIN") && has === undefined)
+      yield [["hosts", index], `"${host}" cannot be looked up: name one host, write DYNAMIC_DNS, or give endpoints`];
+    if (!wildcard && resolution === "DYNAMIC_DNS")
+      yield [["hosts", index], `DYNAMIC_DNS is for wildcards like *.example.com: write DNS for ${host}`];
+  }
+  for (const [index, { address }] of endpoints.entries())
+    if (resolution === "STATIC" && isIP(address) === 0)
+      yield [["endpoints", index, "address"], `"${address}" is no IP address: STATIC takes addresses; write DNS`];
+  for (const [index, { protocol }] of spec.ports.entries())
+    if (protocol === "HTTPS" && location === "MESH_INTERNAL")
+      yield [["ports", index, "protocol"], "TLS inside the mesh is the mesh's own: declare HTTP, HTTP2 or GRPC"];
+}

@@ -107,13 +107,15 @@ export const dnsName: z.ZodType<string> = z
   .string()
   .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, "must be lower-case letters, digits, hyphens and dots, at most 253");
 
-/** An IP address; IPv6 without brackets or zone. */
-export const ipAddress: z.ZodType<string> = z.string().transform((text, context) => {
+/** An IP address, IPv6 without brackets or zone, or a full host name. */
+export const workloadAddress: z.ZodType<string> = z.string().transform((text, context) => {
   if (isIP(text) !== 0 && !text.includes("%")) return text.toLowerCase();
   if (text.startsWith("unix:") || text.startsWith("@")) {
     return fail(context, "unix sockets are not supported by this release: give an IP address");
   }
-  return fail(context, `"${cut(text)}" is no IP address: resolution STATIC takes addresses only, not names`);
+  // What looks like numbers was meant as an address.
+  if (!/^[\d.]*$|:/.test(text) && hostName.safeParse(text).success) return text.toLowerCase();
+  return fail(context, `"${cut(text)}" is neither an IP address nor a host name`);
 });
 
 /** Kubernetes' rules; the values end up in metadata that is divided by `;`. */

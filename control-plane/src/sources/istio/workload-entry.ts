@@ -1,10 +1,11 @@
 import * as z from "zod";
 
 import { message } from "./message.ts";
-import { dnsName, ipAddress, labels, portNumber, whole } from "./values.ts";
+import { dnsName, labels, portNumber, whole, workloadAddress } from "./values.ts";
 
 /** WorkloadEntry, and an inline endpoint of a ServiceEntry, as validated (istio-api §5). */
 export interface WorkloadEntrySpec {
+  /** An IP address, or a name where the service is resolved by DNS. */
   readonly address: string;
   /** Port name of the service → port of the workload. */
   readonly ports: Readonly<Record<string, number>>;
@@ -17,7 +18,7 @@ export interface WorkloadEntrySpec {
 
 export const workloadEntrySchema: z.ZodType<WorkloadEntrySpec> = message(
   {
-    address: ipAddress,
+    address: workloadAddress,
     ports: z.record(z.string(), portNumber).default({}),
     labels: labels.default({}),
     locality: z

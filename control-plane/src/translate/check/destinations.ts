@@ -17,6 +17,7 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
     const group = groups.get(key) ?? [];
     groups.set(key, [...group, object]);
     for (const earlier of group) yield* checkJoin(earlier, object);
+    yield* checkVerified(object);
     const served = hostsOf(model, host);
     if (served.length === 0) {
       const meant = nearest(host, model.services.hosts());
@@ -32,6 +33,24 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
       const text = `spec.subsets[${index}]: no endpoint of ${host} has these labels now: calls to ${subset.name} would fail`;
       yield object.warning("advice", ["spec", "subsets", index], text);
     }
+  }
+}
+
+/** A server that is not verified may be anybody. */
+function* checkVerified(object: DestinationRule): Iterable<Diagnostic> {
+  const { trafficPolicy, subsets } = object.content.spec;
+  const policies = [
+    { policy: trafficPolicy, at: ["spec", "trafficPolicy"] },
+    ...subsets.map((subset, index) => ({
+      policy: subset.trafficPolicy,
+      at: ["spec", "subsets", index, "trafficPolicy"],
+    })),
+  ];
+  for (const { policy, at } of policies) {
+    if (policy?.tls?.insecureSkipVerify !== true) continue;
+    const text =
+      "tls.insecureSkipVerify: whoever answers is taken for the server, and gets all that is sent: use it in tests alone";
+    yield object.warning("advice", [...at, "tls", "insecureSkipVerify"], text);
   }
 }
 

@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+
 import type { Diagnostic } from "../../diagnostics.ts";
 import { type Endpoint, type Service, endpointPort, socketAddress } from "../../model/service.ts";
 import type { ConfigObject } from "../../sources/object.ts";
@@ -23,6 +25,18 @@ export function* checkServices({ model, translator, all }: Subject): Iterable<Di
     const named = new Set(service.ports.map(({ name }) => name));
     for (const workload of selected) {
       portNames.set(workload, new Set([...(portNames.get(workload) ?? []), ...named]));
+    }
+    if (service.resolution === "static") {
+      for (const workload of selected) {
+        const { address } = workload.content.spec;
+        if (isIP(address) !== 0) continue;
+        const text = `spec.address: ${service.host} is resolved statically, by IP addresses, and ${address} is a name: write resolution: DNS there`;
+        yield workload.error("reference", ["spec", "address"], text);
+      }
+    }
+    if (entry.content.spec.addresses !== undefined) {
+      const text = "spec.addresses: has no effect in Trama, where services are called by name: remove it";
+      yield entry.warning("advice", ["spec", "addresses"], text);
     }
     const inline = entry.content.spec.endpoints;
     for (const [at, each] of inline.entries()) {

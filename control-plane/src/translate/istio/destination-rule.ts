@@ -1,8 +1,14 @@
-import { type ConnectionPool, type DestinationPolicy, type TrafficPolicy, noTraffic } from "../../model/destination.ts";
+import {
+  type ConnectionPool,
+  type DestinationPolicy,
+  type DestinationTls,
+  type TrafficPolicy,
+  noTraffic,
+} from "../../model/destination.ts";
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
 import { visibility } from "../../model/visibility.ts";
 import type { ConnectionPoolSpec } from "../../sources/istio/connection-pool.ts";
-import type { BalancerName, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
+import type { BalancerName, TlsSpec, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
 import type { Content } from "../../sources/object.ts";
 
 /** DestinationRule → destination policy (istio-api §3). */
@@ -40,18 +46,28 @@ function translateTraffic(spec: TrafficPolicySpec | undefined): TrafficPolicy {
   return {
     balancer: loadBalancer === undefined ? undefined : balancers[loadBalancer.simple],
     pool: connectionPool === undefined ? undefined : translatePool(connectionPool),
-    tls:
-      tls === undefined
-        ? undefined
-        : {
-            mode: tls.mode === "DISABLE" ? "disable" : "mesh",
-            sni: tls.sni,
-            subjectAltNames: tls.subjectAltNames,
-          },
+    tls: tls === undefined ? undefined : translateTls(tls),
     retryBudget:
       retryBudget === undefined
         ? undefined
         : { percent: retryBudget.percent, minConcurrency: retryBudget.minRetryConcurrency },
+  };
+}
+
+function translateTls(spec: TlsSpec): DestinationTls {
+  const { mode, sni, subjectAltNames, clientCertificate, privateKey, caCertificates, caCrl } = spec;
+  return {
+    mode: mode === "DISABLE" ? "disable" : mode === "ISTIO_MUTUAL" ? "mesh" : "server",
+    sni,
+    subjectAltNames,
+    server: {
+      certificate:
+        clientCertificate === undefined || privateKey === undefined
+          ? undefined
+          : { chainFile: clientCertificate, keyFile: privateKey },
+      roots: spec.insecureSkipVerify ? "none" : caCertificates === undefined ? "system" : { file: caCertificates },
+      crlFile: caCrl,
+    },
   };
 }
 

@@ -1,7 +1,17 @@
 import { type MeshSettings, fullHost, platformHost } from "../../model/mesh.ts";
 import type { Service } from "../../model/service.ts";
 import { visibility } from "../../model/visibility.ts";
+import type { Resolution } from "../../sources/istio/service-entry.ts";
 import type { Content } from "../../sources/object.ts";
+
+/** NONE means the address that the caller dialled: in a process, that is the name that it called. */
+const resolutions: Readonly<Record<Resolution, Service["resolution"]>> = {
+  STATIC: "static",
+  DNS: "dns",
+  DNS_ROUND_ROBIN: "name",
+  NONE: "name",
+  DYNAMIC_DNS: "name",
+};
 
 /** ServiceEntry → a service for each of its hosts (istio-api §4). */
 export function services({ namespace, spec }: Content<"ServiceEntry">, mesh: MeshSettings): readonly Service[] {
@@ -10,9 +20,11 @@ export function services({ namespace, spec }: Content<"ServiceEntry">, mesh: Mes
     ports: spec.ports.map(({ number, name, protocol, targetPort }) => ({
       number,
       name,
-      http2: protocol !== "HTTP",
+      http2: protocol === "HTTP2" || protocol === "GRPC",
+      tls: protocol === "HTTPS",
       targetPort: targetPort ?? number,
     })),
+    resolution: resolutions[spec.resolution],
     internal: spec.location === "MESH_INTERNAL",
     visible: visibility(spec.exportTo, namespace),
     subjectAltNames: spec.subjectAltNames,
