@@ -94,6 +94,13 @@ export class Call {
   readonly record: CallRecord;
   /** Absolute end on the monotonic clock in milliseconds; `Infinity` = none. Layers only ever bring it nearer. */
   deadlineMs: number = Infinity;
+  /**
+   * Which attempt of its caller's this call is made for: 2 or more says that the whole of what happens here is a retry
+   * already, made by somebody above (see `RetryPlan`). Outbound: of the call that is being served; inbound: of this one.
+   */
+  callerAttempt = 1;
+  /** Whether peers are told the number of each attempt, the first one's too (`include_request_attempt_count`). */
+  tellAttempt = false;
   /** Set once by {@link abort}. */
   aborted: MeshError | undefined = undefined;
   /** What is under way right now, for {@link abort}. The stage that waits or sends sets it, and clears it when done. */

@@ -83,6 +83,11 @@ export interface VirtualHost {
   readonly domains: readonly string[];
   readonly routes: readonly RouteConfig[];
   readonly retry: RetryPolicy | undefined;
+  /**
+   * `x-envoy-attempt-count` for the peer (`include_request_attempt_count`) and for the caller (`include_attempt_count_in_response`).
+   * Without it peers hear of second and later attempts only.
+   */
+  readonly attemptCount?: { readonly request: boolean; readonly response: boolean } | undefined;
   readonly overrides: FilterOverrides;
 }
 

@@ -10,6 +10,7 @@ export * from "./config.ts";
 export * from "./snapshot.ts";
 export { createEngine, emptyConfig } from "./engine.ts";
 export type { Engine } from "./engine.ts";
+export { deadlineLayer, handDown } from "./route/deadline.ts";
 export { canonicalPath } from "./match/canonical-path.ts";
 export type { CanonicalPath } from "./match/canonical-path.ts";
 export { canonicalHost } from "./match/canonical-host.ts";

@@ -31,6 +31,14 @@ export class Attempt implements Abortable {
     this.number = number;
   }
 
+  /**
+   * Which attempt at the work this is, counted over all hops: retries of callers further up are attempts at it too. What
+   * `x-envoy-attempt-count` and `grpc-previous-rpc-attempts` tell the peer.
+   */
+  get total(): number {
+    return this.number + this.call.callerAttempt - 1;
+  }
+
   /** Called by the transport with what stops the request; at once told if the attempt was aborted meanwhile. */
   bind(handle: Abortable): void {
     this.#handle = handle;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { makeCall } from "../../../../test/kit/call.ts";
 import { endpoints, retryPolicy } from "../../../../test/kit/mesh-config.ts";
-import { answers, waits } from "../../../../test/kit/peer.ts";
+import { answers, Exchange, fails, waits } from "../../../../test/kit/peer.ts";
 import { TestSink } from "../../../../test/kit/sink.ts";
 import { sendToCluster } from "./attempts.ts";
 import { RetryPlan } from "./retry-policy.ts";
@@ -143,5 +143,63 @@ describe("limits", () => {
     const { go, idle } = world({}, [], { endpoints: endpoints(3, () => ({ health: "unhealthy" })) });
     expect(go().sink.error).toMatchObject({ code: "NO_HEALTHY_ENDPOINT", flag: "UH" });
     idle();
+  });
+});
+
+describe("a call made on behalf of a retry", () => {
+  const asked = (world_: ReturnType<typeof world>, callerAttempt: number) => {
+    const call = makeCall({ transport: world_.peer, startMs: world_.env.clock.now() });
+    call.callerAttempt = callerAttempt;
+    const sink = new TestSink();
+    sendToCluster(call, sink, world_.compiled, new RetryPlan(retryPolicy({ retryOn: ["5xx", "reset"] })), world_.env);
+    world_.env.clock.advance(10_000);
+    return sink;
+  };
+
+  it("repeats neither an answer nor what may have arrived", () => {
+    for (const first of [answers(503), fails("RESET")]) {
+      const nested = world({}, [first, answers(200)]);
+      const sink = asked(nested, 2);
+      expect(nested.peer.exchanges).toHaveLength(1);
+      expect(sink.over).toBe(true);
+      nested.idle();
+    }
+  });
+
+  it("still goes elsewhere with what never left", () => {
+    const nested = world({}, [fails("RESET", false), answers(200)]);
+    expect(asked(nested, 2).status).toBe(200);
+    expect(nested.peer.exchanges.map(({ attempt }) => attempt!.total)).toEqual([2, 3]);
+    nested.idle();
+  });
+
+  it("retries add along a chain, they do not multiply", () => {
+    // Each hop asks the next, `retries` times more if that fails; the last one always fails.
+    const reached = (depth: number, retries: number, callerAttempt: number): number => {
+      let last = 0;
+      const hop = world({ retries, retryOn: ["5xx"] }, []);
+      const call = makeCall({
+        startMs: hop.env.clock.now(),
+        transport: {
+          send(attempt, sink) {
+            attempt.sent = true;
+            last += depth === 1 ? 1 : reached(depth - 1, retries, attempt.total);
+            answers(503)(new Exchange(sink, attempt));
+          },
+        },
+      });
+      call.callerAttempt = callerAttempt;
+      sendToCluster(
+        call,
+        new TestSink(),
+        hop.compiled,
+        new RetryPlan(retryPolicy({ retries, retryOn: ["5xx"] })),
+        hop.env,
+      );
+      hop.env.clock.advance(10_000);
+      return last;
+    };
+    for (const depth of [1, 2, 3, 4])
+      for (const retries of [1, 2, 3]) expect(reached(depth, retries, 1)).toBe(1 + depth * retries);
   });
 });

@@ -245,6 +245,9 @@ class Try implements Sink, Abortable {
     const { record, body } = this.#call;
     const plan = this.#plan!;
     if (sent && !named && !isIdempotent(this.#call)) return false;
+    // Retries add along a chain of calls, they do not multiply: this work is being repeated from further up already, and who
+    // repeats it there has a budget and a policy of its own. What never left cost nobody anything, and may go elsewhere.
+    if (sent && this.#call.callerAttempt > 1) return false;
     if (!body.canReplay()) return false;
     if (this.#number > plan.policy.retries) {
       record.flag = "URX";

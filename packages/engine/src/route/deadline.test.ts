@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Call } from "../call.ts";
 import type { MeshError } from "../errors.ts";
@@ -5,7 +6,7 @@ import { HeaderList } from "../headers.ts";
 import { noFlow } from "../service.ts";
 import type { Service, Sink } from "../service.ts";
 import { makeCall, Recorder, testEnv } from "../../test/fixture.ts";
-import { deadlineLayer } from "./deadline.ts";
+import { deadlineLayer, handDown } from "./deadline.ts";
 
 /** A service that keeps the call until the test ends it, and answers an abort as transports do. */
 function held(): { readonly service: Service; sink: Sink | undefined; readonly aborted: MeshError[] } {
@@ -115,5 +116,36 @@ describe("whole-call deadline", () => {
     call.abort(reason);
     env.clock.advance(10);
     expect(sink.error).toMatchObject({ code: "ABORTED", cause: reason });
+  });
+});
+
+describe("a deadline that is handed on", () => {
+  test("ends a little earlier at each hop", () => {
+    expect(handDown(1_000, 0)).toBe(990);
+    expect(handDown(50, 0)).toBe(45);
+    expect(handDown(Infinity, 5)).toBe(Infinity);
+    // One that has passed stays passed.
+    expect(handDown(10, 20)).toBe(10);
+  });
+
+  test("over any number of hops it shrinks, is never used up by margins alone, and never comes back", () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 1e9, noNaN: true }),
+        fc.array(fc.double({ min: 0, max: 1e4, noNaN: true }), { maxLength: 20 }),
+        (first, waits) => {
+          let deadline = first;
+          let now = 0;
+          for (const wait of waits) {
+            const next = handDown(deadline, now);
+            expect(next).toBeLessThanOrEqual(deadline);
+            if (deadline > now) expect(next).toBeGreaterThan(now);
+            else expect(next).toBe(deadline);
+            deadline = next;
+            now += wait;
+          }
+        },
+      ),
+    );
   });
 });

@@ -7,6 +7,21 @@ import type { Flow, Layer, ResponseHead, Sink } from "../service.ts";
 /** The longest delay that timers of every kind can hold; a call that may take longer has no timer. */
 const LONGEST_MS = 0x7fff_ffff;
 
+/** What a hop keeps of a deadline that it hands on: for the way back of the answer, and for a timer that is a tick late. */
+const MARGIN_MS = 10;
+/** Of what is left, at most: a deadline that is near must not be used up by margins. */
+const MARGIN_SHARE = 0.1;
+
+/**
+ * The deadline of a call that is made on behalf of another, which must be done by `deadlineMs`: a little earlier, so that
+ * what the nested call ends in, its time-out included, still reaches whoever waits for the outer one (dataplane.md §5).
+ * 10 ms earlier, or a tenth of what is left where that is less.
+ */
+export function handDown(deadlineMs: number, nowMs: number): number {
+  if (deadlineMs === Infinity) return Infinity;
+  return deadlineMs - Math.min(MARGIN_MS, MARGIN_SHARE * Math.max(0, deadlineMs - nowMs));
+}
+
 /**
  * The end of the whole call, retries and the reading of the answer included. It brings `call.deadlineMs` nearer, never
  * farther, and keeps it by a timer: also where only the application set one. A call without any deadline passes

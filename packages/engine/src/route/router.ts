@@ -17,6 +17,7 @@ import { answerLocally } from "../policy/local-reply.ts";
 import { layersOf } from "../policy/overrides.ts";
 import type { LayerFor } from "../policy/overrides.ts";
 import type { Layer, Service } from "../service.ts";
+import { attemptCountLayer } from "./attempt-count.ts";
 import { deadlineLayer } from "./deadline.ts";
 import { compileRouteTable } from "./route-table.ts";
 import type { RouteFinder } from "./route-table.ts";
@@ -121,10 +122,13 @@ function forward(
   // The route's retry policy replaces the virtual host's as a whole (R40).
   const retry = action.retry ?? host.retry;
   const deadline = deadlineOf(action, deps.env);
+  const counted = attemptCountLayer(host.attemptCount);
+  const service = (target: ForwardTarget): Service =>
+    counted === undefined ? target.service(retry) : counted(target.service(retry));
   const pairs = action.clusters.map(({ name, weight, overrides }) => {
     const levels: FilterOverrides[] = [overrides, route.overrides, host.overrides];
     const target = deps.cluster(name);
-    const upstream = target === undefined ? noCluster(name) : deadline(target.service(retry));
+    const upstream = target === undefined ? noCluster(name) : deadline(service(target));
     const cluster = target?.config ?? { name, service: undefined };
     return { weight, value: recorded(route.name, layers(levels)(upstream), cluster) };
   });

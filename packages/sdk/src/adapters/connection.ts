@@ -2,6 +2,8 @@ import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { ConnectionFacts, InboundChain, InboundSnapshot, Peer } from "@trama/engine";
 
+import type { Hop } from "../transport/hop-fields.ts";
+
 /** What the mesh knows of a request, on the request itself. */
 export interface MeshRequest {
   /** Who sent it. In plaintext, where policy permits that, nobody: `spiffeId` is undefined. */
@@ -29,6 +31,9 @@ export class Connection {
     valid: false,
     believed: undefined,
   };
+
+  /** What the caller of the newest request says of it. */
+  readonly hop: Hop = { timeoutMs: Infinity, attempt: 1 };
 
   /** How its protocol ends it, for one that can say so; otherwise the socket is closed between two answers. */
   leave: (() => void) | undefined = undefined;

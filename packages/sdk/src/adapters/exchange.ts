@@ -12,6 +12,7 @@ import {
   type Sink,
 } from "@trama/engine";
 
+import { type CallContext, runInContext } from "../context.ts";
 import { http } from "../env/node-http.ts";
 import type { Connection } from "./connection.ts";
 
@@ -27,6 +28,8 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
   readonly connection: Connection;
   protected readonly entry: EntryPoint;
   protected readonly event: string;
+  /** What calls made on behalf of this one inherit; absent when there is nothing. */
+  context: CallContext | undefined = undefined;
   /** Where the application's answer is reported: filters and telemetry, outermost this exchange itself. */
   #report: Sink | undefined = undefined;
   #call: Call | undefined = undefined;
@@ -58,7 +61,7 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
     const exchange = call.body as Exchange;
     exchange.#report = sink;
     call.active = exchange;
-    exchange.enter();
+    runInContext(exchange.context, enter, exchange);
   };
 
   /** The application has answered, wholly or until its peer left. */
@@ -71,6 +74,7 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
       this.end();
       return;
     }
+    if (complete && this.context !== undefined) this.context.answered = true;
     if (status > 0) report.onHead({ status, headers: HeaderList.empty() }, noFlow);
     this.end();
     if (complete) report.onEnd(undefined);
@@ -129,10 +133,14 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
 
   /** This answer tells the peer to send nothing more on this connection. */
   abstract announceClose(): void;
-  protected abstract enter(): void;
+  abstract enter(): void;
   protected abstract head(status: number, fields: readonly string[]): void;
   protected abstract data(chunk: Uint8Array): void;
   protected abstract finish(): void;
+}
+
+function enter(exchange: Exchange): void {
+  exchange.enter();
 }
 
 const exchangeOf = Symbol("trama.exchange");
@@ -160,7 +168,7 @@ export class ResponseExchange extends Exchange {
     if (!this.response.headersSent) this.response.setHeader("connection", "close");
   }
 
-  protected enter(): void {
+  enter(): void {
     this.entry(this.event, this.request, this.response);
   }
 
@@ -208,7 +216,7 @@ export class SocketExchange extends Exchange {
   /** It ends with its connection in any case. */
   announceClose(): void {}
 
-  protected enter(): void {
+  enter(): void {
     this.entry(this.event, this.request, this.socket, this.#head);
   }
 

@@ -5,9 +5,18 @@ import {
   type Metadata,
   status as codes,
 } from "@grpc/grpc-js";
-import { Call, type Flow, HeaderList, MeshError, type ResponseHead, type Sink, type Timer } from "@trama/engine";
+import {
+  Call,
+  type Flow,
+  handDown,
+  HeaderList,
+  MeshError,
+  type ResponseHead,
+  type Sink,
+  type Timer,
+} from "@trama/engine";
 
-import { inheritedDeadline } from "../context.ts";
+import { type CallContext, currentContext } from "../context.ts";
 import { acceptedEncodings } from "../transport/grpc-compression.ts";
 import { peerHeader } from "../transport/upstream-request.ts";
 import type { ChannelCore } from "./grpc-channel.ts";
@@ -46,6 +55,8 @@ export class MeshCall implements GrpcCall, Sink, Receiver {
   readonly #inbox: Inbox;
   /** On the monotonic clock. */
   readonly #deadlineMs: number;
+  /** Of the call on whose behalf it is made. */
+  readonly #context: CallContext | undefined;
   #credentials: CallCredentials | undefined;
   #metadata: Metadata | undefined = undefined;
   #listener: InterceptingListener | undefined = undefined;
@@ -76,7 +87,12 @@ export class MeshCall implements GrpcCall, Sink, Receiver {
     );
     this.#inbox = new Inbox(this, settings.maxReceiveBytes);
     const own = +options.deadline;
-    this.#deadlineMs = Math.min(own === Infinity ? Infinity : clock.now() + own - clock.wall(), inheritedDeadline());
+    const nowMs = clock.now();
+    this.#context = currentContext(nowMs);
+    this.#deadlineMs = Math.min(
+      own === Infinity ? Infinity : nowMs + own - clock.wall(),
+      handDown(this.#context?.deadlineMs ?? Infinity, nowMs),
+    );
   }
 
   // ── towards the application ──
@@ -315,6 +331,7 @@ export class MeshCall implements GrpcCall, Sink, Receiver {
       startMs: clock.now(),
     });
     call.deadlineMs = this.#deadlineMs;
+    call.callerAttempt = this.#context?.attempt ?? 1;
     this.#body.countAt(call.record);
     this.#call = call;
     return call;

@@ -144,8 +144,9 @@ export class GrpcExchange implements RequestBody, Sink, Abortable {
     const trailers = stream.sentTrailers as OutgoingHttpHeaders | undefined;
     const trailersOnly = sent?.["grpc-status"] !== undefined;
     if (sent !== undefined) report.onHead({ status: Number(sent[":status"]), headers: fields(sent) }, noFlow);
-    if (sent !== undefined && (trailersOnly || trailers !== undefined || Number(sent[":status"]) !== 200))
-      report.onEnd(trailers === undefined ? undefined : fields(trailers));
+    const complete = sent !== undefined && (trailersOnly || trailers !== undefined || Number(sent[":status"]) !== 200);
+    if (complete && this.context !== undefined) this.context.answered = true;
+    if (complete) report.onEnd(trailers === undefined ? undefined : fields(trailers));
     else report.onError(new MeshError("ABORTED", "the peer gave up", { sent: true }));
   }
 

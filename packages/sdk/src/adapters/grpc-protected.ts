@@ -14,7 +14,7 @@ import {
 } from "@grpc/grpc-js";
 import { Call, type Clock, type Engine, HeaderList, type Timer, type Transport } from "@trama/engine";
 
-import { runInContext } from "../context.ts";
+import { contextOf, runInContext } from "../context.ts";
 import { TramaError } from "../errors.ts";
 import type { Connection } from "./connection.ts";
 import { type EnterGrpc, GrpcExchange } from "./grpc-exchange.ts";
@@ -159,22 +159,18 @@ export class ProtectedGrpc {
       peer: connection.mesh.peer,
       startMs,
     });
-    if (checked.timeoutMs !== Infinity) {
-      call.deadlineMs = startMs + checked.timeoutMs;
-      exchange.context = { deadlineMs: call.deadlineMs };
-    }
+    exchange.context = contextOf(call, checked.timeoutMs, connection.hop.attempt);
     call.record.peerWorkload = connection.workload.believed;
     exchange.start(call, connection.chain.serve(GrpcExchange.handler));
   }
 
-  /** Tells handlers who calls, counts messages, and lets what they start inherit the deadline. */
+  /** Tells handlers who calls, counts messages, and lets what they start inherit deadline and attempt. */
   #interceptor(): ServerInterceptor {
     return (_method, next) => {
       const exchange = this.#entering!;
       const { context, connection } = exchange;
       const { record } = exchange.call!;
-      const within: <A>(fn: (value: A) => void, value: A) => void =
-        context === undefined ? (fn, value) => fn(value) : (fn, value) => runInContext(context, fn, value);
+      const within = <A>(fn: (value: A) => void, value: A): void => runInContext(context, fn, value);
       return new ServerInterceptingCall(next, {
         start: (begin) =>
           begin({

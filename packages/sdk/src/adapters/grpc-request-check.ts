@@ -2,9 +2,10 @@ import type { IncomingHttpHeaders } from "node:http2";
 import { canonicalHost } from "@trama/engine";
 
 import { parseTimeout } from "../transport/grpc-timeout.ts";
+import { attemptCountField, previousAttemptsField, readHopField } from "../transport/hop-fields.ts";
 import { peerHeader } from "../transport/upstream-request.ts";
 import type { Connection } from "./connection.ts";
-import { isInternal, noteWorkload } from "./request-check.ts";
+import { forgetLast, isInternal, noteInternal } from "./request-check.ts";
 
 /** Envoy's default `max_request_headers_count`. */
 const maxHeaders = 100;
@@ -35,13 +36,16 @@ export function checkGrpcRequest(
   const flat: string[] = [];
   let timeout: string | undefined;
   let authority: string | undefined = headers[":authority"];
-  connection.workload.believed = undefined;
+  forgetLast(connection);
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!;
     const value = raw[i + 1]!;
     if (name.startsWith(":")) continue;
     if (isInternal(name)) {
-      if (name === peerHeader) noteWorkload(connection, value);
+      // gRPC says its deadline itself, so of these fields the two others count.
+      const wrong =
+        name === peerHeader || name === attemptCountField ? noteInternal(connection, name, value) : undefined;
+      if (wrong !== undefined) return wrong;
       delete headers[name];
       continue;
     }
@@ -52,6 +56,9 @@ export function checkGrpcRequest(
     } else if (name === "grpc-timeout") {
       if (timeout !== undefined) return "more than one grpc-timeout";
       timeout = value;
+    } else if (name === previousAttemptsField && connection.mesh.peer.mtls) {
+      const wrong = readHopField(connection.hop, name, value);
+      if (wrong !== undefined) return wrong;
     }
     flat.push(name, value);
   }

@@ -50,6 +50,7 @@ const reserved: ReadonlySet<string> = new Set([
   "content-type",
   "grpc-accept-encoding",
   "grpc-encoding",
+  "grpc-previous-rpc-attempts",
   "grpc-timeout",
   "host",
   "http2-settings",
@@ -59,6 +60,8 @@ const reserved: ReadonlySet<string> = new Set([
   "transfer-encoding",
   "upgrade",
   "user-agent",
+  "x-envoy-attempt-count",
+  "x-envoy-expected-rq-timeout-ms",
 ]);
 
 function percentDecode(text: string): string {

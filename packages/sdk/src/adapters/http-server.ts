@@ -3,6 +3,7 @@ import { Server as NetServer, type Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
 import { Call, type Engine, HeaderList, MeshError, type Transport } from "@trama/engine";
 
+import { contextOf } from "../context.ts";
 import { http } from "../env/node-http.ts";
 import { TramaError } from "../errors.ts";
 import { type Connection, connections } from "./connection.ts";
@@ -155,6 +156,7 @@ export class ProtectedServer {
       startMs: this.#clock.now(),
     });
     call.record.peerWorkload = connection.workload.believed;
+    exchange.context = contextOf(call, connection.hop.timeoutMs, connection.hop.attempt);
     exchange.start(call, connection.chain.serve(Exchange.handler));
   }
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { canonicalHost } from "@trama/engine";
 
+import { readHopField } from "../transport/hop-fields.ts";
 import { peerHeader } from "../transport/upstream-request.ts";
 import type { Connection } from "./connection.ts";
 
@@ -30,7 +31,7 @@ export function checkRequest(request: IncomingMessage, connection: Connection): 
   if (rawHeaders.length > 2 * maxHeaders) return tooMany;
   let host: string | undefined;
   let internal = false;
-  connection.workload.believed = undefined;
+  forgetLast(connection);
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!;
     if (name.length === 4 && name.toLowerCase() === "host") {
@@ -38,7 +39,8 @@ export function checkRequest(request: IncomingMessage, connection: Connection): 
       host = rawHeaders[i + 1]!;
     } else if (isInternal(name)) {
       internal = true;
-      if (name.length === peerHeader.length) noteWorkload(connection, rawHeaders[i + 1]!);
+      const wrong = noteInternal(connection, name, rawHeaders[i + 1]!);
+      if (wrong !== undefined) return bad(wrong);
     }
   }
   if (internal) removeInternal(request);
@@ -97,8 +99,25 @@ function removeInternal(request: IncomingMessage): void {
   rawHeaders.length = kept;
 }
 
+/** What a connection remembers of a request is gone with the next. */
+export function forgetLast({ workload, hop }: Connection): void {
+  workload.believed = undefined;
+  hop.timeoutMs = Infinity;
+  hop.attempt = 1;
+}
+
+/**
+ * Keeps what the peer's mesh says with an internal field, or says why it cannot be: identity, deadline, attempt. Of strangers
+ * nothing is believed, so that nobody outside the mesh can shorten a call or switch retries off.
+ */
+export function noteInternal(connection: Connection, name: string, value: string): string | undefined {
+  if (name.length === peerHeader.length) noteWorkload(connection, value);
+  else if (connection.mesh.peer.mtls) return readHopField(connection.hop, name, value);
+  return undefined;
+}
+
 /** Believed only over mTLS, and only for the namespace that the certificate proves (docs/wire.md). */
-export function noteWorkload({ workload, mesh: { peer } }: Connection, text: string): void {
+function noteWorkload({ workload, mesh: { peer } }: Connection, text: string): void {
   if (text !== workload.text) {
     workload.text = text;
     workload.valid = peer.mtls && text.length <= 512 && text.split(";", 3)[1] === peer.namespace;

@@ -1,12 +1,13 @@
 import type { Dispatcher } from "undici";
 
+import { attemptCountField, expectedTimeoutField } from "../transport/hop-fields.ts";
 import { peerHeader } from "../transport/upstream-request.ts";
 
 type Given = Dispatcher.DispatchOptions["headers"];
 
 /**
  * The application's header fields as one flat array of our own, `host` first: undici takes records, flat arrays and iterables of
- * pairs. The peer header is ours alone, so the application's is dropped, and ours stands last. What is no header at all is left to
+ * pairs. The peer header is ours alone, so the application's is dropped, and ours stands last; deadline and attempt are the transport's. What is no header at all is left to
  * undici, which refuses it with a message.
  */
 export function requestHeaders(given: Given, host: string, peer: string): string[] {
@@ -39,6 +40,15 @@ function room(given: Given): string[] {
   return new Array<string>(size);
 }
 
+/** What only the mesh may say; by length first, for most names are none of these. */
+function isOurs(name: string): boolean {
+  const { length } = name;
+  if (length !== peerHeader.length && length !== attemptCountField.length && length !== expectedTimeoutField.length)
+    return false;
+  const lower = name.toLowerCase();
+  return lower === peerHeader || lower === attemptCountField || lower === expectedTimeoutField;
+}
+
 /** Returns where the next field goes. */
 function put(flat: string[], at: number, name: string, value: unknown): number {
   if (value === undefined) return at;
@@ -47,7 +57,7 @@ function put(flat: string[], at: number, name: string, value: unknown): number {
     flat[1] = text(name, value);
     return at;
   }
-  if (name.length === peerHeader.length && name.toLowerCase() === peerHeader) return at;
+  if (isOurs(name)) return at;
   if (!Array.isArray(value)) {
     flat[at] = name;
     flat[at + 1] = text(name, value);

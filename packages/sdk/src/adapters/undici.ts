@@ -1,6 +1,7 @@
 import {
   Call,
   type Clock,
+  deadlineLayer,
   type Engine,
   HeaderList,
   MeshError,
@@ -11,6 +12,7 @@ import {
 import type { XdsClient } from "@trama/xds";
 import type { Dispatcher as UndiciDispatcher } from "undici";
 
+import { currentContext, inherit } from "../context.ts";
 import { Agent, Dispatcher, Dispatcher1Wrapper, dispatcherMethods } from "../undici-parts.ts";
 import { type Destination, Destinations } from "./destination.ts";
 import { HostLookup } from "./host-lookup.ts";
@@ -48,7 +50,8 @@ export class MeshDispatcher extends Dispatcher {
     super();
     this.#options = options;
     this.#lookup = new HostLookup(options);
-    this.#outside = options.engine.observe(passThrough(this.#plain));
+    // An inherited deadline holds for strangers too; they are not told of it.
+    this.#outside = options.engine.observe(deadlineLayer(undefined, options)(passThrough(this.#plain)));
     this.#refused = options.engine.observe(blackHole);
   }
 
@@ -115,6 +118,7 @@ export class MeshDispatcher extends Dispatcher {
   #newCall(outbound: OutboundCall, { host }: Destination): Call | undefined {
     const { engine, transport, clock, peer } = this.#options;
     const { options } = outbound;
+    const startMs = clock.now();
     try {
       const call = new Call({
         snapshot: engine.current,
@@ -126,8 +130,9 @@ export class MeshDispatcher extends Dispatcher {
         headers: HeaderList.ofFlat(requestHeaders(options.headers, host, peer)),
         body: outbound,
         transport,
-        startMs: clock.now(),
+        startMs,
       });
+      inherit(call, currentContext(startMs), startMs);
       outbound.attach(call);
       return call;
     } catch (thrown) {

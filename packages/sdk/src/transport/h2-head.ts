@@ -3,6 +3,7 @@ import type { Attempt } from "@trama/engine";
 import { formatTimeout } from "./grpc-timeout.ts";
 import type { PoolOptions } from "./endpoint-pools.ts";
 import type { SendableBody } from "./h2-body.ts";
+import { attemptCountField, hopFields, previousAttemptsField } from "./hop-fields.ts";
 import { peerHeader } from "./upstream-request.ts";
 
 /** Of one HTTP/1.1 connection and never of a request (RFC 9113 §8.2.2); `host` is `:authority` here, and an Expect was answered before. */
@@ -32,6 +33,9 @@ export function grpcHead(attempt: Attempt, options: PoolOptions, authority: stri
     if (!showPeer && flat[i] === peerHeader) continue;
     head.push(flat[i]!, flat[i + 1]!);
   }
+  const { total } = attempt;
+  if (total > 1) head.push(previousAttemptsField, String(total - 1));
+  if (call.tellAttempt) head.push(attemptCountField, String(total));
   if (call.deadlineMs !== Infinity) head.push("grpc-timeout", formatTimeout(call.deadlineMs - options.clock.now()));
   return head;
 }
@@ -59,5 +63,7 @@ export function httpHead(attempt: Attempt, options: PoolOptions, rewritten: bool
   }
   if (!type && body.type !== undefined) head.push("content-type", body.type);
   if (!length && body.length !== undefined) head.push("content-length", String(body.length));
+  const hop = hopFields(attempt, options.clock);
+  if (hop !== undefined) head.push(...hop);
   return head;
 }

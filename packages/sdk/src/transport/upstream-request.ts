@@ -13,6 +13,7 @@ import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
 import { type BodyValue, HttpBody } from "./body.ts";
+import { hopFields } from "./hop-fields.ts";
 import type { Connection, Pool, Pooled } from "./pool.ts";
 import { fromUndici } from "./undici-errors.ts";
 
@@ -95,6 +96,7 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
       headers.flat(),
       this.#pool.options.tls?.identity !== undefined,
       rewritten ? authority : undefined,
+      hopFields(this.#attempt, this.#pool.options.clock),
     );
   }
 
@@ -245,8 +247,14 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
 }
 
 /** The adapter has put `host` and, last, our own description into the fields; they hold for mTLS and an authority nobody rewrote. */
-function wireHeaders(flat: readonly string[], secured: boolean, authority: string | undefined): readonly string[] {
-  if (authority === undefined && (secured || !flat.includes(peerHeader))) return flat;
+function wireHeaders(
+  flat: readonly string[],
+  secured: boolean,
+  authority: string | undefined,
+  hop: readonly string[] | undefined,
+): readonly string[] {
+  if (authority === undefined && (secured || !flat.includes(peerHeader)))
+    return hop === undefined ? flat : [...flat, ...hop];
   const out: string[] = authority === undefined ? [] : ["host", authority];
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!;
@@ -254,6 +262,7 @@ function wireHeaders(flat: readonly string[], secured: boolean, authority: strin
     if (authority !== undefined && name.length === 4 && name.toLowerCase() === "host") continue;
     out.push(name, flat[i + 1]!);
   }
+  if (hop !== undefined) out.push(...hop);
   return out;
 }
 

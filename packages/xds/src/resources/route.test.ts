@@ -238,3 +238,11 @@ test("broken bytes are a ResourceError, never anything else", () => {
     { numRuns: 1_000, seed: 4 },
   );
 });
+
+test("a virtual host may ask for the number of attempts, to the peer and to the caller", () => {
+  const countOf = (more: object) =>
+    read({ name: "r", virtualHosts: [{ name: "v", domains: ["a"], ...more }] as never }).virtualHosts[0]?.attemptCount;
+  expect(countOf({})).toBeUndefined();
+  expect(countOf({ includeRequestAttemptCount: true })).toEqual({ request: true, response: false });
+  expect(countOf({ includeAttemptCountInResponse: true })).toEqual({ request: false, response: true });
+});

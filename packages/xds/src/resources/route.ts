@@ -58,16 +58,17 @@ function uniqueDomains(hosts: readonly VirtualHost[]): void {
 function virtualHost(host: ProtoVirtualHost, options: DecodeOptions): VirtualHost {
   onlyFields(
     host,
-    ["name", "domains", "routes", "retryPolicy", "typedPerFilterConfig"],
-    // Notes for people, statistics, and headers that only tell of retries.
     [
-      "metadata",
-      "virtualClusters",
+      "name",
+      "domains",
+      "routes",
+      "retryPolicy",
+      "typedPerFilterConfig",
       "includeRequestAttemptCount",
       "includeAttemptCountInResponse",
-      "includeIsTimeoutRetryHeader",
-      "perRequestBufferLimitBytes",
     ],
+    // Notes for people, statistics, and a header that only tells of retries.
+    ["metadata", "virtualClusters", "includeIsTimeoutRetryHeader", "perRequestBufferLimitBytes"],
   );
   if (host.domains.length === 0) throw new ResourceError("domains is empty; a virtual host needs at least one");
   return {
@@ -75,6 +76,9 @@ function virtualHost(host: ProtoVirtualHost, options: DecodeOptions): VirtualHos
     domains: [...new Set(host.domains.map(domain))],
     routes: each("routes", host.routes, (one) => route(one, options)),
     retry: host.retryPolicy && within("retry_policy", () => retryPolicy(host.retryPolicy!)),
+    ...((host.includeRequestAttemptCount || host.includeAttemptCountInResponse) && {
+      attemptCount: { request: host.includeRequestAttemptCount, response: host.includeAttemptCountInResponse },
+    }),
     overrides: within("typed_per_filter_config", () => overrides(host.typedPerFilterConfig, options)),
   };
 }
