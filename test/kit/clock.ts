@@ -15,6 +15,7 @@ export interface FakeClock extends Clock {
 export function fakeClock(startMs = 1_000): FakeClock {
   let now = startMs;
   let wallOffset = Date.UTC(2026, 0, 1) - startMs;
+  let stalled = 0;
   let serial = 0;
   const timers = new Map<number, { readonly at: number; readonly fire: () => void }>();
   const nextDue = (until: number): number | undefined => {
@@ -42,8 +43,10 @@ export function fakeClock(startMs = 1_000): FakeClock {
       }
       now = end;
     },
+    stalled: () => stalled,
     block(ms) {
       now += ms;
+      stalled += ms;
       this.advance(0);
     },
     get pending() {

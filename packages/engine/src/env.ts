@@ -13,6 +13,12 @@ export interface Clock {
    * clock already and need no closure of their own.
    */
   at<T>(atMs: number, fn: (value: T) => void, value: T): Timer;
+  /**
+   * For how long in all, up to `nowMs`, the event loop of this process was blocked: only its growth between two moments says
+   * something. Counts what kept timers waiting for 50 ms and more, and only while any was set. Whoever fires timers after such
+   * a block lets pending input be read first, so that an answer that is here already beats its time-out.
+   */
+  stalled(nowMs: number): number;
 }
 
 export interface Timer {

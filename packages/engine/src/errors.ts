@@ -98,6 +98,11 @@ export interface MeshErrorOptions {
   readonly status?: number;
   /** Overrides the code's response flag. */
   readonly flag?: ResponseFlag;
+  /**
+   * A time-out that ran out because our own event loop was blocked: it says nothing of the endpoint, and outlier detection does
+   * not count it. Default `false`.
+   */
+  readonly ownDelay?: boolean;
   /** What a gRPC caller is told, where the code alone does not say it: a reset stream carries a reason of its own. */
   readonly grpcStatus?: number | undefined;
 }
@@ -110,6 +115,8 @@ export class MeshError extends Error {
   readonly flag: ResponseFlag;
   /** Whether the request may have reached the application behind the peer. Decides what may be retried (law 8). */
   readonly sent: boolean;
+  /** Time ran out while our own event loop was blocked: the upstream may have answered in time. */
+  readonly ownDelay: boolean;
   /** Overrides the gRPC status of the code; see `grpcStatusOfError`. */
   readonly grpcStatus: number | undefined;
 
@@ -119,6 +126,7 @@ export class MeshError extends Error {
     this.status = options.status ?? CODES[code].status;
     this.flag = options.flag ?? CODES[code].flag;
     this.sent = options.sent ?? false;
+    this.ownDelay = options.ownDelay ?? false;
     this.grpcStatus = options.grpcStatus;
   }
 

@@ -43,6 +43,7 @@ const engine = createEngine({
     wall: () => Date.now(),
     after: () => ({ cancel() {} }),
     at: () => ({ cancel() {} }),
+    stalled: () => 0,
   },
   random: Math.random,
   telemetry: { onCall() {} },

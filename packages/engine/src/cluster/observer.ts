@@ -33,6 +33,7 @@ export interface AttemptObserver {
 
 /** Whether an error that ended an attempt says anything of the endpoint: what we refused or gave up ourselves does not. */
 export function blamesEndpoint(error: MeshError): boolean {
+  if (error.ownDelay) return false;
   switch (error.code) {
     case "CONNECT_FAILED":
     case "TLS_FAILED":

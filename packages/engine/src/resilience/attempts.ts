@@ -4,6 +4,7 @@ import type { Endpoint } from "../cluster/endpoint.ts";
 import { blamesEndpoint } from "../cluster/observer.ts";
 import type { Env, Timer } from "../env.ts";
 import { MeshError } from "../errors.ts";
+import { ownDelay } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, ResponseHead, Sink } from "../service.ts";
 import { Attempt } from "../transport.ts";
@@ -13,11 +14,6 @@ import type { RetryPlan } from "./retry-policy.ts";
 /** A refused answer is read to its end, to keep its connection, as long as it is small and quick. */
 const DRAIN_BYTES = 64 * 1024;
 const DRAIN_MS = 1_000;
-/**
- * A time-out that is handled later than this after its moment says that our own event loop was blocked: the answer may
- * have been here in time, unread. Well above what a coarse timer is late by itself.
- */
-const LATE_MS = 50;
 
 /**
  * Sends a call to a cluster: picks an endpoint, sends an attempt, and repeats it where the route's policy, the request
@@ -70,6 +66,8 @@ class Try implements Sink, Abortable {
   #grpcStatus = -1;
   #headMs = -1;
   #sentMs = -1;
+  /** `clock.stalled()` when it was sent; only kept with a per-try time-out. */
+  #stalledMs = 0;
 
   constructor(
     call: Call,
@@ -118,9 +116,11 @@ class Try implements Sink, Abortable {
     call.record.attempts++;
     call.active = this;
     this.#phase = "sent";
-    if (timed || (perTryMs !== undefined && this.#cluster.observes)) this.#sentMs = nowMs;
-    if (perTryMs !== undefined && nowMs + perTryMs < call.deadlineMs)
+    this.#sentMs = nowMs;
+    if (perTryMs !== undefined && nowMs + perTryMs < call.deadlineMs) {
+      this.#stalledMs = this.#env.clock.stalled(nowMs);
       this.#timer = this.#env.clock.at(nowMs + perTryMs, Try.#tookTooLong, this);
+    }
     try {
       call.transport.send(attempt, this);
     } catch (thrown) {
@@ -180,8 +180,7 @@ class Try implements Sink, Abortable {
   abort(reason: MeshError): void {
     if (this.#phase === "over" || this.#phase === "draining") return;
     // Of all aborts only the deadline blames the endpoint, and only while the answer had not begun.
-    const late = reason.code === "TIMEOUT" && this.#phase !== "passing";
-    this.#stop(reason, late && this.#cluster.observes && this.#onTime(this.#call.deadlineMs));
+    this.#stop(reason, reason.code === "TIMEOUT" && !reason.ownDelay && this.#phase !== "passing");
   }
 
   #stop(reason: MeshError, counts: boolean): void {
@@ -284,21 +283,17 @@ class Try implements Sink, Abortable {
   #onPerTryTimeout(): void {
     const attempt = this.#attempt!;
     this.#timer = undefined;
+    const limitMs = this.#plan!.policy.perTryTimeoutMs!;
+    const own = ownDelay(this.#env.clock, this.#sentMs, this.#stalledMs, limitMs);
     const error = new MeshError(
       "PER_TRY_TIMEOUT",
-      `no answer from ${attempt.endpoint.address} within ${this.#plan!.policy.perTryTimeoutMs} ms`,
-      { sent: attempt.sent },
+      `no answer from ${attempt.endpoint.address} within ${limitMs} ms${own ? "; our own event loop was blocked meanwhile" : ""}`,
+      { sent: attempt.sent, ownDelay: own },
     );
     const grpc = this.#call.protocol === "grpc";
-    const counts = this.#cluster.observes && this.#onTime(this.#sentMs + this.#plan!.policy.perTryTimeoutMs!);
-    if (this.#plan!.wantsError(error, grpc) && this.#retry(error.sent, false, undefined, error, counts))
+    if (this.#plan!.wantsError(error, grpc) && this.#retry(error.sent, false, undefined, error, !own))
       attempt.abort(error);
-    else this.#stop(error, counts);
-  }
-
-  /** Whether a time-out is handled about when it was due. */
-  #onTime(dueMs: number): boolean {
-    return this.#env.clock.now() - dueMs < LATE_MS;
+    else this.#stop(error, !own);
   }
 
   #noteHead(head: ResponseHead): void {

@@ -107,6 +107,28 @@ describe("whole-call deadline", () => {
     expect(sink.error).toMatchObject({ code: "TIMEOUT", sent: false });
   });
 
+  test("a deadline that ran out while our own event loop was blocked is marked as our own doing", () => {
+    const expired = (run: (clock: ReturnType<typeof testEnv>["clock"]) => void): MeshError => {
+      const env = testEnv();
+      env.clock.block(300);
+      const sink = new Recorder();
+      deadlineLayer(100, env)(held().service)(makeCall(), sink);
+      run(env.clock);
+      expect(sink.events).toEqual(["error TIMEOUT"]);
+      return sink.error!;
+    };
+    expect(expired((clock) => clock.block(150)).ownDelay).toBe(true);
+    // Not late at all, yet half of the time nobody was looking.
+    const partly = expired((clock) => {
+      clock.block(60);
+      clock.advance(40);
+    });
+    expect(partly).toMatchObject({ ownDelay: true, message: expect.stringContaining("event loop was blocked") });
+    expect(expired((clock) => clock.advance(100)).ownDelay).toBe(false);
+    // A block before the call is nothing to it.
+    expect(expired((clock) => clock.advance(1_000)).ownDelay).toBe(false);
+  });
+
   test("law 5: a caller that gave up before gets back its own reason", () => {
     const env = testEnv();
     const sink = new Recorder();

@@ -1,6 +1,7 @@
 import type { Call } from "../call.ts";
 import type { Env, Timer } from "../env.ts";
 import { MeshError } from "../errors.ts";
+import { ownDelay } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, Layer, ResponseHead, Sink } from "../service.ts";
 
@@ -37,8 +38,7 @@ export function deadlineLayer(timeoutMs: number | undefined, env: Pick<Env, "clo
     if (leftMs <= 0)
       return sink.onError(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
     if (leftMs > LONGEST_MS) return inner(call, sink);
-    const timed = new Timed(call, sink, leftMs);
-    timed.start(env);
+    const timed = new Timed(call, sink, now, env);
     inner(call, timed);
   };
 }
@@ -49,25 +49,27 @@ class Timed implements Sink {
   static readonly #expired = (timed: Timed): void => timed.#expire();
   readonly #call: Call;
   readonly #sink: Sink;
-  readonly #ms: number;
-  #timer: Timer | undefined = undefined;
+  readonly #env: Pick<Env, "clock">;
+  readonly #startMs: number;
+  readonly #stalledMs: number;
+  readonly #timer: Timer;
   #ended = false;
 
-  constructor(call: Call, sink: Sink, ms: number) {
+  constructor(call: Call, sink: Sink, nowMs: number, env: Pick<Env, "clock">) {
     this.#call = call;
     this.#sink = sink;
-    this.#ms = ms;
-  }
-
-  start(env: Pick<Env, "clock">): void {
-    this.#timer = env.clock.at(this.#call.deadlineMs, Timed.#expired, this);
+    this.#env = env;
+    this.#startMs = nowMs;
+    this.#stalledMs = env.clock.stalled(nowMs);
+    this.#timer = env.clock.at(call.deadlineMs, Timed.#expired, this);
   }
 
   /** Tells whoever is at work. One that does not answer at once is not waited for: a deadline is a promise to the caller. */
   #expire(): void {
     if (this.#ended) return;
     const sent = this.#call.record.attempts > 0;
-    const error = new MeshError("TIMEOUT", `the call took longer than its ${Math.round(this.#ms)} ms`, { sent });
+    const limitMs = this.#call.deadlineMs - this.#startMs;
+    const error = outOfTime(limitMs, sent, ownDelay(this.#env.clock, this.#startMs, this.#stalledMs, limitMs));
     this.#call.abort(error);
     this.onError(this.#call.aborted ?? error);
   }
@@ -94,7 +96,16 @@ class Timed implements Sink {
   #end(): boolean {
     if (this.#ended) return false;
     this.#ended = true;
-    this.#timer?.cancel();
+    this.#timer.cancel();
     return true;
   }
+}
+
+/** The whole call took too long. */
+export function outOfTime(limitMs: number, sent: boolean, own: boolean): MeshError {
+  const why = own ? "; our own event loop was blocked meanwhile" : "";
+  return new MeshError("TIMEOUT", `the call took longer than its ${Math.round(limitMs)} ms${why}`, {
+    sent,
+    ownDelay: own,
+  });
 }

@@ -11,6 +11,8 @@ import {
   handDown,
   HeaderList,
   MeshError,
+  outOfTime,
+  ownDelay,
   type ResponseHead,
   type Sink,
   type Timer,
@@ -110,13 +112,15 @@ export class MeshCall implements GrpcCall, Sink, Receiver {
     this.#metadata = metadata;
     this.#listener = listener;
     const { clock } = this.#core;
-    const leftMs = this.#deadlineMs - clock.now();
+    const nowMs = clock.now();
+    const leftMs = this.#deadlineMs - nowMs;
     if (leftMs <= 0)
       return this.#stop(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
     if (leftMs < longestMs) {
+      const stalledMs = clock.stalled(nowMs);
       this.#deadlineTimer = clock.after(leftMs, () => {
         const sent = (this.#call?.record.attempts ?? 0) > 0;
-        this.#stop(new MeshError("TIMEOUT", `the call took longer than its ${Math.round(leftMs)} ms`, { sent }));
+        this.#stop(outOfTime(leftMs, sent, ownDelay(clock, nowMs, stalledMs, leftMs)));
       });
     }
     if (this.#credentials === undefined) this.#run();

@@ -1,9 +1,12 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { Clock, Timer } from "@trama/engine";
 
 /** Width of a tick: a deadline is kept to within one of these. */
 const tickMs = 10;
 /** Ticks around the wheel; what is further away waits in its slot for more turns. */
 const slots = 512;
+/** A tick that comes later than this was held up by something that blocked the event loop; less is the work of a busy process. */
+const stallMs = 50;
 
 /**
  * Real time, with one Node timer for all deadlines. A call arms and cancels up to two timers; `setTimeout` would cost
@@ -15,10 +18,35 @@ export function createClock(): Clock & { close(): void } {
   let waiting = 0;
   let ticker: NodeJS.Timeout | undefined;
   let tick = 0;
+  /** When the ticker last had its turn. */
+  let turnedMs = 0;
+  let stalled = 0;
+  let afterInput: NodeJS.Immediate | undefined;
+  // Timers belong to nobody: the request that happened to start the ticker must not be the context of all that follows.
+  const outside = AsyncLocalStorage.snapshot();
 
   const now = (): number => performance.now();
 
+  /** How much longer than a tick it is since the last turn, where that is a block. */
+  const lag = (nowMs: number): number => {
+    const late = nowMs - turnedMs - tickMs;
+    return ticker === undefined || late < stallMs ? 0 : late;
+  };
+
   const turn = (): void => {
+    const nowMs = now();
+    const late = lag(nowMs);
+    turnedMs = nowMs;
+    if (late === 0) return fire();
+    // Timers come before input in Node's loop. What arrived during the block is read first: an answer beats its time-out.
+    stalled += late;
+    afterInput ??= setImmediate(() => {
+      afterInput = undefined;
+      fire();
+    });
+  };
+
+  const fire = (): void => {
     // A blocked event loop catches up: every slot it slept through is visited, at most one turn.
     const target = Math.floor(now() / tickMs);
     if (target - tick > slots) tick = target - slots;
@@ -45,8 +73,9 @@ export function createClock(): Clock & { close(): void } {
   const arm = (atMs: number, fn: (value: unknown) => void, value: unknown): Timer => {
     const timer = new WheelTimer(fn, value);
     if (ticker === undefined) {
-      tick = Math.floor(now() / tickMs);
-      ticker = setInterval(turn, tickMs);
+      turnedMs = now();
+      tick = Math.floor(turnedMs / tickMs);
+      ticker = outside(setInterval, turn, tickMs);
       ticker.unref();
     }
     // Never early: the tick in which the moment has wholly passed.
@@ -62,8 +91,10 @@ export function createClock(): Clock & { close(): void } {
     wall: () => Date.now(),
     after: (delayMs, fn) => arm(now() + delayMs, fn, undefined),
     at: arm as Clock["at"],
+    stalled: (nowMs) => stalled + lag(nowMs),
     close() {
       clearInterval(ticker);
+      clearImmediate(afterInput);
       ticker = undefined;
     },
   };

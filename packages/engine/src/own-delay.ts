@@ -1,0 +1,12 @@
+import type { Clock } from "./env.ts";
+
+/**
+ * Whether a limit of `limitMs` that began at `startMs` was not really waited out: the event loop of this process was blocked
+ * meanwhile, so the other side was not watched for so long, and its answer may lie unread. Such a time-out is our own doing
+ * and is never blamed on the endpoint (dataplane.md §15). `stalledMs` is `clock.stalled()` of the start.
+ */
+export function ownDelay(clock: Clock, startMs: number, stalledMs: number, limitMs: number): boolean {
+  const nowMs = clock.now();
+  const stalled = clock.stalled(nowMs) - stalledMs;
+  return stalled > 0 && nowMs - startMs - stalled < limitMs;
+}
