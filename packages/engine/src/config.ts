@@ -276,6 +276,11 @@ export interface ClusterConfig extends ClusterInfo {
   readonly breaker: BreakerConfig;
   /** Absent: endpoints are never ejected for what they answer. */
   readonly outlier?: OutlierConfig | undefined;
+  /**
+   * With less than this share of its endpoints healthy, percent, all of a priority are used, healthy or not
+   * (`healthy_panic_threshold`, Istio's `minHealthPercent`). Default 0: never.
+   */
+  readonly panicPercent?: number | undefined;
   /** HTTP calls go over HTTP/2; gRPC's do in any case. */
   readonly http2: boolean;
   /** Absent: the transport's own defaults. */
@@ -410,6 +415,11 @@ export interface EndpointSet {
   readonly name: string;
   /** Index = priority, without gaps (R43). */
   readonly priorities: readonly (readonly LocalityEndpoints[])[];
+  /**
+   * Percent by which the healthy of a priority are thought to be enough: with 140, the default, a priority keeps all its
+   * traffic until less than 71.4 % of it are healthy (`overprovisioning_factor`).
+   */
+  readonly overprovisioningPercent?: number | undefined;
   /** R49: each its own roll, in order. */
   readonly drops: readonly { readonly category: string; readonly perMillion: number }[];
 }

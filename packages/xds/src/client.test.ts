@@ -57,7 +57,7 @@ describe.each(["delta", "sotw"] as const)("%s", (variant) => {
     await server.until(() => server.stream.acks.length === 4);
     const [first, ...rest] = server.stream.requests;
     expect(first?.node?.id).toBe("sidecar~127.0.0.1~test.shop~shop.svc.cluster.local");
-    expect(first?.node?.clientFeatures).toContain("envoy.lb.does_not_support_overprovisioning");
+    expect(first?.node?.clientFeatures).not.toContain("envoy.lb.does_not_support_overprovisioning");
     expect(first?.node?.metadata).toMatchObject({ NAMESPACE: "shop" });
     expect(rest.every((request) => request.node === undefined)).toBe(true);
     const questions = [...Map.groupBy(server.stream.requests, (one) => one.typeUrl).values()].map(([one]) => one);

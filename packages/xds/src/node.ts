@@ -8,11 +8,10 @@ import type { BootstrapNode } from "./bootstrap.ts";
 export const version = "0.1.0";
 
 /**
- * What we can do, for servers that ask: resources come wrapped in the state of the world too, with a time to live (R21), and
- * priorities fail over without Envoy's overprovisioning, so that a server spills over by itself (S42).
+ * What we can do, for servers that ask: resources come wrapped in the state of the world too, with a time to live (R21).
+ * Unlike gRPC's own clients we do know Envoy's overprovisioning, so no server need spill over by itself (S42).
  */
 const clientFeatures = [
-  "envoy.lb.does_not_support_overprovisioning",
   "xds.config.resource-in-sotw",
   "xds.config.supports-resource-in-sotw",
   "xds.config.supports-resource-ttl",

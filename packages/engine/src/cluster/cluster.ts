@@ -6,6 +6,7 @@ import { OutlierDetector } from "../resilience/outlier.ts";
 import type { OutlierMember } from "../resilience/outlier.ts";
 import { newClusterState, newEndpointLoad } from "../state.ts";
 import type { ClusterState, Cursor, State } from "../state.ts";
+import { AliasTable } from "./alias.ts";
 import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -15,7 +16,7 @@ import type { Picker } from "./picker.ts";
 import { leastRequest } from "./pickers/p2c.ts";
 import { randomPicker } from "./pickers/random.ts";
 import { roundRobin } from "./pickers/round-robin.ts";
-import { usable } from "./priority.ts";
+import { priorityLoads } from "./priority.ts";
 
 /**
  * A cluster of one snapshot, ready to pick from. Rebuilt whole when anything in its configuration changes; what it counts
@@ -36,8 +37,8 @@ export class Cluster {
   readonly #random: () => number;
   readonly #release: () => void;
   #picker: Picker;
-  /** Those that the picker picks from, by locality. */
-  #serving: readonly LocalityHosts[] = [];
+  /** Those that the picker picks from, by locality, the best priority first. */
+  #serving: readonly (readonly Endpoint[])[] = [];
   /** Of the keyed state, when the picker was built. */
   #healthVersion: number;
 
@@ -128,12 +129,12 @@ export class Cluster {
    */
   untried(tried: (endpoint: Endpoint) => boolean): Endpoint | undefined {
     let count = 0;
-    for (const { ready } of this.#serving) count += ready.length;
+    for (const list of this.#serving) count += list.length;
     let skip = Math.floor(this.#random() * count);
     for (let round = 0; round < 2; round++)
-      for (const { ready } of this.#serving) {
-        for (let at = Math.min(skip, ready.length); at < ready.length; at++) if (!tried(ready[at]!)) return ready[at];
-        skip = Math.max(0, skip - ready.length);
+      for (const list of this.#serving) {
+        for (let at = Math.min(skip, list.length); at < list.length; at++) if (!tried(list[at]!)) return list[at];
+        skip = Math.max(0, skip - list.length);
       }
     return undefined;
   }
@@ -144,9 +145,38 @@ export class Cluster {
   }
 
   #build(): Picker {
-    for (const priority of this.#priorities) for (const each of priority) each.refresh();
-    this.#serving = usable(this.#priorities);
-    return this.#serving.length === 0 ? nobody(this.config.name) : byLocality(this.#serving, this.#dice);
+    const { panicPercent = 0, endpoints } = this.config;
+    const { overprovisioningPercent = 140 } = endpoints;
+    const healthy: number[] = [];
+    const all: number[] = [];
+    for (const priority of this.#priorities) {
+      let ready = 0;
+      let total = 0;
+      for (const each of priority) {
+        each.refresh();
+        ready += each.ready.length;
+        total += each.endpoints.length;
+      }
+      healthy.push(ready);
+      all.push(total);
+    }
+    const { loads, panic } = priorityLoads(healthy, all, overprovisioningPercent, panicPercent);
+    const pickers: Picker[] = [];
+    const weights: number[] = [];
+    const serving: (readonly Endpoint[])[] = [];
+    for (const [at, priority] of this.#priorities.entries()) {
+      if (loads[at] === 0) continue;
+      const picker = byLocality(priority, panic[at]!, overprovisioningPercent, this.#dice);
+      if (picker === undefined) continue;
+      pickers.push(picker);
+      weights.push(loads[at]!);
+      for (const each of priority) serving.push(panic[at] ? each.endpoints : each.ready);
+    }
+    this.#serving = serving;
+    if (pickers.length <= 1) return pickers[0] ?? nobody(this.config.name);
+    const table = new AliasTable(weights);
+    const dice = this.#dice;
+    return { pick: (call) => pickers[table.draw(dice)]!.pick(call) };
   }
 }
 

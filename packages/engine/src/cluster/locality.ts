@@ -16,6 +16,7 @@ export class LocalityHosts {
   readonly #balancer: (ready: readonly Endpoint[]) => Picker;
   #ready: readonly Endpoint[] = [];
   #picker: Picker | undefined = undefined;
+  #panicPicker: Picker | undefined = undefined;
 
   /** `balancer` makes the picker of a list that is not empty. */
   constructor(
@@ -40,6 +41,11 @@ export class LocalityHosts {
     return (this.#picker ??= this.#balancer(this.#ready));
   }
 
+  /** In panic: over all, whatever is known of them. Only while there is anybody at all. */
+  get panicPicker(): Picker {
+    return (this.#panicPicker ??= this.#balancer(this.endpoints));
+  }
+
   /** Looks at the health of all and drops the picker if the answer is another one than before. Costs nanoseconds each. */
   refresh(): void {
     const before = this.#ready;
@@ -61,12 +67,23 @@ function takesTraffic(endpoint: Endpoint): boolean {
 }
 
 /**
- * Picks a locality by weight, then an endpoint inside it by the cluster's own balancer (R45). The caller gives only
- * localities that have an endpoint to offer.
+ * Picks a locality by weight, then an endpoint inside it by the cluster's own balancer (R45). As Envoy has it, a locality of
+ * which a part is not healthy loses weight when `overprovisioning` percent of the rest are fewer than all. `undefined`:
+ * there is nobody.
  */
-export function byLocality(localities: readonly LocalityHosts[], dice: Dice): Picker {
-  if (localities.length === 1) return localities[0]!.picker;
-  const pickers = localities.map((each) => each.picker);
-  const table = new AliasTable(localities.map((each) => each.weight));
+export function byLocality(
+  localities: readonly LocalityHosts[],
+  panic: boolean,
+  overprovisioning: number,
+  dice: Dice,
+): Picker | undefined {
+  const serving = localities.filter((each) => (panic ? each.endpoints : each.ready).length > 0);
+  const pickers = serving.map((each) => (panic ? each.panicPicker : each.picker));
+  if (pickers.length <= 1) return pickers[0];
+  const table = new AliasTable(
+    serving.map(({ weight, ready, endpoints }) =>
+      panic ? weight : weight * Math.min(1, (overprovisioning * ready.length) / (100 * endpoints.length)),
+    ),
+  );
   return { pick: (call) => pickers[table.draw(dice)]!.pick(call) };
 }

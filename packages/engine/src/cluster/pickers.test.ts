@@ -74,7 +74,7 @@ describe.each(balancers)("$kind", (balancer) => {
     expect(countsOf(list, tally(build({ endpoints: list, balancer }), 1_000))[0]).toBeGreaterThan(995);
   });
 
-  it("picks only what is healthy, of the highest priority that has any, whatever the set", () => {
+  it("picks only what is healthy, whatever the set, and of the highest priority alone while that is whole", () => {
     const health = fc.constantFrom("healthy" as const, "draining" as const, "unhealthy" as const);
     const host = fc.record({ health, weight: fc.integer({ min: 1, max: 100 }) });
     const zones = fc.array(
@@ -92,9 +92,13 @@ describe.each(balancers)("$kind", (balancer) => {
             ),
           ),
         );
-        const expected = priorities
-          .map((all) => all.flatMap((each) => each.endpoints).filter((each) => each.health === "healthy"))
-          .find((healthy) => healthy.length > 0);
+        const healthy = priorities.map((all) =>
+          all.flatMap((each) => each.endpoints).filter((each) => each.health === "healthy"),
+        );
+        const first = healthy.findIndex((each) => each.length > 0);
+        const whole =
+          first >= 0 && priorities[first]!.flatMap((each) => each.endpoints).length === healthy[first]!.length;
+        const expected = first < 0 ? undefined : whole ? healthy[first] : healthy.flat();
         const built = build({ priorities, balancer }, new State(), seed);
         for (let i = 0; i < 20; i++) {
           const picked = built.picker.pick(call);

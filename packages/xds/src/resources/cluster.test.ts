@@ -10,6 +10,7 @@ import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstrea
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
+import { outlier } from "../../../../test/kit/mesh-config.ts";
 import { any, assignment, duration, edsCluster, upstreamTlsContext } from "../../../../test/kit/xds-resources.ts";
 import { type DecodedCluster, clusterType } from "./cluster.ts";
 import { ResourceError } from "./error.ts";
@@ -45,7 +46,93 @@ test("defaults of an EDS cluster", () => {
     tlsByMode: new Map(),
     breaker: { maxConnections: 1024, maxPending: 1024, maxRequests: 1024, maxRetries: 3, retryBudget: undefined },
     http2: false,
+    outlier: undefined,
+    panicPercent: 0,
   });
+});
+
+test("outlier detection: absent is off, present and empty has Envoy's defaults", () => {
+  expect(read().outlier).toBeUndefined();
+  expect(read({ outlierDetection: {} }).outlier).toEqual(outlier());
+});
+
+test("outlier detection: every knob arrives, and what Envoy has no field for comes as metadata", () => {
+  const detection = {
+    consecutive5xx: 1,
+    interval: duration(2),
+    baseEjectionTime: duration(3),
+    maxEjectionPercent: 4,
+    enforcingConsecutive5xx: 5,
+    enforcingSuccessRate: 6,
+    successRateMinimumHosts: 7,
+    successRateRequestVolume: 8,
+    successRateStdevFactor: 9,
+    consecutiveGatewayFailure: 10,
+    enforcingConsecutiveGatewayFailure: 11,
+    splitExternalLocalOriginErrors: true,
+    consecutiveLocalOriginFailure: 12,
+    enforcingConsecutiveLocalOriginFailure: 13,
+    enforcingLocalOriginSuccessRate: 14,
+    failurePercentageThreshold: 15,
+    enforcingFailurePercentage: 16,
+    enforcingFailurePercentageLocalOrigin: 17,
+    failurePercentageMinimumHosts: 18,
+    failurePercentageRequestVolume: 19,
+    maxEjectionTime: duration(20),
+    maxEjectionTimeJitter: duration(21),
+    successfulActiveHealthCheckUnejectHost: false,
+    alwaysEjectOneHost: true,
+  };
+  const own = {
+    probing: false,
+    error_statuses: [
+      [429, 429],
+      [500, 599],
+    ],
+  };
+  const filterMetadata = { "trama.outlier_detection": own };
+  expect(read({ outlierDetection: detection, metadata: { filterMetadata } }).outlier).toEqual({
+    consecutive5xx: 1,
+    enforcingConsecutive5xx: 5,
+    consecutiveGatewayFailure: 10,
+    enforcingConsecutiveGatewayFailure: 11,
+    splitLocalOrigin: true,
+    consecutiveLocalOrigin: 12,
+    enforcingConsecutiveLocalOrigin: 13,
+    intervalMs: 2,
+    baseEjectionMs: 3,
+    maxEjectionMs: 20,
+    maxEjectionJitterMs: 21,
+    maxEjectionPercent: 4,
+    alwaysEjectOne: true,
+    successRate: { minHosts: 7, requestVolume: 8, stdevFactor: 9, enforcing: 6, enforcingLocalOrigin: 14 },
+    failurePercentage: { threshold: 15, minHosts: 18, requestVolume: 19, enforcing: 16, enforcingLocalOrigin: 17 },
+    unejectOnHealthCheck: false,
+    errorStatuses: [
+      { from: 429, to: 429 },
+      { from: 500, to: 599 },
+    ],
+    probing: false,
+  });
+});
+
+test.each([
+  [{ maxEjectionPercent: 101 }, "outlier_detection: max_ejection_percent 101 is more than 100 %"],
+  [{ interval: duration(0) }, "outlier_detection: interval must be greater than zero"],
+  [
+    { baseEjectionTime: duration(2_000), maxEjectionTime: duration(1_000) },
+    "outlier_detection: max_ejection_time must not be less than base_ejection_time",
+  ],
+  [{ monitors: [{ name: "m" }] }, "outlier_detection: monitors is not supported"],
+])("outlier detection that is refused", (outlierDetection, message) => {
+  expect(() => read({ outlierDetection })).toThrow(message);
+});
+
+test("panic: what the cluster says, and never without a word", () => {
+  expect(read({ commonLbConfig: {} }).panicPercent).toBe(0);
+  expect(read({ commonLbConfig: { healthyPanicThreshold: { value: 30 } } }).panicPercent).toBe(30);
+  const commonLbConfig = { healthyPanicThreshold: { value: 101 } };
+  expect(() => read({ commonLbConfig })).toThrow("healthy_panic_threshold 101");
 });
 
 test("Istio's TLS context: combined validation context, instances in current and deprecated fields (I23)", () => {
@@ -194,7 +281,6 @@ test("names for DNS: of strict and logical clusters, with Envoy's defaults", () 
 test.each<[string, More]>([
   ["type ORIGINAL_DST", { clusterDiscoveryType: { case: "type", value: 4 } }],
   ["dns_lookup_family v4 of a LOGICAL_DNS cluster", { ...named(2), dnsLookupFamily: 1 }],
-  ["outlier_detection", { outlierDetection: {} }],
   ["health_checks", { healthChecks: [{}] }],
   ["lb_subset_config", { lbSubsetConfig: {} }],
   ["upstream_bind_config", { upstreamBindConfig: {} }],

@@ -20,7 +20,11 @@ import type {
   CircuitBreakers,
   CircuitBreakers_Thresholds,
 } from "@trama/proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
-import type { Cluster, LoadBalancingPolicy } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import type {
+  Cluster,
+  Cluster_CommonLbConfig,
+  LoadBalancingPolicy,
+} from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 
 import { type Typed, decode, openAny } from "./any.ts";
@@ -29,6 +33,7 @@ import { durationMs } from "./duration.ts";
 import { discovery } from "./discovery.ts";
 import { ResourceError, each, unsupported, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
+import { outlierDetection } from "./outlier.ts";
 import { upstreamTls } from "./tls.ts";
 import type { DecodeOptions, ResourceType } from "./type.ts";
 
@@ -59,6 +64,8 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
       "lbConfig",
       "loadBalancingPolicy",
       "circuitBreakers",
+      "outlierDetection",
+      "commonLbConfig",
       "http2ProtocolOptions",
       "typedExtensionProtocolOptions",
       "upstreamConnectionOptions",
@@ -82,14 +89,13 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
     connectTimeoutMs: connectTimeout(cluster),
     ...tls(cluster, options),
     breaker: within("circuit_breakers", () => breaker(cluster.circuitBreakers)),
+    outlier: within("outlier_detection", () => outlierDetection(cluster.outlierDetection, cluster.metadata)),
+    panicPercent: within("common_lb_config", () => panicPercent(cluster.commonLbConfig)),
     ...connections(cluster),
   };
 }
 
-/**
- * Of a proxy's own affairs (buffers, statistics, pool warming), or, as `common_lb_config`, about
- * what the engine has its own fixed answer to: locality weights always count, and there is no panic routing.
- */
+/** Of a proxy's own affairs: buffers, statistics, pool warming. */
 const harmless: readonly (keyof Cluster)[] = [
   "altStatName",
   "perConnectionBufferLimitBytes",
@@ -98,7 +104,6 @@ const harmless: readonly (keyof Cluster)[] = [
   "upstreamHttpProtocolOptions",
   "waitForWarmOnInit",
   "cleanupInterval",
-  "commonLbConfig",
   "protocolSelection",
   "closeConnectionsOnHostHealthFailure",
   "ignoreHealthOnHostRemoval",
@@ -117,6 +122,29 @@ export function serviceInfo(metadata: Metadata | undefined): ServiceInfo | undef
   const { host, name, namespace } = first as Readonly<Record<string, unknown>>;
   if (typeof host !== "string" || typeof name !== "string" || typeof namespace !== "string") return undefined;
   return { host, name, namespace };
+}
+
+/**
+ * Where nothing is said, nobody who is unhealthy is ever used, which is Istio's default and not Envoy's (50 %). Of the rest the
+ * engine has its own answer: locality weights always count, and zones are the control plane's affair.
+ */
+function panicPercent(config: Cluster_CommonLbConfig | undefined): number {
+  if (config === undefined) return 0;
+  onlyFields(
+    config,
+    ["healthyPanicThreshold"],
+    [
+      "localityConfigSpecifier",
+      "updateMergeWindow",
+      "ignoreNewHostsUntilFirstHc",
+      "closeConnectionsOnHostSetChange",
+      "consistentHashingLbConfig",
+    ],
+  );
+  const percent = config.healthyPanicThreshold?.value ?? 0;
+  if (!(percent >= 0 && percent <= 100))
+    throw new ResourceError(`healthy_panic_threshold ${percent} is not between 0 and 100`);
+  return percent;
 }
 
 function connectTimeout(cluster: Cluster): number {

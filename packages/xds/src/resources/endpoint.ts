@@ -34,6 +34,7 @@ interface State {
   /** R43: an address is unique in the cluster. */
   readonly addresses: Set<string>;
   clusterName: string;
+  overprovisioning: number | undefined;
   /** Index of the endpoint that is being read, in the last locality; -1 outside. */
   endpoint: number;
 }
@@ -46,6 +47,7 @@ export function endpoints(bytes: Uint8Array, name: string | undefined): Endpoint
     drops: [],
     addresses: new Set(),
     clusterName: "",
+    overprovisioning: undefined,
     endpoint: -1,
   };
   try {
@@ -56,7 +58,12 @@ export function endpoints(bytes: Uint8Array, name: string | undefined): Endpoint
     throw new ResourceError(`endpoints[${locality}].lb_endpoints[${state.endpoint}]: ${error.message}`);
   }
   if (state.clusterName === "" && name === undefined) throw new ResourceError("cluster_name is empty");
-  return { name: state.clusterName || (name ?? ""), priorities: byPriority(state.localities), drops: state.drops };
+  return {
+    name: state.clusterName || (name ?? ""),
+    priorities: byPriority(state.localities),
+    drops: state.drops,
+    overprovisioningPercent: state.overprovisioning,
+  };
 }
 
 function readAssignment(state: State, end: number): void {
@@ -210,14 +217,22 @@ function readSocket(cursor: Cursor, outer: number, into: Socket): void {
 
 // ── drops (R49) ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-function readPolicy({ cursor, drops }: State, outer: number): void {
+function readPolicy(state: State, outer: number): void {
+  const { cursor, drops } = state;
   const end = cursor.enter(outer);
   while (cursor.pos < end) {
     const tag = cursor.uint32();
     if (tag === 0x12) drops.push(readDrop(cursor, end));
-    else cursor.skip(tag, end); // overprovisioning is not ours (S42), staleness not either
+    else if (tag === 0x1a) state.overprovisioning = readOverprovisioning(cursor, end);
+    else cursor.skip(tag, end); // staleness is not ours
   }
   cursor.leave(end);
+}
+
+function readOverprovisioning(cursor: Cursor, end: number): number {
+  const percent = cursor.wrappedUint32(end);
+  if (percent === 0) throw new ResourceError("overprovisioning_factor must be greater than zero");
+  return percent;
 }
 
 function readDrop(cursor: Cursor, outer: number): { category: string; perMillion: number } {
