@@ -37,6 +37,8 @@ export class Connection {
 
   /** How its protocol ends it, for one that can say so; otherwise the socket is closed between two answers. */
   leave: (() => void) | undefined = undefined;
+  /** Told when the last of its requests has ended, where several are under way at once. */
+  idle: (() => void) | undefined = undefined;
 
   constructor(socket: Socket, facts: ConnectionFacts, peer: Peer, inbound: InboundSnapshot, chain: InboundChain) {
     this.socket = socket;

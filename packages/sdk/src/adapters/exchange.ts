@@ -43,7 +43,8 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
     this.request = request;
     this.connection = connection;
     connection.inFlight++;
-    connection.current = this;
+    // One of many streams does not speak for its connection.
+    if (connection.leave === undefined) connection.current = this;
   }
 
   /** Bodies of applications are streams from the network. */
@@ -89,13 +90,15 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
     connection.inFlight--;
     if (connection.current === this) connection.current = undefined;
     if (this.#call?.active === this) this.#call.active = undefined;
-    if (connection.closing && connection.inFlight === 0) connection.socket.destroySoon();
+    if (connection.inFlight > 0) return;
+    if (connection.idle !== undefined) connection.idle();
+    else if (connection.closing) connection.socket.destroySoon();
   }
 
   abort(reason: MeshError): void {
     if (this.#over) return;
     this.end();
-    this.connection.socket.destroy();
+    this.request.socket.destroy();
     this.#report?.onError(reason);
   }
 
@@ -117,7 +120,7 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
   onError(error: MeshError): void {
     if (this.#report !== undefined || this.#over) return;
     if (error.status === 0 || this.#headed) {
-      this.connection.socket.destroy();
+      this.request.socket.destroy();
       return;
     }
     this.refuse(error.status, error.code.toLowerCase().replaceAll("_", " "));

@@ -18,11 +18,6 @@ import type { Connection } from "./connection.ts";
 /** Hands a stream to grpc-js. */
 export type EnterGrpc = (exchange: GrpcExchange) => void;
 
-/** Somebody who must know when the last stream of a connection has ended. */
-export interface StreamOwner {
-  streamEnded(connection: Connection): void;
-}
-
 /**
  * One stream at a protected gRPC server: the body of its call, the outermost sink, and what an abort reaches. The application answers
  * through grpc-js as ever; the sink only writes what the mesh answers itself, a refusal or a fault.
@@ -34,7 +29,6 @@ export class GrpcExchange implements RequestBody, Sink, Abortable {
   readonly connection: Connection;
   /** What calls made on behalf of this one inherit; absent when there is nothing. */
   context: CallContext | undefined = undefined;
-  readonly #owner: StreamOwner;
   readonly #enter: EnterGrpc;
   #call: Call | undefined = undefined;
   /** Where the application's answer is reported: filters and telemetry, outermost this exchange itself. */
@@ -47,14 +41,12 @@ export class GrpcExchange implements RequestBody, Sink, Abortable {
     headers: IncomingHttpHeaders,
     raw: readonly string[],
     connection: Connection,
-    owner: StreamOwner,
     enter: EnterGrpc,
   ) {
     this.stream = stream;
     this.headers = headers;
     this.raw = raw;
     this.connection = connection;
-    this.#owner = owner;
     this.#enter = enter;
     connection.inFlight++;
     // Without a listener an error would end the process; `close` follows it and says what it means.
@@ -138,7 +130,7 @@ export class GrpcExchange implements RequestBody, Sink, Abortable {
     if (!over && report === undefined && this.#head === undefined && !stream.headersSent)
       this.#call?.abort(new MeshError("ABORTED", "the peer gave up"));
     this.#end();
-    this.#owner.streamEnded(this.connection);
+    if (this.connection.inFlight === 0) this.connection.idle?.();
     if (over || report === undefined) return;
     const sent = stream.sentHeaders as OutgoingHttpHeaders | undefined;
     const trailers = stream.sentTrailers as OutgoingHttpHeaders | undefined;

@@ -12,7 +12,7 @@ import {
   ServerInterceptingCall,
   type ServerInterceptor,
 } from "@grpc/grpc-js";
-import { Call, type Clock, type Engine, HeaderList, type Timer, type Transport } from "@trama/engine";
+import { Call, type Clock, type Engine, HeaderList, type Transport } from "@trama/engine";
 
 import { contextOf, runInContext } from "../context.ts";
 import { TramaError } from "../errors.ts";
@@ -21,20 +21,12 @@ import { type EnterGrpc, GrpcExchange } from "./grpc-exchange.ts";
 import { peers } from "./grpc-peer.ts";
 import { checkGrpcRequest } from "./grpc-request-check.ts";
 import type { MeshListener } from "./listener.ts";
+import { SessionEnd } from "./session-end.ts";
 
 type Emit = (event: string, ...values: unknown[]) => boolean;
 
-/** A connection whose peer was told to leave stays open this long after its last stream: what was under way meets no closed socket. */
-const lingerMs = 1_000;
 /** INTERNAL: what gRPC says of a request that is malformed (statuscodes.md). */
 const internal = 13;
-
-interface Session {
-  readonly connection: Connection;
-  readonly session: ServerHttp2Session;
-  leaving: boolean;
-  timer: Timer | undefined;
-}
 
 /**
  * A grpc-js server behind the mesh. Connections come in decrypted and judged, through grpc-js's own injector; streams are caught between
@@ -46,8 +38,7 @@ export class ProtectedGrpc {
   readonly #clock: Clock;
   readonly #listener: () => MeshListener;
   readonly #injector: ConnectionInjector;
-  readonly #sessions = new Map<ServerHttp2Session, Session>();
-  readonly #byConnection = new WeakMap<Connection, Session>();
+  readonly #sessions = new Map<ServerHttp2Session, Connection>();
   readonly #enter: EnterGrpc;
   /** Injecting a connection makes its session, and handing on a stream makes its call, before either returns. */
   #admitting: Connection | undefined = undefined;
@@ -94,44 +85,13 @@ export class ProtectedGrpc {
 
   #session(session: ServerHttp2Session): void {
     const connection = this.#admitting!;
-    const entry: Session = { connection, session, leaving: false, timer: undefined };
-    this.#sessions.set(session, entry);
-    this.#byConnection.set(connection, entry);
-    connection.leave = () => this.#leave(entry);
-    connection.current = { announceClose: () => this.#goAway(entry) };
-    session.on("error", () => {});
-    session.on("close", () => {
-      entry.timer?.cancel();
-      this.#sessions.delete(session);
-    });
-  }
-
-  /** GOAWAY with the last stream that was seen: whoever sent a later one knows that nobody looked at it, and may send it elsewhere. */
-  #goAway(entry: Session): void {
-    if (entry.leaving || entry.session.destroyed) return;
-    entry.leaving = true;
-    entry.session.goaway();
-    if (entry.connection.inFlight === 0) this.#closeLater(entry);
-  }
-
-  #leave(entry: Session): void {
-    this.#goAway(entry);
-    if (entry.connection.inFlight === 0) this.#closeLater(entry);
-  }
-
-  #closeLater(entry: Session): void {
-    if (entry.session.destroyed) return;
-    entry.timer ??= this.#clock.after(lingerMs, () => entry.session.close());
-  }
-
-  streamEnded(connection: Connection): void {
-    const entry = this.#byConnection.get(connection);
-    if (entry?.leaving === true && connection.inFlight === 0) this.#closeLater(entry);
+    this.#sessions.set(session, connection);
+    new SessionEnd(session, connection, this.#clock);
+    session.on("close", () => this.#sessions.delete(session));
   }
 
   #stream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw: readonly string[]): void {
-    const entry = this.#sessions.get(stream.session as ServerHttp2Session);
-    const connection = entry?.connection;
+    const connection = this.#sessions.get(stream.session as ServerHttp2Session);
     // The peer may no longer use this connection: by policy, or by its certificate's end.
     if (
       connection === undefined ||
@@ -142,7 +102,7 @@ export class ProtectedGrpc {
       (connection?.socket ?? stream.session)?.destroy();
       return;
     }
-    const exchange = new GrpcExchange(stream, headers, raw, connection, this, this.#enter);
+    const exchange = new GrpcExchange(stream, headers, raw, connection, this.#enter);
     const checked = checkGrpcRequest(headers, raw, connection);
     if (typeof checked === "string") return exchange.refuse(internal, checked);
     const startMs = this.#clock.now();

@@ -8,6 +8,8 @@ import { http } from "../env/node-http.ts";
 import { TramaError } from "../errors.ts";
 import { type Connection, connections } from "./connection.ts";
 import { type EntryPoint, Exchange, ResponseExchange, SocketExchange } from "./exchange.ts";
+import { speaksHttp2 } from "./grpc-preface.ts";
+import { Http2Bridge } from "./http2-bridge.ts";
 import { type ListenerOptions, MeshListener } from "./listener.ts";
 import { checkRequest } from "./request-check.ts";
 
@@ -23,6 +25,7 @@ export class ProtectedServer {
   readonly #engine: Engine;
   readonly #clock: ListenerOptions["clock"];
   readonly #entry: EntryPoint;
+  readonly #http2: Http2Bridge;
   #draining = false;
   /** `listen()` was called, and has not failed. */
   listens = false;
@@ -40,9 +43,13 @@ export class ProtectedServer {
     server.removeListener("connection", parse!);
     this.listener = new MeshListener(server, options, (connection) => {
       const speak = (): void => parse!.call(server, connection.socket);
-      if (this.neighbour === undefined) speak();
+      if (this.neighbour === undefined) this.#byProtocol(connection, speak);
       else this.neighbour(connection, speak);
     });
+    this.listener.protocols = ["h2", "http/1.1"];
+    this.#http2 = new Http2Bridge(options.clock, (pipe) => parse!.call(server, pipe.socket));
+    // Without a listener Node cuts the connection without a word.
+    server.on("connect", () => {});
     const listen = server.listen.bind(server) as (...values: unknown[]) => Server;
     server.listen = ((...values: unknown[]): Server => {
       this.listens = true;
@@ -105,6 +112,14 @@ export class ProtectedServer {
     server.close(() => {});
   }
 
+  /** What was agreed by ALPN, or what the first bytes say where nothing was. */
+  #byProtocol(connection: Connection, http1: () => void): void {
+    const { alpnProtocol } = connection.socket as { alpnProtocol?: string | false | null };
+    if (alpnProtocol === "h2") this.#http2.admit(connection);
+    else if (alpnProtocol === "http/1.1") http1();
+    else speaksHttp2(connection.socket, this.#clock, (http2) => (http2 ? this.#http2.admit(connection) : http1()));
+  }
+
   #request(event: string, request: IncomingMessage, response: ServerResponse): boolean {
     const connection = this.#admitted(request.socket);
     if (connection === undefined) return true;
@@ -116,7 +131,10 @@ export class ProtectedServer {
 
   #upgrade(event: string, request: IncomingMessage, socket: Socket, head: Buffer): boolean {
     const connection = this.#admitted(socket);
-    if (connection !== undefined) this.#run(new SocketExchange(this.#entry, event, request, socket, head, connection));
+    if (connection !== undefined && event === "connect" && this.server.listenerCount("connect") === 1)
+      socket.end(noTunnel);
+    else if (connection !== undefined)
+      this.#run(new SocketExchange(this.#entry, event, request, socket, head, connection));
     return true;
   }
 
@@ -124,7 +142,7 @@ export class ProtectedServer {
   #admitted(socket: Socket): Connection | undefined {
     const connection = connections.get(socket);
     // It ends with the answer under way; what was sent behind that request is not answered.
-    if (connection?.closing === true && connection.inFlight > 0) return undefined;
+    if (connection?.closing === true && connection.inFlight > 0 && connection.leave === undefined) return undefined;
     if (connection !== undefined && connection.mesh.peer.notAfterMs > this.#clock.wall()) {
       if (connection.admitted(this.#engine.current.inbound(this.listener.address))) return connection;
     }
@@ -136,8 +154,10 @@ export class ProtectedServer {
     const { request, connection } = exchange;
     const refusal = checkRequest(request, connection);
     if (refusal !== undefined) {
-      connection.closing = true;
-      exchange.announceClose();
+      if (connection.leave === undefined) {
+        connection.closing = true;
+        exchange.announceClose();
+      }
       exchange.refuse(refusal.status, refusal.reason);
       return;
     }
@@ -165,6 +185,9 @@ export class ProtectedServer {
 const noTransport: Transport = {
   send: (_attempt, sink) => sink.onError(new MeshError("NO_CLUSTER", "an inbound route forwards to a cluster")),
 };
+
+const noTunnel =
+  "HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 27\r\n\r\nCONNECT is not served here\n";
 
 function refuseUnfit(server: Server): void {
   if (server instanceof TlsServer)

@@ -1,0 +1,93 @@
+import {
+  createServer,
+  type Http2Server,
+  constants,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { Clock } from "@trama/engine";
+
+import type { Connection } from "./connection.ts";
+import { connections } from "./connection.ts";
+import { BridgedStream } from "./http2-bridged-stream.ts";
+import { http2Limits, watchSession } from "./http2-limits.ts";
+import { PipeSocket } from "./pipe-socket.ts";
+import { SessionEnd } from "./session-end.ts";
+
+/**
+ * HTTP/2 in front of an `http.Server`: each stream becomes an HTTP/1.1 exchange over a connection inside the process, and the server serves it
+ * as any other: the same parser, the same entry points, the same authorization. Node's own compatibility layer would be
+ * shorter, but gives handlers objects of its own classes, which Express and others cannot take (docs/adr/0005).
+ */
+export class Http2Bridge {
+  /** Never listens; connections are handed to it. */
+  readonly #http2: Http2Server;
+  readonly #byConnection = new WeakMap<object, Connection>();
+  #admitting: Connection | undefined = undefined;
+
+  /** `serve` hands a socket to the server's own parser. */
+  constructor(clock: Clock, serve: (socket: PipeSocket) => void) {
+    this.#http2 = createServer(http2Limits);
+    this.#http2.on("session", (session) => {
+      const connection = this.#admitting!;
+      this.#byConnection.set(session, connection);
+      new SessionEnd(session, connection, clock);
+      watchSession(session, clock);
+    });
+    this.#http2.on("sessionError", () => {});
+    this.#http2.on("stream", (stream, headers, _flags, raw: string[]) => {
+      const connection = this.#byConnection.get(stream.session!);
+      if (connection === undefined) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+      else this.#serve(stream, headers, raw, connection, serve);
+    });
+  }
+
+  /** Takes a connection over that speaks HTTP/2. */
+  admit(connection: Connection): void {
+    this.#admitting = connection;
+    // HTTP/1.1 answers a peer that has said its last; in HTTP/2 such a peer is gone.
+    connection.socket.allowHalfOpen = false;
+    try {
+      this.#http2.emit("connection", connection.socket);
+    } finally {
+      this.#admitting = undefined;
+    }
+  }
+
+  #serve(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    raw: readonly string[],
+    connection: Connection,
+    serve: (socket: PipeSocket) => void,
+  ): void {
+    const { remoteAddress, remotePort, localAddress, localPort } = connection.facts;
+    const [client, server] = PipeSocket.pair(
+      { remoteAddress: localAddress, remotePort: localPort, localAddress: remoteAddress, localPort: remotePort },
+      { remoteAddress, remotePort, localAddress, localPort },
+    );
+    if (connection.facts.transportProtocol === "tls") likeTls(server, connection);
+    connections.set(server, connection);
+    const bridged = new BridgedStream(stream, client);
+    if (!bridged.begin(headers, raw)) {
+      client.destroy();
+      return;
+    }
+    serve(server);
+  }
+}
+
+/** Frameworks ask the socket whether a request is secure, and applications whose certificate it came with. */
+function likeTls(pipe: PipeSocket, { socket }: Connection): void {
+  const tls = socket as unknown as Record<string, unknown>;
+  const facade = pipe as unknown as Record<string, unknown>;
+  facade["encrypted"] = true;
+  facade["authorized"] = tls["authorized"];
+  for (const name of ["getPeerCertificate", "getPeerX509Certificate", "getProtocol", "getCipher", "getCertificate"]) {
+    const method = tls[name];
+    if (typeof method === "function")
+      facade[name] = (...values: unknown[]): unknown => method.apply(socket, values) as unknown;
+  }
+  facade["alpnProtocol"] = "h2";
+  facade["servername"] = tls["servername"];
+}

@@ -1,0 +1,147 @@
+import type { ClientRequest, IncomingMessage } from "node:http";
+import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import { canonicalHost } from "@trama/engine";
+
+import { http } from "../env/node-http.ts";
+import type { PipeSocket } from "./pipe-socket.ts";
+
+/** Fields of one HTTP/1.1 connection, which an HTTP/2 answer must not have (RFC 9113 §8.2.2). */
+const hopByHop: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** One stream, spoken on as an HTTP/1.1 request over a pipe, and its answer brought back. */
+export class BridgedStream {
+  readonly #stream: ServerHttp2Stream;
+  readonly #pipe: PipeSocket;
+  #request: ClientRequest | undefined = undefined;
+
+  constructor(stream: ServerHttp2Stream, pipe: PipeSocket) {
+    this.#stream = stream;
+    this.#pipe = pipe;
+    stream.on("error", () => {});
+    stream.on("close", () => this.#request?.destroy());
+  }
+
+  /** False when the stream was answered here: it is no request that HTTP/1.1 could say. */
+  begin(headers: IncomingHttpHeaders, raw: readonly string[]): boolean {
+    const method = headers[":method"] ?? "";
+    // Also HTTP/2's own way to switch protocols (RFC 8441), which is not offered.
+    if (method === "CONNECT") return this.#refuse(501, "CONNECT is not served here");
+    const fields = toHttp1(headers, raw);
+    if (typeof fields === "string") return this.#refuse(400, fields);
+    const body = !this.#stream.endAfterHeaders;
+    // A body whose length nobody said must be framed, whatever the method: otherwise it would be read as the next request.
+    if (body && headers["content-length"] === undefined) fields.push("transfer-encoding", "chunked");
+    let request: ClientRequest;
+    try {
+      request = new http.ClientRequest({
+        method,
+        path: headers[":path"] ?? "",
+        headers: fields,
+        setHost: false,
+        createConnection: () => this.#pipe.socket,
+        maxHeaderSize: 1024 * 1024,
+      });
+    } catch (thrown) {
+      return this.#refuse(400, (thrown as Error).message);
+    }
+    this.#request = request;
+    request.on("response", (response) => this.#respond(response));
+    // 100 as well.
+    request.on("information", ({ statusCode, rawHeaders }) => this.#inform(statusCode, rawHeaders));
+    // The server closed without an answer: by policy, an injected fault, or the application's own will.
+    request.on("error", () => this.#cut());
+    this.#stream.on("trailers", (_fields: IncomingHttpHeaders, _flags: number, rawTrailers: string[]) => {
+      if (!request.writableEnded && rawTrailers.length > 0) request.addTrailers(pairs(rawTrailers));
+    });
+    if (body) this.#stream.pipe(request);
+    else request.end();
+    return true;
+  }
+
+  #respond(response: IncomingMessage): void {
+    const stream = this.#stream;
+    if (stream.destroyed || stream.headersSent) return;
+    const trailing = response.headers["transfer-encoding"] !== undefined;
+    try {
+      stream.respond(
+        { ":status": response.statusCode ?? 500, ...toHttp2(response.rawHeaders) },
+        { waitForTrailers: trailing },
+      );
+    } catch {
+      return this.#cut();
+    }
+    response.on("error", () => this.#cut());
+    if (stream.writableEnded) {
+      response.resume();
+      return;
+    }
+    if (trailing) stream.on("wantTrailers", () => stream.sendTrailers(toHttp2(response.rawTrailers)));
+    response.pipe(stream);
+  }
+
+  #inform(status: number, rawHeaders: readonly string[]): void {
+    if (!this.#stream.destroyed && !this.#stream.headersSent)
+      this.#stream.additionalHeaders({ ":status": status, ...toHttp2(rawHeaders) });
+  }
+
+  #cut(): void {
+    if (!this.#stream.destroyed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  }
+
+  #refuse(status: number, text: string): false {
+    this.#stream.respond({ ":status": status, "content-type": "text/plain" });
+    this.#stream.end(`${text}\n`);
+    return false;
+  }
+}
+
+/**
+ * The fields as HTTP/1.1 has them: `host` for `:authority`, one `cookie` (RFC 9113 §8.2.3). Text says why there is no such request:
+ * both names of the host are there and differ (dataplane.md §23 rule 3).
+ */
+function toHttp1(headers: IncomingHttpHeaders, raw: readonly string[]): string[] | string {
+  const { ":authority": authority, host } = headers;
+  if (authority !== undefined && host !== undefined && authority !== host) {
+    const [one, other] = [canonicalHost(authority), canonicalHost(host)];
+    if (!one.ok || !other.ok || one.host !== other.host) return "host and :authority differ";
+  }
+  const fields = ["host", authority ?? host ?? ""];
+  let cookie = -1;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i]!;
+    if (name.startsWith(":") || name === "host") continue;
+    if (name === "cookie" && cookie >= 0) {
+      fields[cookie] += `; ${raw[i + 1]!}`;
+      continue;
+    }
+    fields.push(name, raw[i + 1]!);
+    if (name === "cookie") cookie = fields.length - 1;
+  }
+  return fields;
+}
+
+function toHttp2(raw: readonly string[]): OutgoingHttpHeaders {
+  const fields: Record<string, string | string[]> = Object.create(null) as Record<string, string | string[]>;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i]!.toLowerCase();
+    const value = raw[i + 1]!;
+    if (hopByHop.has(name)) continue;
+    const before = fields[name];
+    if (before === undefined) fields[name] = value;
+    else if (typeof before === "string") fields[name] = [before, value];
+    else before.push(value);
+  }
+  return fields;
+}
+
+function pairs(raw: readonly string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let i = 0; i < raw.length; i += 2) list.push([raw[i]!, raw[i + 1]!]);
+  return list;
+}
