@@ -56,8 +56,11 @@ function follow(snapshot: Snapshot, node: NodeView): number {
     for (const cluster of targets(routes)) clusters.add(cluster);
   }
   for (const name of clusters) {
-    const { endpoints } = ask(snapshot, node, clusterType, name);
-    ask(snapshot, node, endpointType, "eds" in endpoints ? endpoints.eds : expect.fail("no EDS"));
+    // What a gRPC library cannot reach does not exist for it.
+    if (node.kind === "grpc" && snapshot.resource(node, typeUrls.cluster, name) === undefined) continue;
+    const { endpoints, dns } = ask(snapshot, node, clusterType, name);
+    if ("eds" in endpoints) ask(snapshot, node, endpointType, endpoints.eds);
+    else expect(dns, `${name} has neither EDS nor names`).toBeDefined();
   }
   return clusters.size;
 }
@@ -157,9 +160,9 @@ spec: { address: 127.0.0.1, ports: { ${name}: ${port} }, labels: { app: ${app}, 
       clusterType,
       "outbound|8080|v2|catalog.shop.svc.cluster.local",
     );
-    expect(catalog.tls?.subjectNames).toEqual([
-      { kind: "exact", value: "spiffe://cluster.local/ns/shop/sa/catalog", ignoreCase: false },
-    ]);
+    expect(catalog.tls).toMatchObject({
+      subjectNames: [{ kind: "exact", value: "spiffe://cluster.local/ns/shop/sa/catalog", ignoreCase: false }],
+    });
     const reviews: DecodedCluster = ask(
       snapshot,
       someNode,

@@ -72,6 +72,7 @@ export function* allNames(model: Model, node: NodeView, typeUrl: string): Iterab
       else if (typeUrl === typeUrls.routeConfiguration && node.kind !== "envoy")
         yield clusterName({ port, subset: "", host });
       else if (typeUrl === typeUrls.cluster || typeUrl === typeUrls.clusterLoadAssignment) {
+        if (typeUrl === typeUrls.clusterLoadAssignment && service.resolution !== "static") continue;
         for (const subset of ["", ...subsets]) yield clusterName({ port, subset, host });
       }
     }

@@ -401,7 +401,32 @@ export interface OutlierConfig {
   readonly probing: boolean;
 }
 
-export interface UpstreamTls {
+/** How an endpoint is reached by TLS: as one of the mesh, or as a server outside of it. */
+export type UpstreamTls = MeshTls | ServerTls;
+
+/** A server outside of the mesh. Files are of this machine, in PEM; whoever connects reads them, and reads them again when they changed. */
+export interface ServerTls {
+  readonly kind: "server";
+  /** The mesh's identity is never shown. */
+  readonly identity?: undefined;
+  /** What is shown instead; absent: nothing. */
+  readonly certificate: { readonly chainFile: string; readonly keyFile: string } | undefined;
+  /** `system`: what this runtime trusts; `none`: the server is not verified. */
+  readonly roots: "system" | "none" | { readonly file: string };
+  readonly crlFile: string | undefined;
+  readonly serverName: string | undefined;
+  /** One of them must be in the certificate; empty only where `roots` is `none`. */
+  readonly names: readonly SubjectName[];
+}
+
+/** A name in a certificate. */
+export interface SubjectName {
+  readonly kind: "dns" | "uri" | "ip" | "email";
+  readonly value: string;
+}
+
+export interface MeshTls {
+  readonly kind?: undefined;
   /** Certificate provider instance of the own certificate; absent: none is shown. */
   readonly identity: string | undefined;
   /** Certificate provider instance of the roots. */

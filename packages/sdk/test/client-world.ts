@@ -1,4 +1,4 @@
-import { createEngine, type Call, type Engine, type MeshConfig, type UpstreamTls } from "@trama/engine";
+import { createEngine, type Call, type Engine, type MeshConfig, type MeshTls } from "@trama/engine";
 import type { IdentitySource } from "@trama/xds/ca";
 
 import { seededRandom } from "../../../test/kit/random.ts";
@@ -73,7 +73,7 @@ export function clientWorld(
 }
 
 /** mTLS to the given SPIFFE ids. */
-export function mutualTls(...ids: string[]): UpstreamTls {
+export function mutualTls(...ids: string[]): MeshTls {
   return {
     identity: "default",
     trust: "ROOTCA",

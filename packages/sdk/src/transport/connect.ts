@@ -1,8 +1,10 @@
+import type { X509Certificate } from "node:crypto";
 import { connect as connectTcp, isIP, type NetConnectOpts, type Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
 import { type Clock, type EndpointConfig, MeshError, type UpstreamTls } from "@trama/engine";
 import type { Identity } from "@trama/xds/ca";
 
+import { checkServer, type ServerContexts } from "./server-tls.ts";
 import { checkPeer, type SecureContexts, unknownProvider } from "./tls.ts";
 
 /** What a connection was checked for when it was made; asked again with every request, as integers (dataplane.md §23 rule 8). */
@@ -19,9 +21,10 @@ export interface ConnectOptions {
   readonly endpoint: EndpointConfig;
   readonly connectTimeoutMs: number;
   readonly tls: UpstreamTls | undefined;
-  /** Present with `tls`. */
+  /** Present with `tls` of the mesh. */
   readonly identity: Identity | undefined;
   readonly contexts: SecureContexts;
+  readonly servers: ServerContexts;
   readonly clock: Clock;
   /** What is offered by ALPN, and must be taken when it is `h2`. Default `http/1.1`. Plaintext has none: there one knows. */
   readonly protocol?: "http/1.1" | "h2";
@@ -37,8 +40,10 @@ export type Connected = (error: MeshError | null, socket: Socket | null, peer: C
  */
 export function connect(options: ConnectOptions, done: Connected): void {
   const { endpoint, connectTimeoutMs, tls, identity, clock } = options;
+  const context = tls && contextOf(tls, options);
+  if (context instanceof MeshError) return done(context, null, plaintextPeer);
   let finished = false;
-  const socket = open(options);
+  const socket = open(options, context);
   const finish = (error: MeshError | undefined, peer: ConnectedPeer): void => {
     if (finished) return;
     finished = true;
@@ -74,30 +79,49 @@ export function connect(options: ConnectOptions, done: Connected): void {
     const certificate = secured.getPeerX509Certificate();
     // Never happens, for no session is ever offered; if it did, the certificate would not be this connection's.
     if (secured.isSessionReused()) return fail("TLS_FAILED", "a resumed session cannot be verified");
-    const id = checkPeer(certificate, tls.subjectNames, identity!.trustDomain);
-    if (typeof id === "string") return fail("TLS_FAILED", `refused: ${id}`);
+    const peer = peerOf(certificate, tls, identity);
+    if (typeof peer === "string") return fail("TLS_FAILED", `refused: ${peer}`);
     if (options.protocol === "h2" && secured.alpnProtocol !== "h2")
       return fail("TLS_FAILED", "it does not speak HTTP/2, which this call needs");
-    finish(undefined, {
-      mtls: tls.identity !== undefined,
-      spiffeId: id.uri,
-      notAfterMs: certificate!.validToDate.getTime(),
-    });
+    finish(undefined, peer);
   });
 }
 
-function open({ endpoint, tls, identity, contexts, protocol }: ConnectOptions): Socket {
+/** Who answered, or why it is not who it must be. OpenSSL has verified the chain. */
+function peerOf(
+  certificate: X509Certificate | undefined,
+  tls: UpstreamTls,
+  identity: Identity | undefined,
+): ConnectedPeer | string {
+  if (tls.kind !== "server") {
+    const id = checkPeer(certificate, tls.subjectNames, identity!.trustDomain);
+    if (typeof id === "string") return id;
+    return { mtls: tls.identity !== undefined, spiffeId: id.uri, notAfterMs: certificate!.validToDate.getTime() };
+  }
+  if (certificate === undefined) return "it showed no certificate";
+  const reason = tls.roots === "none" ? undefined : checkServer(certificate, tls);
+  if (reason !== undefined) return reason;
+  // Nothing of the mesh stands behind it, and one that is not verified may be long out of date.
+  const notAfterMs = tls.roots === "none" ? Infinity : certificate.validToDate.getTime();
+  return { mtls: false, spiffeId: undefined, notAfterMs };
+}
+
+function contextOf(tls: UpstreamTls, { contexts, servers, identity }: ConnectOptions): SecureContext | MeshError {
+  return tls.kind === "server" ? servers.of(tls) : contexts.client(identity!, tls.identity !== undefined);
+}
+
+function open({ endpoint, tls, protocol }: ConnectOptions, secureContext: SecureContext | undefined): Socket {
   const { host, port } = endpoint;
   const address: NetConnectOpts & { highWaterMark: number } = { host, port, highWaterMark: 64 * 1024 };
-  if (tls === undefined) return connectTcp(address);
+  if (tls === undefined || secureContext === undefined) return connectTcp(address);
   return connectTls({
     host,
     port,
-    secureContext: contexts.client(identity!, tls.identity !== undefined),
+    secureContext,
     // An empty name sends no SNI; without one Node would send the host.
     servername: tls.serverName === undefined || isIP(tls.serverName) !== 0 ? "" : tls.serverName,
     ALPNProtocols: [protocol ?? "http/1.1"],
-    rejectUnauthorized: true,
+    rejectUnauthorized: tls.kind !== "server" || tls.roots !== "none",
     // The chain is verified by OpenSSL, the name by us when the handshake is done: see `secureConnect` above.
     checkServerIdentity: () => undefined,
   });
@@ -109,6 +133,7 @@ export function refuseToConnect(
   identity: Identity | undefined,
   nowMs: number,
 ): MeshError | undefined {
+  if (tls.kind === "server") return undefined;
   const unknown = unknownProvider(tls);
   if (unknown !== undefined)
     return new MeshError(

@@ -2,6 +2,7 @@ import { type Attempt, type Clock, type ConnectionConfig, MeshError } from "@tra
 import type { IdentitySource } from "@trama/xds/ca";
 
 import { type ConnectOptions, refuseToConnect } from "./connect.ts";
+import { ServerContexts } from "./server-tls.ts";
 import { SecureContexts, tlsFor, tlsKey } from "./tls.ts";
 
 export interface TransportOptions {
@@ -58,6 +59,7 @@ export class EndpointPools<P extends EndpointPool> {
   /** A pool that nobody used for this long is closed; looked for twice as often. */
   readonly #unusedMs: number;
   readonly #contexts = new SecureContexts();
+  readonly #servers: ServerContexts;
   /** By endpoint address; nearly always one pool each. */
   readonly #pools = new Map<string, P[]>();
   readonly #closing = new Set<P>();
@@ -68,6 +70,7 @@ export class EndpointPools<P extends EndpointPool> {
     this.#options = options;
     this.#unusedMs = unusedMs;
     this.#make = make;
+    this.#servers = new ServerContexts(options.clock);
   }
 
   /** Pools that exist, for tests and status. */
@@ -81,7 +84,7 @@ export class EndpointPools<P extends EndpointPool> {
   of({ cluster, endpoint }: Attempt): P | MeshError {
     if (this.#closed) return new MeshError("CLOSED", "the mesh is closed");
     const tls = tlsFor(cluster, endpoint);
-    const identity = tls === undefined ? undefined : this.#options.identity.current;
+    const identity = tls === undefined || tls.kind === "server" ? undefined : this.#options.identity.current;
     const epoch = identity?.epoch;
     const pools = this.#pools.get(endpoint.address);
     if (pools !== undefined) {
@@ -115,6 +118,7 @@ export class EndpointPools<P extends EndpointPool> {
       tls,
       identity,
       contexts: this.#contexts,
+      servers: this.#servers,
       connectTimeoutMs: cluster.connectTimeoutMs,
       connections: cluster.connections,
       tcpKeepAliveMs: cluster.connections?.tcpKeepAliveMs,

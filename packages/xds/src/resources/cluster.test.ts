@@ -5,6 +5,7 @@ import { LeastRequestSchema } from "@trama/proto/envoy/extensions/load_balancing
 import { RingHashSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash_pb.js";
 import { WrrLocalitySchema } from "@trama/proto/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality_pb.js";
 import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
+import type { CertificateValidationContextSchema } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { UpstreamTlsContextSchema } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import * as fc from "fast-check";
@@ -168,8 +169,78 @@ test("automatic mTLS: by the endpoint's tlsMode, the first match wins", () => {
     ],
   });
   expect([...cluster.tlsByMode.keys()]).toEqual(["istio"]);
-  expect(cluster.tlsByMode.get("istio")?.trust).toBe("default");
+  expect(cluster.tlsByMode.get("istio")).toMatchObject({ trust: "default" });
   expect(cluster.tls).toBeUndefined();
+});
+
+const serverSocket = (context: MessageInitShape<typeof UpstreamTlsContextSchema>): More => ({
+  transportSocket: {
+    name: "envoy.transport_sockets.tls",
+    configType: { case: "typedConfig", value: any(UpstreamTlsContextSchema, context) },
+  },
+});
+type Validation = NonNullable<MessageInitShape<typeof CertificateValidationContextSchema>>;
+const verified = (value: Validation): More =>
+  serverSocket({ sni: "a.b", commonTlsContext: { validationContextType: { case: "validationContext", value } } });
+const path = (filename: string) => ({ specifier: { case: "filename" as const, value: filename } });
+const san = (sanType: number, exact: string) => ({
+  sanType,
+  matcher: { matchPattern: { case: "exact" as const, value: exact } },
+});
+
+test("a server outside of the mesh: files, the roots of the machine (A82), names of each kind", () => {
+  const names = [san(2, "a.b"), san(3, "spiffe://x/y"), san(4, "10.0.0.1"), san(1, "a@b.c")];
+  expect(read(verified({ systemRootCerts: {}, matchTypedSubjectAltNames: names })).tls).toEqual({
+    kind: "server",
+    certificate: undefined,
+    roots: "system",
+    crlFile: undefined,
+    serverName: "a.b",
+    names: [
+      { kind: "dns", value: "a.b" },
+      { kind: "uri", value: "spiffe://x/y" },
+      { kind: "ip", value: "10.0.0.1" },
+      { kind: "email", value: "a@b.c" },
+    ],
+  });
+  const files = serverSocket({
+    commonTlsContext: {
+      tlsCertificates: [{ certificateChain: path("/tls.crt"), privateKey: path("/tls.key") }],
+      validationContextType: {
+        case: "validationContext",
+        value: { trustedCa: path("/ca.crt"), crl: path("/ca.crl"), matchTypedSubjectAltNames: [san(2, "a.b")] },
+      },
+    },
+  });
+  expect(read(files).tls).toMatchObject({
+    certificate: { chainFile: "/tls.crt", keyFile: "/tls.key" },
+    roots: { file: "/ca.crt" },
+    crlFile: "/ca.crl",
+    serverName: undefined,
+  });
+  expect(read(verified({ trustChainVerification: 1 })).tls).toMatchObject({ roots: "none", names: [] });
+});
+
+test.each<[string, More]>([
+  ["match_typed_subject_alt_names is empty", verified({ systemRootCerts: {} })],
+  [
+    "trusted_ca must be a filename",
+    verified({
+      trustedCa: { specifier: { case: "inlineString", value: "pem" } },
+      matchTypedSubjectAltNames: [san(2, "a")],
+    }),
+  ],
+  [
+    "only exact names",
+    verified({
+      systemRootCerts: {},
+      matchTypedSubjectAltNames: [{ sanType: 2, matcher: { matchPattern: { case: "prefix", value: "a" } } }],
+    }),
+  ],
+  ["san_type 0", verified({ systemRootCerts: {}, matchTypedSubjectAltNames: [san(0, "a")] })],
+  ["verify_certificate_hash", verified({ systemRootCerts: {}, verifyCertificateHash: ["a"] })],
+])("a server that could not be verified as meant is refused (R51): %s", (reason, more) => {
+  expect(() => read(more)).toThrow(reason);
 });
 
 test("an error in security is never plaintext (R51, BS9)", () => {

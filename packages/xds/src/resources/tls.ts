@@ -8,6 +8,7 @@ import { openAny } from "./any.ts";
 import { ResourceError, each, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
 import { stringMatch } from "./match.ts";
+import { serverTls } from "./server-tls.ts";
 import type { DecodeOptions } from "./type.ts";
 
 const rawBuffer = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
@@ -25,6 +26,9 @@ export function upstreamTls(socket: TransportSocket | undefined, options: Decode
   // Sessions are never resumed here, so how many keys are kept is nobody's concern.
   onlyFields(context, ["commonTlsContext", "sni"], ["maxSessionKeys", "enforceRsaKeyUsage"]);
   return within("common_tls_context", () => {
+    const serverName = context.sni === "" ? undefined : context.sni;
+    const server = serverTls(context.commonTlsContext, serverName, options);
+    if (server !== undefined) return server;
     const common = commonContext(context.commonTlsContext, options);
     if (common.trust === undefined) {
       throw new ResourceError("the validation context names no certificate provider instance for the roots");
@@ -32,7 +36,7 @@ export function upstreamTls(socket: TransportSocket | undefined, options: Decode
     return {
       identity: common.identity,
       trust: common.trust,
-      serverName: context.sni === "" ? undefined : context.sni,
+      serverName,
       subjectNames: common.subjectNames,
     };
   });
