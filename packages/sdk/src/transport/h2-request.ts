@@ -83,9 +83,6 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     call.record.peerPrincipal = connection.peer.spiffeId;
     connection.streams++;
     stream.on("response", (_headers, flags, raw) => this.#onResponse(_headers, flags, raw));
-    stream.on("data", (chunk: Buffer) => {
-      if (this.#state === "open") this.#sink.onData(chunk);
-    });
     stream.on("trailers", (fields: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
       this.#complete = true;
       this.#trailers = raw === undefined ? HeaderList.ofRecord(withoutPseudo(fields)) : HeaderList.ofFlat(raw);
@@ -180,6 +177,10 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     if (body instanceof HttpBody) this.#patience(body.bodyTimeout, "nothing more of the answer");
     // The one pseudo field of an answer comes first (RFC 9113 §8.3).
     const list = raw?.[0] === ":status" ? HeaderList.ofFlat(raw.slice(2)) : HeaderList.ofRecord(withoutPseudo(headers));
+    // Not earlier: Node tells of a head in a later tick than of the data that came with it, and a head is first (law 2).
+    this.#stream!.on("data", (chunk: Buffer) => {
+      if (this.#state === "open") this.#sink.onData(chunk);
+    });
     this.#sink.onHead({ status, headers: list }, this);
   }
 
