@@ -1,5 +1,7 @@
 import { parseArgs } from "node:util";
+import { measureBlocks } from "./blocks.ts";
 import { build } from "./build.ts";
+import { measureGrpc } from "./grpc.ts";
 import { measureClient, measureServer, measureNoise } from "./requests.ts";
 import { microFiles, runMicro } from "./micro.ts";
 import { summarize, summaryLine, table, type Report } from "./report.ts";
@@ -13,7 +15,7 @@ import { openWorld } from "./world.ts";
  * figures mean. `--quick` measures less, `--json` ends with one line for machines, `--pairs n` and `--only client,server,…` and
  * `--no-build` are for whoever works on a part.
  */
-const parts = ["client", "server", "noise", "startup", "swap", "micro"] as const;
+const parts = ["client", "server", "noise", "grpc", "startup", "swap", "blocks", "micro"] as const;
 const { values: options } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
@@ -54,8 +56,11 @@ try {
   if (wanted.has("client")) report.client = await measureClient(world, effort, progress);
   if (wanted.has("server")) report.server = await measureServer(world, effort, progress);
   if (wanted.has("noise")) report.noise = await measureNoise(world, { ...effort, pairs: Math.min(2, pairs) }, progress);
+  if (wanted.has("grpc")) report.grpc = await measureGrpc(world, effort, progress);
   if (wanted.has("startup")) report.startup = await measureStartup(world, options.quick ? 3 : 7, progress);
   if (wanted.has("swap")) report.swap = await measureSwap(options.quick ? 1 : 3, progress);
+  // The last: a control plane that knows 10,000 endpoints is slower to see another change.
+  if (wanted.has("blocks")) report.blocks = await measureBlocks(world, options.quick ? 1 : 5, !options.quick, progress);
 } finally {
   await world.close();
 }

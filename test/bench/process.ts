@@ -13,6 +13,7 @@ export interface Remote {
   begin(): Promise<void>;
   end(): Promise<Usage>;
   rssBytes(): Promise<number>;
+  figures(step: string): Promise<Readonly<Record<string, number>>>;
   close(): Promise<void>;
 }
 
@@ -76,7 +77,8 @@ export async function start(
     });
   const ask = async (command: Command): Promise<Answer> => {
     const answer = next<Answer>();
-    child.send(command);
+    // Why it could not be sent is told by the answer that does not come.
+    child.send(command, () => {});
     const result = await answer;
     if (result.error !== undefined) throw new Error(`${name}: ${result.error}\n${output}`);
     return result;
@@ -91,6 +93,7 @@ export async function start(
     begin: async () => void (await ask({ op: "begin" })),
     end: async () => (await ask({ op: "end" })).usage!,
     rssBytes: async () => (await ask({ op: "memory" })).rssBytes!,
+    figures: async (step) => (await ask({ op: "figures", step })).figures!,
     async close() {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const ended = once(child, "exit");

@@ -1,4 +1,6 @@
 import { cpus } from "node:os";
+import type { Blocks } from "./blocks.ts";
+import type { Grpc } from "./grpc.ts";
 import type { Micro } from "./micro.ts";
 import { spread, type Cost, type Effort, type Pair, type Spread } from "./paired.ts";
 import type { Startup, Swap } from "./startup.ts";
@@ -10,8 +12,10 @@ export interface Report {
   client?: Pair[];
   server?: Pair[];
   noise?: Pair[];
+  grpc?: Grpc;
   startup?: Startup;
   swap?: Swap;
+  blocks?: Blocks;
   micro?: Micro[];
   seconds?: number;
 }
@@ -33,6 +37,8 @@ export interface Summary {
   readonly client?: Side;
   readonly server?: Side;
   readonly noise?: Side;
+  /** Of unary calls over plain grpc-js; the other comparisons below it. */
+  readonly grpc?: Side & { readonly stream: Side; readonly unaryOverXds: Side; readonly streamOverXds: Side };
   readonly startup?: {
     readonly importMs: number;
     readonly joinMs: number;
@@ -40,16 +46,26 @@ export interface Summary {
     readonly rssMb: number;
   };
   readonly swap?: { readonly firstMs: number; readonly medianMs: number; readonly maxMs: number };
+  readonly blockMs?: { readonly endpointChange: number; readonly bigEds: number };
 }
 
 export function summarize(report: Report): Summary {
-  const { client, server, noise, startup, swap } = report;
+  const { client, server, noise, grpc, startup, swap, blocks } = report;
   return {
     ...(client && { client: sideOf(client) }),
     ...(server && { server: sideOf(server) }),
     ...(noise && { noise: sideOf(noise) }),
+    ...(grpc && {
+      grpc: {
+        ...sideOf(grpc.unary),
+        stream: sideOf(grpc.stream),
+        unaryOverXds: sideOf(grpc.unaryOverXds),
+        streamOverXds: sideOf(grpc.streamOverXds),
+      },
+    }),
     ...(startup && { startup: medians(startup) }),
     ...(swap && { swap: medians(swap) }),
+    ...(blocks && { blockMs: { endpointChange: blocks.endpointChange.median, bigEds: blocks.bigEds.median } }),
   };
 }
 
@@ -60,19 +76,23 @@ export function summaryLine(summary: Summary): string {
 }
 
 /** Budgets of the design. */
-const budgets = { clientUs: 3, clientBytes: 1_024, startupMs: 60, startupMb: 20, swapMs: 5 };
+const budgets = { clientUs: 3, clientBytes: 1_024, grpcUs: 5, startupMs: 60, startupMb: 20, swapMs: 5, blockMs: 5 };
 
 export function table(report: Report): string {
-  const { effort, startup, swap } = report;
+  const { effort, startup, swap, blocks } = report;
   const lines = [
     `${new Date().toISOString().slice(0, 10)} · Node ${process.version} · ${process.platform} ${process.arch} · ${cpus().length} × ${cpus()[0]?.model.trim() || "unnamed CPU"}`,
-    `${effort.pairs} pairs of fresh processes, ${effort.slices} × ${effort.sliceRequests} requests each side, ${effort.inFlight} in flight; median [min … max] of the pairs`,
+    `${effort.pairs} pairs of fresh processes, ${effort.slices} × ${effort.sliceRequests} requests each side, ${effort.inFlight} in flight (gRPC: half as many); median [min … max] of the pairs`,
     "",
   ];
   for (const [name, pairs, plain] of [
     ["client", report.client, "undici Pools, mTLS"],
     ["server", report.server, "node:https, mTLS"],
     ["noise", report.noise, "undici Pools, mTLS"],
+    ["grpc unary", report.grpc?.unary, "grpc-js, mTLS"],
+    ["grpc stream, 10 messages", report.grpc?.stream, "grpc-js, mTLS"],
+    ["grpc unary", report.grpc?.unaryOverXds, "grpc-js-xds"],
+    ["grpc stream, 10 messages", report.grpc?.streamOverXds, "grpc-js-xds"],
   ] as const) {
     if (pairs !== undefined) lines.push(...pairsTable(name, plain, pairs), "");
   }
@@ -96,6 +116,15 @@ export function table(report: Report): string {
       "",
     );
   }
+  if (blocks !== undefined) {
+    lines.push(
+      `longest turn of the event loop: 10,000 endpoints arrive ${range(blocks.bigEds, 1)} ms; one of them changes ${range(blocks.endpointChange, 1)} ms, the first time ${range(blocks.firstChange, 1)} ms`,
+      ...(blocks.xds === undefined ? [] : [`  grpc-js-xds: ${xdsBlocks(blocks.xds)}`]),
+      budget("one endpoint of 10,000 changes", blocks.endpointChange.median, budgets.blockMs, "ms"),
+      budget("10,000 endpoints arrive", blocks.bigEds.median, budgets.blockMs, "ms"),
+      "",
+    );
+  }
   if (report.client !== undefined) {
     const { addedUs, addedBytes } = sideOf(report.client);
     lines.push(
@@ -103,6 +132,10 @@ export function table(report: Report): string {
       budget("client garbage added", addedBytes, budgets.clientBytes, "bytes a request"),
       "",
     );
+  }
+  if (report.grpc !== undefined) {
+    const { addedUs } = sideOf(report.grpc.unary);
+    lines.push(budget("gRPC CPU added over plain grpc-js", addedUs, budgets.grpcUs, "µs a call"), "");
   }
   for (const { name, averages } of report.micro ?? []) {
     lines.push(
@@ -169,6 +202,11 @@ function sideOf(pairs: readonly Pair[]): Side {
 function medians<K extends string>(spreads: Readonly<Record<K, Spread>>): Record<K, number> {
   const entries = Object.entries<Spread>(spreads).map(([key, value]) => [key, value.median]);
   return Object.fromEntries(entries) as Record<K, number>;
+}
+
+function xdsBlocks(blocks: NonNullable<Blocks["xds"]>): string {
+  if (blocks === "no answer") return "no answer within two minutes";
+  return `${blocks.bigEds.toFixed(0)} ms and ${blocks.endpointChange.toFixed(0)} ms`;
 }
 
 function budget(what: string, value: number, limit: number, unit: string): string {

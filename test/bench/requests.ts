@@ -56,7 +56,7 @@ async function plainClient(world: World, server: string, ports: readonly number[
 }
 
 /** A client makes its own load. */
-function alone(client: Remote): Side {
+export function alone(client: Remote): Side {
   return { measured: client, load: client, close: () => client.close() };
 }
 
@@ -72,7 +72,7 @@ async function loaded(world: World, server: Remote): Promise<Side> {
   };
 }
 
-function line(what: string, effort: Effort, pair: Pair, index: number): string {
+export function line(what: string, effort: Effort, pair: Pair, index: number): string {
   const { plain, mesh, cpuRatio, addedUs, addedBytes } = pair;
   return (
     `${what} pair ${index + 1} of ${effort.pairs}: CPU ${plain.cpuUs.toFixed(1)} → ${mesh.cpuUs.toFixed(1)} µs a request ` +

@@ -9,6 +9,8 @@ export interface Subject {
   readonly ready?: Readonly<Record<string, number>>;
   /** Makes so many requests, so many of them in flight, and throws when an answer is not the expected one. */
   run?(requests: number, inFlight: number): Promise<void>;
+  /** Figures of its own, of what it does in this step. */
+  figures?(step: string): Promise<Readonly<Record<string, number>>>;
   close(): Promise<void>;
 }
 
@@ -19,6 +21,7 @@ export type Command =
   | { readonly op: "begin" }
   | { readonly op: "end" }
   | { readonly op: "memory" }
+  | { readonly op: "figures"; readonly step: string }
   | { readonly op: "close" };
 
 export interface Answer {
@@ -26,6 +29,7 @@ export interface Answer {
   readonly usage?: Usage;
   readonly p50Us?: number;
   readonly rssBytes?: number;
+  readonly figures?: Readonly<Record<string, number>>;
 }
 
 /** Runs a subject as this process. The driver going away ends it. */
@@ -45,6 +49,8 @@ export async function serveSubject(subject: Subject): Promise<void> {
         return stop === undefined ? { error: "end without begin" } : { usage: stop() };
       case "memory":
         return { rssBytes: process.memoryUsage.rss() };
+      case "figures":
+        return { figures: (await subject.figures?.(command.step)) ?? {} };
       case "close":
         await subject.close();
         return {};

@@ -1,7 +1,10 @@
+import { execFile } from "node:child_process";
 import { rmSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { createPki, namespace, spiffeIdOf } from "./pki.ts";
 import { start, type Remote } from "./process.ts";
 
@@ -18,8 +21,14 @@ export interface World {
   readonly configDir: string;
   /** What a process needs to join as that service account. */
   environment(account: Account): Readonly<Record<string, string>>;
+  /** What gRPC's own xDS client needs to join as that service account; the bootstrap file is written by the command that users run. */
+  xdsEnvironment(account: Account): Promise<Readonly<Record<string, string>>>;
+  /** Gives these ports of the loopback interface to the gRPC service. */
+  registerRatings(ports: readonly number[]): Promise<void>;
   /** Gives these ports of the loopback interface to the services, the same number to each. */
   registerBackend(ports: readonly number[]): Promise<void>;
+  /** A service of 10,000 endpoints (turn 0), of which one more moves to another address with each turn. Nobody listens there. */
+  registerBig(turn: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -63,7 +72,12 @@ export async function openWorld(): Promise<World> {
       caDir,
       ...accounts,
     ]);
-    const port = controlPlane.ready["port"]!;
+    const { port = 0, plaintextPort = 0 } = controlPlane.ready;
+    const writeYaml = async (name: string, text: string): Promise<void> => {
+      const file = join(configDir, name);
+      await writeFile(`${file}.new`, text);
+      await rename(`${file}.new`, file);
+    };
     return {
       folder,
       configDir,
@@ -75,9 +89,31 @@ export async function openWorld(): Promise<World> {
         TRAMA_LABELS: `app=${account},version=v1`,
       }),
       async registerBackend(ports) {
-        const file = join(configDir, "workloads.yaml");
-        await writeFile(`${file}.new`, ports.map((port, index) => workload(port, index % serviceCount)).join("---\n"));
-        await rename(`${file}.new`, file);
+        const entries = ports.map((each, index) => workload("http", each, `svc-${index % serviceCount}`));
+        await writeYaml("workloads.yaml", entries.join("---\n"));
+      },
+      async registerRatings(ports) {
+        const entries = ports.map((each) => workload("grpc", each, "ratings"));
+        await writeYaml("ratings.yaml", [ratings(), ...entries].join("---\n"));
+      },
+      async registerBig(turn) {
+        if (turn > 0) return writeYaml("big-0.yaml", bigPart(0, turn));
+        await writeYaml("big.yaml", big());
+        for (let from = 0; from < bigCount; from += bigFileCount) await writeYaml(`big-${from}.yaml`, bigPart(from, 0));
+      },
+      async xdsEnvironment(account) {
+        const out = join(folder, `${account}-xds`);
+        const who = [
+          "--namespace",
+          namespace,
+          "--service-account",
+          account,
+          "--plaintext",
+          `127.0.0.1:${plaintextPort}`,
+        ];
+        const proof = ["--data", dataDir, "--root", join(folder, "root-cert.pem"), "--server", `127.0.0.1:${port}`];
+        await promisify(execFile)(process.execPath, [controlPlaneProgram, "bootstrap", "--out", out, ...who, ...proof]);
+        return { GRPC_XDS_BOOTSTRAP: join(out, "bootstrap.json") };
       },
       close,
     };
@@ -86,6 +122,11 @@ export async function openWorld(): Promise<World> {
     throw error;
   }
 }
+
+const controlPlaneProgram = fileURLToPath(new URL("../../control-plane/dist/main.js", import.meta.url));
+
+/** The gRPC service, as callers write it. */
+export const ratingsHost = `ratings.${namespace}.svc.cluster.local:9000`;
 
 export function hostOf(service: number): string {
   return `svc-${service}.${namespace}.svc.cluster.local`;
@@ -168,14 +209,83 @@ spec:
 `;
 }
 
-function workload(port: number, service: number): string {
+const bigCount = 10_000;
+const bigFileCount = 1_000;
+
+export const bigHost = `big.${namespace}.svc.cluster.local`;
+
+function big(): string {
+  return `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: big, namespace: ${namespace} }
+spec:
+  hosts: [${bigHost}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports:
+    - { number: 8080, name: http, protocol: HTTP }
+    - { number: 9000, name: grpc, protocol: GRPC }
+  workloadSelector: { labels: { app: big } }
+`;
+}
+
+/** The endpoints of one file; those below `turn` have moved to another address. */
+function bigPart(from: number, turn: number): string {
+  const entries = Array.from({ length: bigFileCount }, (_, at) => {
+    const index = from + at;
+    return `apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: big-${index}, namespace: ${namespace} }
+spec:
+  address: 127.${index < turn ? 2 : 1}.${index >> 8}.${index & 255}
+  ports: { http: 9, grpc: 9 }
+  serviceAccount: backend
+  labels: { app: big, version: v1 }
+`;
+  });
+  return entries.join("---\n");
+}
+
+/** A gRPC service of ten routes; the methods that are called are those of the last but one. */
+function ratings(): string {
+  const host = ratingsHost.slice(0, ratingsHost.indexOf(":"));
+  const routes = Array.from({ length: routesEach }, (_, route) => {
+    const match = route === routesEach - 2 ? "prefix: /bench.Ratings/" : `exact: /bench.Ratings-${route}/Get`;
+    return `    - name: route-${route}
+      match: [{ uri: { ${match} } }]
+      route:
+        - destination: { host: ${host} }
+      timeout: 30s
+      retries: { attempts: 2, perTryTimeout: 10s, retryOn: "connect-failure,refused-stream,unavailable" }
+`;
+  });
+  return `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: ratings, namespace: ${namespace} }
+spec:
+  hosts: [${host}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{ number: 9000, name: grpc, protocol: GRPC }]
+  workloadSelector: { labels: { app: ratings } }
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: ratings, namespace: ${namespace} }
+spec:
+  hosts: [${host}]
+  http:
+${routes.join("")}`;
+}
+
+function workload(protocol: "http" | "grpc", port: number, app: string): string {
   return `apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
-metadata: { name: backend-${port}, namespace: ${namespace} }
+metadata: { name: ${app}-${port}, namespace: ${namespace} }
 spec:
   address: 127.0.0.1
-  ports: { http: ${port} }
+  ports: { ${protocol}: ${port} }
   serviceAccount: backend
-  labels: { app: svc-${service}, version: v1 }
+  labels: { app: ${app}, version: v1 }
 `;
 }

@@ -4,8 +4,12 @@ import { startControlPlane } from "@trama/control-plane";
 import { namespace } from "../pki.ts";
 import { serveSubject } from "../subject.ts";
 
-/** Arguments: folder for the join tokens, YAML folder, data folder, CA folder, service accounts. */
+/**
+ * Arguments: folder for the join tokens, YAML folder, data folder, CA folder, service accounts. The first account may also come without
+ * TLS, as gRPC's own xDS client for Node must.
+ */
 const [folder = "", configDir = "", dataDir = "", caDir = "", ...accounts] = process.argv.slice(2);
+const [first = ""] = accounts;
 
 const controlPlane = await startControlPlane({
   configDirs: [configDir],
@@ -13,6 +17,8 @@ const controlPlane = await startControlPlane({
   caDir,
   port: 0,
   httpPort: 0,
+  plaintextPort: 0,
+  plaintextNodes: [{ id: plaintextNodeId(first), namespace, serviceAccount: first }],
   shutdownGraceSeconds: 0,
   logLevel: "warn",
 });
@@ -20,5 +26,21 @@ for (const serviceAccount of accounts) {
   const token = await controlPlane.issueToken({ namespace, serviceAccount, lifeSeconds: 3_600 });
   await writeFile(join(folder, `${serviceAccount}.token`), token, { mode: 0o600 });
 }
+const plaintextPort = Number(controlPlane.plaintextAddress?.split(":").at(-1));
 
-await serveSubject({ ready: { port: controlPlane.port }, close: () => controlPlane.close() });
+/** Told apart by number: how many configurations were seen. */
+const seen = new Set<string | undefined>();
+
+await serveSubject({
+  ready: { port: controlPlane.port, plaintextPort },
+  async figures() {
+    seen.add(controlPlane.status().snapshotVersion);
+    return { configurations: seen.size };
+  },
+  close: () => controlPlane.close(),
+});
+
+/** As `bootstrap` names a workload that is called after its service account. */
+function plaintextNodeId(account: string): string {
+  return `sidecar~127.0.0.1~${account}.${namespace}~${namespace}.svc.cluster.local`;
+}
