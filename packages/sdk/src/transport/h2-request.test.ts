@@ -6,9 +6,9 @@ import { expect, test } from "vitest";
 import { makeCall } from "../../../../test/kit/call.ts";
 import { cluster, endpoint } from "../../../../test/kit/mesh-config.ts";
 import { TestSink } from "../../../../test/kit/sink.ts";
-import type { H2Connection } from "./grpc-connection.ts";
-import type { H2Pool } from "./grpc-pool.ts";
-import { H2Request } from "./grpc-request.ts";
+import type { H2Connection } from "./h2-connection.ts";
+import type { H2Pool } from "./h2-pool.ts";
+import { H2Request } from "./h2-request.ts";
 
 test("law 2: data that Node tells of before its head comes after it, and is not lost", async () => {
   const events: string[] = [];
