@@ -63,6 +63,8 @@ export interface CallInit {
   readonly side: "outbound" | "inbound";
   readonly protocol: "http" | "grpc";
   readonly method: string;
+  /** Scheme of the URL that the caller wrote; default `http`. How the call travels is the mesh's business, and is not told by it. */
+  readonly scheme?: "http" | "https" | undefined;
   /** Host and port as the caller wrote them; lower case, no user info. */
   readonly authority: string;
   /** Origin form, query included, starting with `/`. */
@@ -84,6 +86,7 @@ export class Call {
   readonly snapshot: Snapshot;
   readonly side: "outbound" | "inbound";
   readonly protocol: "http" | "grpc";
+  readonly scheme: "http" | "https";
   method: string;
   authority: string;
   path: string;
@@ -111,6 +114,8 @@ export class Call {
     this.snapshot = init.snapshot;
     this.side = init.side;
     this.protocol = init.protocol;
+    // A server knows only its connection: what came over TLS was an `https` request to Envoy, too.
+    this.scheme = init.scheme ?? (init.peer?.mtls === true ? "https" : "http");
     this.method = init.method;
     this.authority = init.authority;
     this.path = init.path;

@@ -1,3 +1,5 @@
+import type { HeaderOperations, RedirectAction, Rewrite } from "./config-mutation.ts";
+
 /**
  * MeshConfig: everything the engine is told, as plain readonly data. `@trama/xds` makes it out of xDS resources;
  * nothing here knows protobuf. Two values that came from the same bytes are the same object, so that `compile`
@@ -75,6 +77,12 @@ export interface RouteConfiguration {
   readonly virtualHosts: readonly VirtualHost[];
   /** Virtual hosts are looked up by the host without its port (`ignore_port_in_host_matching`). Default: with it (R28). */
   readonly ignorePort?: boolean | undefined;
+  readonly headers?: HeaderOperations | undefined;
+  /**
+   * Header operations run from this level down to the route's, so that the most specific has the last word
+   * (`most_specific_header_mutations_wins`). Default: the other way round. Those of a weighted cluster are always first.
+   */
+  readonly mostSpecificHeadersLast?: boolean | undefined;
 }
 
 export interface VirtualHost {
@@ -89,6 +97,7 @@ export interface VirtualHost {
    */
   readonly attemptCount?: { readonly request: boolean; readonly response: boolean } | undefined;
   readonly overrides: FilterOverrides;
+  readonly headers?: HeaderOperations | undefined;
 }
 
 export interface RouteConfig {
@@ -97,6 +106,8 @@ export interface RouteConfig {
   readonly match: RouteMatch;
   readonly action: RouteAction;
   readonly overrides: FilterOverrides;
+  /** Of a direct answer only those of the response count. */
+  readonly headers?: HeaderOperations | undefined;
 }
 
 export interface RouteMatch {
@@ -140,6 +151,7 @@ export interface QueryMatch {
 
 export type RouteAction =
   | ForwardAction
+  | RedirectAction
   | { readonly kind: "direct"; readonly status: number; readonly body: Uint8Array | undefined }
   /** Inbound: the application's own handler answers. */
   | { readonly kind: "non_forwarding" };
@@ -153,12 +165,16 @@ export interface ForwardAction {
   /** The same for gRPC, which does not read `timeout` (R37); `undefined` = none. */
   readonly grpcTimeoutMs?: number | undefined;
   readonly retry: RetryPolicy | undefined;
+  readonly rewrite?: Rewrite | undefined;
 }
 
 export interface WeightedCluster {
   readonly name: string;
   readonly weight: number;
   readonly overrides: FilterOverrides;
+  readonly headers?: HeaderOperations | undefined;
+  /** Host that is sent to this cluster (`host_rewrite_literal` of the weighted cluster); the action's own comes after it. */
+  readonly authority?: string | undefined;
 }
 
 export interface RetryPolicy {

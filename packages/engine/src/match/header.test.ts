@@ -95,7 +95,7 @@ test("R56: pseudo headers, and Host is :authority", () => {
     [":path", "/x?y"],
   ] as const)
     expect(routes(header(name, is(value)), ["host", "spoofed"], options)).toBe(true);
-  expect(() => compileHeader(header(":scheme", is("https")), env)).toThrow(/R56/);
+  expect(() => compileHeader(header(":status", is("https")), env)).toThrow(/R56/);
 });
 
 test("names of the prototype are ordinary names", () => {

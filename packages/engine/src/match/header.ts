@@ -76,8 +76,12 @@ function reader(name: string): (call: Call) => string | undefined {
   if (isHost(name)) return (call) => call.authority;
   if (name === ":method") return (call) => call.method;
   if (name === ":path") return (call) => call.path;
+  if (name === ":scheme") return (call) => call.scheme;
   if (name.startsWith(":"))
-    throw new MeshError("INTERNAL", `no header matcher can read "${name}": use :authority, :method or :path (R56)`);
+    throw new MeshError(
+      "INTERNAL",
+      `no header matcher can read "${name}": use :authority, :method, :path or :scheme (R56)`,
+    );
   const own = (call: Call): string | undefined => call.headers.joined(name);
   // gRPC routing cannot see binary metadata, nor the hop-by-hop `te` (R31, R56).
   if (name === "te" || name.endsWith("-bin")) return (call) => (call.protocol === "grpc" ? undefined : own(call));
@@ -96,7 +100,7 @@ export function valueTest(test: ValueTest, regex: Env["regex"]): TextTest {
  * Policy is Unicode; a header value is bytes, and Node gives each as one character. What policy says is therefore compared
  * as its UTF-8 bytes, regexes included (Envoy's are of bytes, too): else a rule about `café` would let `café` pass.
  */
-function wireText(text: string): string {
+export function wireText(text: string): string {
   // oxlint-disable-next-line no-control-regex -- the range is the point
   return /^[\0-\x7f]*$/.test(text) ? text : String.fromCharCode(...new TextEncoder().encode(text));
 }

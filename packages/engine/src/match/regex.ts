@@ -10,6 +10,28 @@ export function compileRegex(pattern: string, regex: Env["regex"]): TextTest {
   return alternatives(pattern) ?? wildcard(pattern) ?? engine(pattern, regex);
 }
 
+/**
+ * Why a substitution cannot stand beside a pattern; `undefined` when it can. RE2: `\\` and then a digit (a group that the pattern
+ * has; 0 is the whole) or another `\\`.
+ */
+export function substitutionFault(pattern: string, substitution: string): string | undefined {
+  const groups = groupsOf(pattern);
+  for (const [, next = ""] of substitution.matchAll(/\\(.?)/gs)) {
+    if (next === "\\") continue;
+    if (!/\d/.test(next)) return "a backslash must be followed by a digit or by another backslash";
+    if (Number(next) > groups) return `the pattern has no group \\${next}, only ${groups}`;
+  }
+  return undefined;
+}
+
+/** Parentheses that capture: neither escaped, nor inside a class or a quotation, nor `(?:…)` and its like. */
+function groupsOf(pattern: string): number {
+  const tokens = /\\Q[^]*?(?:\\E|$)|\\[^]|\[\^?\]?(?:\\[^]|\[:\w+:\]|[^\]\\])*\]|\((?:(?!\?)|(?=\?P?<))/g;
+  let groups = 0;
+  for (const [token] of pattern.matchAll(tokens)) if (token === "(") groups++;
+  return groups;
+}
+
 function engine(pattern: string, regex: Env["regex"]): TextTest {
   const compiled = regex(pattern);
   return (text) => compiled.matches(text);

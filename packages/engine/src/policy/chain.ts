@@ -4,18 +4,19 @@ import { MeshError } from "../errors.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, Layer, ResponseHead, Service, Sink } from "../service.ts";
 import type { Filter, PendingVerdict, Verdict } from "./filter.ts";
-import { answerLocally } from "./local-reply.ts";
+import { type AnswerEdit, answerLocally } from "./local-reply.ts";
 
 /**
  * Turns an ordered list of filters into one layer. Requests run through it in order and synchronously; only a filter
  * that returns a promise makes its call wait, and no other call pays for that. When no filter watches the
  * answer, a call that nobody holds up allocates nothing here and the inner service gets the caller's own sink (law 3).
+ * `edit` is what the route does to the answers that filters give themselves.
  */
-export function filterLayer(filters: readonly Filter[], env: Pick<Env, "log">): Layer {
+export function filterLayer(filters: readonly Filter[], env: Pick<Env, "log">, edit?: AnswerEdit): Layer {
   if (filters.length === 0) return (inner) => inner;
   const watched = filters.some((filter) => WATCHING.some((hook) => filter[hook] !== undefined));
   return (inner) => {
-    const chain: Chain = { filters, inner, env, watched };
+    const chain: Chain = { filters, inner, env, watched, edit };
     if (watched) return (call, sink) => new Run(chain, call, sink).from(0);
     return (call, sink) => {
       if (call.aborted !== undefined) return sink.onError(call.aborted);
@@ -38,6 +39,7 @@ interface Chain {
   readonly inner: Service;
   readonly env: Pick<Env, "log">;
   readonly watched: boolean;
+  readonly edit: AnswerEdit | undefined;
 }
 
 type Asked = Verdict | Promise<Verdict> | PendingVerdict;
@@ -112,7 +114,7 @@ class Run implements Sink, Abortable {
         this.#pending = asked;
         return this.#wait(at, asked.verdict);
       }
-      return answerLocally(this.#call, this.#out, asked);
+      return answerLocally(this.#call, this.#out, asked, this.#chain.edit);
     }
     if (asked !== "continue") return this.#out.onError(asked);
     if (this.#wrap(this.#chain.filters[at]!)) this.from(at + 1);

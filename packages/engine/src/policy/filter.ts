@@ -55,6 +55,8 @@ export interface LocalReply {
   readonly flag: ResponseFlag;
   /** Absent: derived from `status` by gRPC's own table. */
   readonly grpcStatus?: number;
+  /** The route's header operations leave it alone. */
+  readonly asIs?: boolean;
 }
 
 /** How a call ended, as filters see it. */

@@ -4,10 +4,11 @@ import { MeshError } from "../errors.ts";
 import type { Layer } from "../service.ts";
 import { filterLayer } from "./chain.ts";
 import type { Filter, FilterState } from "./filter.ts";
+import type { AnswerEdit } from "./local-reply.ts";
 import { buildFilter } from "./registry.ts";
 
-/** The filter chain under these overrides, the most specific level first. */
-export type LayerFor = (levels: readonly FilterOverrides[]) => Layer;
+/** The filter chain under these overrides, the most specific level first; `edit` changes what filters answer themselves. */
+export type LayerFor = (levels: readonly FilterOverrides[], edit?: AnswerEdit) => Layer;
 
 /**
  * Resolves a listener's filters against per-route configuration: weighted cluster before route before virtual host before
@@ -32,12 +33,14 @@ export function layersOf(filters: readonly FilterConfig[], env: Env, state: Filt
     return cache.get(effective);
   };
 
-  const compose = (levels: readonly FilterOverrides[]): Layer =>
+  const compose: LayerFor = (levels, edit) =>
     filterLayer(
       filters.map((_filter, at) => filterAt(at, levels)).filter((filter) => filter !== undefined),
       env,
+      edit,
     );
 
   let plain: Layer | undefined;
-  return (levels) => (levels.every((level) => level.size === 0) ? (plain ??= compose([])) : compose(levels));
+  return (levels, edit) =>
+    edit === undefined && levels.every((level) => level.size === 0) ? (plain ??= compose([])) : compose(levels, edit);
 }

@@ -19,6 +19,9 @@ import type { LayerFor } from "../policy/overrides.ts";
 import type { Layer, Service } from "../service.ts";
 import { attemptCountLayer } from "./attempt-count.ts";
 import { deadlineLayer } from "./deadline.ts";
+import { hasHeaderOperations, headerEditors, headerLayer } from "./header-operations.ts";
+import { redirectService } from "./redirect.ts";
+import { rewriteLayer } from "./rewrite.ts";
 import { compileRouteTable } from "./route-table.ts";
 import type { RouteFinder } from "./route-table.ts";
 import { compileSplit } from "./split.ts";
@@ -45,11 +48,12 @@ export interface RouterDeps {
 /**
  * Outbound: virtual host → route → weighted cluster ⇒ that pair's ready-made service, which is, from the caller down:
  * the record (so that whatever ends the call is told under its route), the filters (chosen per weighted cluster, hence
- * after the split), the deadline (an injected delay is not part of it), the cluster with its retries.
+ * after the split), the header operations and the rewrites (filters see what the application wrote; values are made out of
+ * what was not rewritten yet), the deadline (an injected delay is not part of it), the cluster with its retries.
  */
 export function compileRoutes(config: RouteConfiguration, deps: RouterDeps): Service {
   const layers = layersOf(deps.filters, deps.env, deps.state);
-  const find = compileTable(config, deps.env, (host, route) => outboundAction(host, route, deps, layers));
+  const find = compileTable(config, deps.env, (host, route) => outboundAction({ config, host, route }, deps, layers));
   return (call, sink) => {
     if (call.aborted !== undefined) return sink.onError(call.aborted);
     const service = find(call);
@@ -65,7 +69,11 @@ export function compileRoutes(config: RouteConfiguration, deps: RouterDeps): Ser
 export function compileInboundRoutes(config: RouteConfiguration, deps: RouterDeps): (handler: Service) => Service {
   const layers = layersOf(deps.filters, deps.env, deps.state);
   const actions: Layer[] = [];
-  const find = compileTable(config, deps.env, (host, route) => actions.push(inboundAction(host, route, layers)) - 1);
+  const find = compileTable(
+    config,
+    deps.env,
+    (host, route) => actions.push(inboundAction({ config, host, route }, layers)) - 1,
+  );
   return (handler) => {
     const services = actions.map((layer) => layer(handler));
     return (call, sink) => {
@@ -96,41 +104,54 @@ function compileTable<T>(
   return (call) => hosts(call.authority)?.(call, pathOf(call.path));
 }
 
-function outboundAction(host: VirtualHost, route: RouteConfig, deps: RouterDeps, layers: LayerFor): Service {
+/** A route, with the levels above it. */
+interface Place {
+  readonly config: RouteConfiguration;
+  readonly host: VirtualHost;
+  readonly route: RouteConfig;
+}
+
+function outboundAction(place: Place, deps: RouterDeps, layers: LayerFor): Service {
+  const { config, host, route } = place;
   const { action } = route;
   switch (action.kind) {
     case "forward":
-      return forward(host, route, action, deps, layers);
+      return forward(place, action, deps, layers);
     case "direct": {
       const { status, body } = action;
       const reply: LocalReply = body === undefined ? { status, flag: "-" } : { status, body, flag: "-" };
-      const answer = layers([route.overrides, host.overrides])((call, sink) => answerLocally(call, sink, reply));
-      return recorded(route.name, answer);
+      const edit = headerEditors(config, host, route).response;
+      const answer: Service = (call, sink) => answerLocally(call, sink, reply, edit);
+      return recorded(route.name, layers([route.overrides, host.overrides], edit)(answer));
+    }
+    case "redirect": {
+      const edit = headerEditors(config, host, route).response;
+      const answer = redirectService(route, action, edit, deps.env);
+      return recorded(route.name, layers([route.overrides, host.overrides], edit)(answer));
     }
     case "non_forwarding":
       return wrongSide(`route "${route.name}" has no upstream: non_forwarding_action belongs on a server`);
   }
 }
 
-function forward(
-  host: VirtualHost,
-  route: RouteConfig,
-  action: ForwardAction,
-  deps: RouterDeps,
-  layers: LayerFor,
-): Service {
+function forward(place: Place, action: ForwardAction, deps: RouterDeps, layers: LayerFor): Service {
+  const { config, host, route } = place;
   // The route's retry policy replaces the virtual host's as a whole (R40).
   const retry = action.retry ?? host.retry;
   const deadline = deadlineOf(action, deps.env);
   const counted = attemptCountLayer(host.attemptCount);
   const service = (target: ForwardTarget): Service =>
     counted === undefined ? target.service(retry) : counted(target.service(retry));
-  const pairs = action.clusters.map(({ name, weight, overrides }) => {
+  const pairs = action.clusters.map((weighted) => {
+    const { name, weight, overrides } = weighted;
     const levels: FilterOverrides[] = [overrides, route.overrides, host.overrides];
     const target = deps.cluster(name);
     const upstream = target === undefined ? noCluster(name) : deadline(service(target));
+    const rewritten = rewriteLayer(route, action, deps.env)?.(upstream) ?? upstream;
+    const editors = headerEditors(config, host, route, weighted);
+    const edited = headerLayer(editors)?.(rewritten) ?? rewritten;
     const cluster = target?.config ?? { name, service: undefined };
-    return { weight, value: recorded(route.name, layers(levels)(upstream), cluster) };
+    return { weight, value: recorded(route.name, layers(levels, editors.response)(edited), cluster) };
   });
   if (pairs.length === 1) return pairs[0]!.value;
   const split = compileSplit(pairs);
@@ -151,7 +172,12 @@ function deadlineOf({ timeoutMs, grpcTimeoutMs }: ForwardAction, env: Env): Laye
   };
 }
 
-function inboundAction(host: VirtualHost, route: RouteConfig, layers: LayerFor): Layer {
+function inboundAction({ config, host, route }: Place, layers: LayerFor): Layer {
+  if (hasHeaderOperations(config, host, route)) {
+    // The application answers by itself and reads what the network brought (docs/adr/0003).
+    const refuse = wrongSide(`route "${route.name}" of a server changes headers, which only a client's route can`);
+    return () => refuse;
+  }
   if (route.action.kind !== "non_forwarding") {
     const refuse = wrongSide(
       `route "${route.name}" of a server must be non_forwarding_action, not ${route.action.kind}`,
