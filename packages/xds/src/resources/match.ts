@@ -43,7 +43,7 @@ export function regexOf(matcher: RegexMatcher, options: DecodeOptions): string {
   return matcher.regex;
 }
 
-const pseudoHeaders = new Set([":authority", ":method", ":path"]);
+const pseudoHeaders = new Set([":authority", ":method", ":path", ":scheme"]);
 
 /** `Host` is `:authority` (R56). The older forms (`exact_match` and its like) mean the same as `string_match`. */
 export function headerMatch(matcher: HeaderMatcher, options: DecodeOptions): HeaderMatch {

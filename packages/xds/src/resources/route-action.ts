@@ -8,20 +8,38 @@ import { durationMs } from "./duration.ts";
 import { ResourceError, each, unsupported, within } from "./error.ts";
 import { onlyFields, snake } from "./fields.ts";
 import { overrides } from "./filters/overrides.ts";
+import { headerFields, headerOperations } from "./header-operations.ts";
 import { retryPolicy } from "./retry.ts";
+import { rewrite } from "./rewrite.ts";
 import type { DecodeOptions } from "./type.ts";
 
 /** R37: what a route without `timeout` has. */
 const defaultTimeoutMs = 15_000;
 
 export function forwardAction(action: ProtoRouteAction, options: DecodeOptions): ForwardAction {
-  onlyFields(action, ["clusterSpecifier", "timeout", "retryPolicy", "maxStreamDuration", "maxGrpcTimeout"], harmless);
+  onlyFields(
+    action,
+    [
+      "clusterSpecifier",
+      "timeout",
+      "retryPolicy",
+      "maxStreamDuration",
+      "maxGrpcTimeout",
+      "prefixRewrite",
+      "regexRewrite",
+      "hostRewriteSpecifier",
+      "appendXForwardedHost",
+    ],
+    harmless,
+  );
+  const own = rewrite(action, options);
   return {
     kind: "forward",
     clusters: clusters(action, options),
     timeoutMs: timeout(action),
     grpcTimeoutMs: grpcTimeout(action),
     retry: action.retryPolicy && within("retry_policy", () => retryPolicy(action.retryPolicy!)),
+    ...(own && { rewrite: own }),
   };
 }
 
@@ -68,12 +86,20 @@ function weighted(message: ProtoWeightedCluster, options: DecodeOptions): Weight
   onlyFields(message, ["clusters"], ["totalWeight", "runtimeKeyPrefix"]);
   let sum = 0;
   const found = each("clusters", message.clusters, (one) => {
-    onlyFields(one, ["name", "weight", "typedPerFilterConfig"]);
+    onlyFields(one, ["name", "weight", "typedPerFilterConfig", "hostRewriteSpecifier", ...headerFields]);
     if (one.name === "") throw new ResourceError("name is empty");
     const weight = one.weight ?? 0;
     sum += weight;
     const own = within("typed_per_filter_config", () => overrides(one.typedPerFilterConfig, options));
-    return { name: one.name, weight, overrides: own };
+    const headers = headerOperations(one);
+    const { case: literal, value: authority } = one.hostRewriteSpecifier;
+    return {
+      name: one.name,
+      weight,
+      overrides: own,
+      ...(headers && { headers }),
+      ...(literal !== undefined && authority !== "" && { authority }),
+    };
   });
   if (sum < 1 || sum > 0xffff_ffff) throw new ResourceError(`the weights add up to ${sum}, not to 1 … 2^32-1`);
   return found;

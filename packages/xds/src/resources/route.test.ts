@@ -100,7 +100,7 @@ test("headers: old and new forms, Host is :authority, a bad regex refuses the re
   expect(() =>
     headers({ name: "x", headerMatchSpecifier: { case: "safeRegexMatch", value: { regex: "(?=a)" } } }),
   ).toThrow('virtual_hosts[0].routes[0].match.headers[0]: safe_regex "(?=a)" is not RE2: invalid perl operator');
-  expect(() => headers({ name: ":scheme" })).toThrow("a matcher on :scheme is not supported");
+  expect(() => headers({ name: ":status" })).toThrow("a matcher on :status is not supported");
 });
 
 test("R37: HTTP time-out is 15 s when absent and none when zero; gRPC has its own", () => {
@@ -165,8 +165,11 @@ test("R40, R41: retries", () => {
 });
 
 test.each<[string, ConfigInit]>([
-  ["prefix_rewrite", withAction({ prefixRewrite: "/x" })],
-  ["host_rewrite_literal", withAction({ hostRewriteSpecifier: { case: "hostRewriteLiteral", value: "x" } as never })],
+  [
+    "auto_host_rewrite",
+    withAction({ hostRewriteSpecifier: { case: "autoHostRewrite", value: { value: true } } as never }),
+  ],
+  ["path_rewrite_policy", withAction({ pathRewritePolicy: { name: "x" } as never })],
   ["request_mirror_policies", withAction({ requestMirrorPolicies: [{ cluster: "m" }] as never })],
   ["hedge_policy", withAction({ hedgePolicy: {} as never })],
   ["cors", withAction({ cors: {} as never })],
@@ -174,9 +177,7 @@ test.each<[string, ConfigInit]>([
   ["idle_timeout", withAction({ idleTimeout: duration(1) as never })],
   ["priority", withAction({ priority: 1 })],
   ["cluster_header", withAction({ clusterSpecifier: { case: "clusterHeader", value: "x" } as never })],
-  ["redirect", withRoute({ action: { case: "redirect", value: {} } as never })],
-  ["request_headers_to_add", withRoute({ requestHeadersToAdd: [{ header: { key: "a" } }] as never })],
-  ["response_headers_to_remove", { ...withRoute({}), responseHeadersToRemove: ["x"] }],
+  ["filter_action", withRoute({ action: { case: "filterAction", value: {} } as never })],
   ["vhds", { ...withRoute({}), vhds: {} as never }],
   ["tls_context", withRoute({ match: { ...prefix, tlsContext: {} } as never })],
   ["grpc", withRoute({ match: { ...prefix, grpc: {} } as never })],

@@ -1,4 +1,12 @@
-import type { PathMatch, RouteAction, RouteConfig, RouteConfiguration, RouteMatch, VirtualHost } from "@trama/engine";
+import type {
+  HeaderOperations,
+  PathMatch,
+  RouteAction,
+  RouteConfig,
+  RouteConfiguration,
+  RouteMatch,
+  VirtualHost,
+} from "@trama/engine";
 import { RouteConfigurationSchema, typeUrls } from "@trama/proto/lean";
 import type { DataSource } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import type {
@@ -13,9 +21,11 @@ import { decode } from "./any.ts";
 import { ResourceError, each, unsupported, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
 import { overrides } from "./filters/overrides.ts";
+import { type HeaderFields, headerFields, headerOperations } from "./header-operations.ts";
 import { headerMatch, perMillion, queryMatch, regexOf } from "./match.ts";
 import { retryPolicy } from "./retry.ts";
 import { forwardAction } from "./route-action.ts";
+import { redirect } from "./redirect.ts";
 import type { DecodeOptions, ResourceType } from "./type.ts";
 
 export const routeType: ResourceType<RouteConfiguration> = {
@@ -30,9 +40,16 @@ export const routeType: ResourceType<RouteConfiguration> = {
 export function routeConfiguration(config: ProtoRouteConfiguration, options: DecodeOptions): RouteConfiguration {
   onlyFields(
     config,
-    ["name", "virtualHosts", "typedPerFilterConfig", "ignorePortInHostMatching"],
-    // About the server's own checks and about header operations, which are refused where they stand.
-    ["validateClusters", "maxDirectResponseBodySizeBytes", "metadata", "mostSpecificHeaderMutationsWins"],
+    [
+      "name",
+      "virtualHosts",
+      "typedPerFilterConfig",
+      "ignorePortInHostMatching",
+      "mostSpecificHeaderMutationsWins",
+      ...headerFields,
+    ],
+    // About the server's own checks.
+    ["validateClusters", "maxDirectResponseBodySizeBytes", "metadata"],
   );
   // Below all others: what the whole configuration says counts where no virtual host says something (R33).
   const base = within("typed_per_filter_config", () => overrides(config.typedPerFilterConfig, options));
@@ -41,7 +58,19 @@ export function routeConfiguration(config: ProtoRouteConfiguration, options: Dec
     return base.size === 0 ? read : { ...read, overrides: new Map([...base, ...read.overrides]) };
   });
   uniqueDomains(virtualHosts);
-  return { name: config.name, virtualHosts, ...(config.ignorePortInHostMatching && { ignorePort: true }) };
+  return {
+    name: config.name,
+    virtualHosts,
+    ...(config.ignorePortInHostMatching && { ignorePort: true }),
+    ...(config.mostSpecificHeaderMutationsWins && { mostSpecificHeadersLast: true }),
+    ...withHeaders(config),
+  };
+}
+
+/** Left out where nothing is said: equal routes are then equal objects. */
+function withHeaders(message: HeaderFields): { readonly headers?: HeaderOperations } {
+  const headers = headerOperations(message);
+  return headers === undefined ? {} : { headers };
 }
 
 /** A domain decides for one virtual host; twice the same would make the choice depend on order. */
@@ -66,6 +95,7 @@ function virtualHost(host: ProtoVirtualHost, options: DecodeOptions): VirtualHos
       "typedPerFilterConfig",
       "includeRequestAttemptCount",
       "includeAttemptCountInResponse",
+      ...headerFields,
     ],
     // Notes for people, statistics, and a header that only tells of retries.
     ["metadata", "virtualClusters", "includeIsTimeoutRetryHeader", "perRequestBufferLimitBytes"],
@@ -80,6 +110,7 @@ function virtualHost(host: ProtoVirtualHost, options: DecodeOptions): VirtualHos
       attemptCount: { request: host.includeRequestAttemptCount, response: host.includeAttemptCountInResponse },
     }),
     overrides: within("typed_per_filter_config", () => overrides(host.typedPerFilterConfig, options)),
+    ...withHeaders(host),
   };
 }
 
@@ -97,7 +128,7 @@ function domain(written: string): string {
 function route(message: Route, options: DecodeOptions): RouteConfig {
   onlyFields(
     message,
-    ["name", "match", "action", "typedPerFilterConfig"],
+    ["name", "match", "action", "typedPerFilterConfig", ...headerFields],
     ["metadata", "decorator", "tracing", "perRequestBufferLimitBytes", "statPrefix"],
   );
   if (message.match === undefined) throw new ResourceError("match is missing");
@@ -107,6 +138,7 @@ function route(message: Route, options: DecodeOptions): RouteConfig {
     match: within("match", () => routeMatch(match, options)),
     action: action(message, options),
     overrides: within("typed_per_filter_config", () => overrides(message.typedPerFilterConfig, options)),
+    ...withHeaders(message),
   };
 }
 
@@ -119,8 +151,9 @@ function action({ action: one }: Route, options: DecodeOptions): RouteAction {
     case "nonForwardingAction":
       return { kind: "non_forwarding" };
     case "redirect":
+      return within("redirect", () => redirect(one.value, options));
     case "filterAction":
-      return unsupported(one.case === "redirect" ? "redirect" : "filter_action");
+      return unsupported("filter_action");
     case undefined:
       throw new ResourceError("the route has no action, or one that this release does not know");
   }
