@@ -100,7 +100,7 @@ function routeConfiguration(model: Model, node: NodeView, name: string): Recipe 
   if (target === undefined || target.subset !== "") return undefined;
   const { service, port } = target;
   const { mesh } = model;
-  const { namespace } = node;
+  const { namespace, kind } = node;
   const table = model.routes.find(service.host, namespace);
   const rules = table === undefined ? [] : staticRules(model, node, table, port.number);
   return {
@@ -108,7 +108,7 @@ function routeConfiguration(model: Model, node: NodeView, name: string): Recipe 
     variant: JSON.stringify(rules.map((rule) => staticChoice(table, rule))),
     inputs: [service, table],
     shared: sameForAll(table),
-    make: () => routes({ mesh, service, port: port.number, namespace, rules }),
+    make: () => routes({ mesh, service, port: port.number, namespace, rules, kind }),
   };
 }
 

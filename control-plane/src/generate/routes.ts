@@ -13,9 +13,11 @@ import { PreviousHostsPredicateSchema } from "@trama/proto/envoy/extensions/retr
 import { FractionalPercent_DenominatorType } from "@trama/proto/envoy/type/v3/percent_pb.js";
 
 import type { MeshSettings } from "../model/mesh.ts";
-import { type Destination, type Fault, type Retry, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
+import { type Fault, type PathRewrite, type Retry, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
 import type { Service } from "../model/service.ts";
-import type { WireResource } from "../snapshot.ts";
+import type { NodeView, WireResource } from "../snapshot.ts";
+import { answerAction, answerLimit } from "./answers.ts";
+import { headerFields } from "./header-changes.ts";
 import { escapeRegex, headerMatcher, negatedHeaderMatcher, stringMatcher } from "./match.ts";
 import { clusterName, spellings } from "./names.ts";
 import { durationOf, pack, wireResource } from "./wire.ts";
@@ -30,6 +32,7 @@ export interface RoutesInput {
   readonly namespace: string;
   /** What applies to the port and the caller, in order; none: straight to the service. */
   readonly rules: readonly StaticRule[];
+  readonly kind: NodeView["kind"];
 }
 
 /** A rule with those of its matches that exist for this port and caller, and its destinations' ports filled in. */
@@ -47,19 +50,23 @@ export function routes(input: RoutesInput): WireResource {
   const { mesh, service, port, namespace } = input;
   const name = clusterName({ port, subset: "", host: service.host });
   const domains = spellings(mesh, service, namespace).flatMap((spelling) => [spelling, `${spelling}:${port}`]);
-  return wireResource(RouteConfigurationSchema, name, { name, virtualHosts: [virtualHost(input, domains)] });
+  return wireResource(RouteConfigurationSchema, name, {
+    name,
+    ...answerLimit(input.rules),
+    virtualHosts: [virtualHost(input, domains)],
+  });
 }
 
 /** All routes to one port of one service. */
 export function virtualHost(
-  { service, port, rules }: Pick<RoutesInput, "service" | "port" | "rules">,
+  { service, port, rules, kind }: Pick<RoutesInput, "service" | "port" | "rules" | "kind">,
   domains: readonly string[],
 ): MessageInitShape<typeof VirtualHostSchema> {
   const own = clusterName({ port, subset: "", host: service.host });
   return {
     name: `${service.host}:${port}`,
     domains: [...domains],
-    routes: rules.length === 0 ? [defaultRoute(own)] : rules.flatMap((rule) => ruleRoutes(rule, port)),
+    routes: rules.length === 0 ? [defaultRoute(own)] : rules.flatMap((rule) => ruleRoutes(rule, port, kind)),
   };
 }
 
@@ -80,16 +87,39 @@ function defaultRoute(cluster: string): RouteInit {
 }
 
 /** Alternatives of a match become routes of their own: on the wire, conditions can only be ANDed. */
-function ruleRoutes({ rule, matches, ports }: StaticRule, port: number): readonly RouteInit[] {
-  const action = { case: "route" as const, value: routeAction(rule, ports) };
+function ruleRoutes({ rule, matches, ports }: StaticRule, port: number, kind: NodeView["kind"]): readonly RouteInit[] {
+  const action = ruleAction(rule, ports, port, kind);
   const overrides = rule.fault === undefined ? {} : { [faultFilter]: fault(rule.fault) };
   const alternatives = matches.length === 0 ? [undefined] : matches;
+  const own = perDestination(rule) ? undefined : (rule.destinations[0]?.headers ?? rule.headers);
   return alternatives.map((match) => ({
     name: [rule.name, match?.name ?? ""].filter((part) => part !== "").join("."),
     match: routeMatch(match, port),
     action,
     typedPerFilterConfig: overrides,
+    ...headerFields(own),
   }));
+}
+
+function ruleAction(
+  rule: Rule,
+  ports: readonly number[],
+  port: number,
+  kind: NodeView["kind"],
+): RouteInit["action"] & {} {
+  if (rule.answer !== undefined) return answerAction(rule.answer, port);
+  // gRPC's libraries would call the method or host that was not meant: for them such a route fails (docs/mixed-mesh.md).
+  if (kind === "grpc" && (rule.rewrite ?? rule.authority) !== undefined)
+    return { case: "nonForwardingAction", value: {} };
+  return { case: "route", value: routeAction(rule, ports) };
+}
+
+/**
+ * Whether destinations differ in what they do to a request. Then each says all of it, the rule's part included: of two levels Envoy
+ * would let the less specific have the last word.
+ */
+function perDestination({ destinations }: Rule): boolean {
+  return destinations.length > 1 && destinations.some(({ headers }) => headers !== undefined);
 }
 
 function routeMatch(match: RuleMatch | undefined, port: number): MessageInitShape<typeof RouteMatchSchema> {
@@ -136,21 +166,42 @@ function authorityMatcher(match: NonNullable<RuleMatch["authority"]>, port: numb
 function routeAction(rule: Rule, ports: readonly number[]): MessageInitShape<typeof RouteActionSchema> {
   const retry = rule.retry ?? defaultRetry;
   return {
-    clusterSpecifier: clusterSpecifier(rule.destinations, ports),
+    clusterSpecifier: clusterSpecifier(rule, ports),
+    ...hostRewrite(rule.destinations.length === 1 ? (rule.destinations[0]?.authority ?? rule.authority) : undefined),
+    ...pathRewrite(rule.rewrite),
     ...timeouts(rule.timeoutMs),
     ...(retry === "off" ? {} : { retryPolicy: retryPolicy(retry) }),
   };
 }
 
+function pathRewrite(
+  rewrite: PathRewrite | undefined,
+): Pick<MessageInitShape<typeof RouteActionSchema>, "prefixRewrite" | "regexRewrite"> {
+  if (rewrite === undefined) return {};
+  if (rewrite.kind === "matched") return { prefixRewrite: rewrite.value };
+  return { regexRewrite: { pattern: { regex: rewrite.pattern }, substitution: rewrite.substitution } };
+}
+
+function hostRewrite(authority: string | undefined): Pick<HostRewritten, "hostRewriteSpecifier"> {
+  return authority === undefined ? {} : { hostRewriteSpecifier: { case: "hostRewriteLiteral", value: authority } };
+}
+
+interface HostRewritten {
+  readonly hostRewriteSpecifier?: { readonly case: "hostRewriteLiteral"; readonly value: string };
+}
+
 /** A single destination gets everything, whatever its weight (istio-api §2.4). */
 function clusterSpecifier(
-  destinations: readonly Destination[],
+  rule: Rule,
   ports: readonly number[],
 ): MessageInitShape<typeof RouteActionSchema>["clusterSpecifier"] & {} {
+  const { destinations } = rule;
   const weights = ofHundred(destinations.map(({ weight }) => weight));
-  const clusters = destinations.map(({ host, subset }, index) => ({
+  const clusters = destinations.map(({ host, subset, headers, authority }, index) => ({
     name: clusterName({ port: ports[index] ?? 0, subset, host }),
     weight: weights[index] ?? 0,
+    ...headerFields(perDestination(rule) ? (headers ?? rule.headers) : undefined),
+    ...hostRewrite(authority ?? rule.authority),
   }));
   const [only] = clusters;
   if (only !== undefined && clusters.length === 1) return { case: "cluster", value: only.name };

@@ -15,11 +15,59 @@ export interface Rule {
   readonly name: string;
   /** Any of them; none means every request. */
   readonly matches: readonly RuleMatch[];
+  /** None where `answer` is given. */
   readonly destinations: readonly Destination[];
+  /** Given to the caller without asking anybody. */
+  readonly answer: Redirect | DirectResponse | undefined;
+  readonly rewrite: PathRewrite | undefined;
   readonly timeoutMs: number | undefined;
   /** `undefined`: the mesh's default. */
   readonly retry: Retry | "off" | undefined;
   readonly fault: Fault | undefined;
+  /** Of all destinations; what a destination says itself has been joined with it there. */
+  readonly headers: HeaderChanges | undefined;
+  /** Host that is sent on instead of the caller's. */
+  readonly authority: string | undefined;
+}
+
+/** What is `undefined` stays as the caller wrote it. */
+export interface Redirect {
+  readonly kind: "redirect";
+  readonly status: number;
+  readonly scheme: "http" | "https" | undefined;
+  readonly authority: string | undefined;
+  /** `called`: the port that was called; `default`: that of the scheme. */
+  readonly port: number | "called" | "default" | undefined;
+  readonly path: { readonly kind: "whole" | "matched"; readonly value: string } | undefined;
+}
+
+export interface DirectResponse {
+  readonly kind: "direct";
+  readonly status: number;
+  readonly body: Uint8Array | undefined;
+}
+
+/** `matched`: in place of what the match compared. `regex`: wherever the pattern is found. */
+export type PathRewrite =
+  | { readonly kind: "matched"; readonly value: string }
+  | { readonly kind: "regex"; readonly pattern: string; readonly substitution: string };
+
+/** What is done to the fields of requests before they are sent and of answers before the caller sees them. */
+export interface HeaderChanges {
+  readonly request: FieldChanges;
+  readonly response: FieldChanges;
+}
+
+/** Removed first, then set, then added. Names in lower case; values with operators in Envoy's form. */
+export interface FieldChanges {
+  readonly remove: readonly string[];
+  readonly set: readonly Field[];
+  readonly add: readonly Field[];
+}
+
+export interface Field {
+  readonly name: string;
+  readonly value: string;
 }
 
 /** All of the conditions. */
@@ -52,6 +100,10 @@ export interface Destination {
   /** `undefined`: the only port of the service, else the port called. */
   readonly port: number | undefined;
   readonly weight: number;
+  /** The rule's and its own in one; `undefined`: the rule's hold. */
+  readonly headers: HeaderChanges | undefined;
+  /** `undefined`: the rule's holds. */
+  readonly authority: string | undefined;
 }
 
 export interface Retry {

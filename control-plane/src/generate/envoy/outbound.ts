@@ -9,7 +9,8 @@ import type { Service } from "../../model/service.ts";
 import type { NodeView, ProxySettings, WireResource } from "../../snapshot.ts";
 import { fault, router } from "../listeners.ts";
 import { spellings } from "../names.ts";
-import { virtualHost } from "../routes.ts";
+import { answerLimit } from "../answers.ts";
+import { type StaticRule, virtualHost } from "../routes.ts";
 import { staticRules } from "../static-rules.ts";
 import { pack, wireResource } from "../wire.ts";
 import { socketAddress } from "./inbound.ts";
@@ -55,6 +56,7 @@ export function sidecarRoutes(model: Model, node: NodeView): WireResource {
   const { namespace } = node;
   const services = visibleServices(model, node);
   const owners = domainOwners(model, services, namespace);
+  const all: StaticRule[] = [];
   const virtualHosts = services.flatMap((service) => {
     const table = model.routes.find(service.host, namespace);
     const names = spellings(mesh, service, namespace).filter((spelling) => owners.get(spelling) === service);
@@ -62,11 +64,16 @@ export function sidecarRoutes(model: Model, node: NodeView): WireResource {
       const rules = table === undefined ? [] : staticRules(model, node, table, port);
       // Without a port, HTTP means 80; where there is but one, that is meant.
       const bare = port === 80 || service.ports.length === 1 ? names : [];
-      return virtualHost({ service, port, rules }, [...bare, ...names.map((name) => `${name}:${port}`)]);
+      all.push(...rules);
+      return virtualHost({ service, port, rules, kind: node.kind }, [
+        ...bare,
+        ...names.map((name) => `${name}:${port}`),
+      ]);
     });
   });
   return wireResource(RouteConfigurationSchema, outboundName, {
     name: outboundName,
+    ...answerLimit(all),
     requestHeadersToRemove: ["x-trama-peer"],
     virtualHosts,
   });

@@ -1,5 +1,8 @@
 import * as z from "zod";
 
+import { type HeaderChangesSpec, headerChanges } from "./header-changes.ts";
+import { type DirectResponseSpec, type RedirectSpec, directResponse, redirect } from "./http-answers.ts";
+import { type RewriteSpec, rewrite } from "./http-rewrite.ts";
 import { message } from "./message.ts";
 import {
   type TextMatch,
@@ -24,6 +27,7 @@ export interface VirtualServiceSpec {
   readonly http: readonly HttpRuleSpec[];
 }
 
+/** Exactly one of route, redirect and directResponse says something. */
 export interface HttpRuleSpec {
   readonly name: string;
   readonly match: readonly HttpMatchSpec[];
@@ -31,6 +35,10 @@ export interface HttpRuleSpec {
   readonly timeout?: number | undefined;
   readonly retries?: RetriesSpec | undefined;
   readonly fault?: FaultSpec | undefined;
+  readonly headers?: HeaderChangesSpec | undefined;
+  readonly rewrite?: RewriteSpec | undefined;
+  readonly redirect?: RedirectSpec | undefined;
+  readonly directResponse?: DirectResponseSpec | undefined;
 }
 
 export interface HttpMatchSpec {
@@ -50,6 +58,8 @@ export interface HttpMatchSpec {
 export interface RouteDestinationSpec {
   readonly destination: DestinationSpec;
   readonly weight: number;
+  /** After those of the rule, whatever the number of destinations. */
+  readonly headers?: HeaderChangesSpec | undefined;
 }
 
 export interface DestinationSpec {
@@ -140,10 +150,11 @@ const destination = message({
   port: message({ number: portNumber }).optional(),
 });
 
-const routeDestination = message(
-  { destination, weight: whole(0, 1_000_000, "a weight").default(0) },
-  { headers: `changing headers; ${later}` },
-);
+const routeDestination = message({
+  destination,
+  weight: whole(0, 1_000_000, "a weight").default(0),
+  headers: headerChanges.optional(),
+});
 
 /** Envoy's words that the data plane acts on; the gRPC ones speak of the status of an answer (istio-api §2.6). */
 const retryConditions = [
@@ -228,30 +239,52 @@ const rule = message(
   {
     name: z.string().max(256, "is longer than 256 characters: shorten it").default(""),
     match: z.array(match).default([]),
-    route: z.array(routeDestination).min(1, "needs at least one destination"),
+    route: z.array(routeDestination).min(1, "needs at least one destination").optional(),
     timeout: duration.optional(),
     retries: retries.optional(),
     fault: fault.optional(),
+    headers: headerChanges.optional(),
+    rewrite: rewrite.optional(),
+    redirect: redirect.optional(),
+    directResponse: directResponse.optional(),
   },
   {
-    redirect: `redirects; ${later}`,
-    directResponse: `direct responses; ${later}`,
     delegate: "delegation; write the rules into this object",
-    rewrite: `rewriting; ${later}`,
     mirror: `mirroring; ${later}`,
     mirrors: `mirroring; ${later}`,
     mirrorPercentage: `mirroring; ${later}`,
     mirrorPercent: `mirroring; ${later}`,
     corsPolicy: `CORS; ${later}`,
-    headers: `changing headers; ${later}`,
   },
-).transform((found, context): HttpRuleSpec => {
-  const sum = found.route.reduce((total, { weight }) => total + weight, 0);
-  if (found.route.length > 1 && sum === 0) {
-    context.addIssue({ code: "custom", path: ["route"], message: "the weights sum to 0: give a destination a weight" });
-  }
-  return found;
+).transform(({ route = [], ...found }, context): HttpRuleSpec => {
+  for (const problem of ruleProblems({ route, ...found })) context.addIssue({ code: "custom", ...problem });
+  return { route, ...found };
 });
+
+/** What the parts of a rule make impossible for each other. */
+function* ruleProblems(found: HttpRuleSpec): Iterable<{ readonly path: string[]; readonly message: string }> {
+  const ways = ["route", "redirect", "directResponse"] as const;
+  const [first, second] = ways.filter((way) => (way === "route" ? found.route.length > 0 : found[way] !== undefined));
+  if (first === undefined) yield { path: [], message: "needs one of route, redirect and directResponse" };
+  else if (second !== undefined)
+    yield { path: [second], message: `cannot stand beside ${first}: remove one of the two` };
+  if (found.route.length > 1 && found.route.every(({ weight }) => weight === 0))
+    yield { path: ["route"], message: "the weights sum to 0: give a destination a weight" };
+  if (first === "route") {
+    const hosts = found.route.filter(({ headers }) => headers?.request?.authority !== undefined);
+    if (found.rewrite?.authority !== undefined && (found.headers?.request?.authority !== undefined || hosts.length > 0))
+      yield { path: ["rewrite", "authority"], message: "Host is among the headers already: keep one of the two" };
+  } else if (first !== undefined) {
+    for (const field of ["rewrite", "fault", "timeout", "retries"] as const)
+      if (found[field] !== undefined)
+        yield { path: [field], message: `has no effect beside ${first}, which sends nothing on: remove it` };
+    if (found.headers?.request !== undefined)
+      yield {
+        path: ["headers", "request"],
+        message: `has no effect beside ${first}, which sends nothing on: remove it`,
+      };
+  }
+}
 
 export const virtualServiceSchema: z.ZodType<VirtualServiceSpec> = message(
   {

@@ -8,6 +8,7 @@ import { nearest } from "../../sources/names.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
 import type { Subject } from "./check.ts";
 import { type Claim, checkClaims } from "./claims.ts";
+import { adviseRules } from "./rule-advice.ts";
 
 type VirtualService = ConfigObject<"VirtualService">;
 
@@ -31,6 +32,7 @@ export function* checkRoutes({ model, translator, all }: Subject): Iterable<Diag
     }
     yield* checkDestinations(model, object, table, [...new Set(served.flat())], rules);
     yield* checkOrder(object);
+    yield* adviseRules(object);
   }
 }
 

@@ -1,8 +1,10 @@
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
-import type { Fault, HeaderCondition, Retry, RouteTable, Rule, RuleMatch } from "../../model/route.ts";
+import type { Fault, HeaderCondition, PathRewrite, Retry, RouteTable, Rule, RuleMatch } from "../../model/route.ts";
 import { defaultRetry } from "../../model/route.ts";
+import { joinHeaders } from "./header-changes.ts";
 import { visibility } from "../../model/visibility.ts";
 import type { FaultSpec, HttpMatchSpec, HttpRuleSpec, RetriesSpec } from "../../sources/istio/virtual-service.ts";
+import type { RewriteSpec } from "../../sources/istio/http-rewrite.ts";
 import type { TextMatch } from "../../sources/istio/values.ts";
 import type { Content } from "../../sources/object.ts";
 
@@ -21,16 +23,42 @@ function translateRule(rule: HttpRuleSpec, namespace: string, mesh: MeshSettings
   return {
     name: rule.name,
     matches: rule.match.map(translateMatch),
-    destinations: rule.route.map(({ destination, weight }) => ({
+    destinations: rule.route.map(({ destination, weight, headers }) => ({
       host: fullHost(mesh, destination.host, namespace),
       subset: destination.subset ?? "",
       port: destination.port?.number,
       weight,
+      headers: headers === undefined ? undefined : joinHeaders(rule.headers, headers),
+      authority: headers?.request?.authority,
     })),
+    answer: translateAnswer(rule),
+    rewrite: translateRewrite(rule.rewrite),
     timeoutMs: rule.timeout,
     retry: rule.retries === undefined ? undefined : translateRetries(rule.retries),
     fault: rule.fault === undefined ? undefined : translateFault(rule.fault),
+    headers: rule.headers === undefined ? undefined : joinHeaders(undefined, rule.headers),
+    authority: rule.rewrite?.authority ?? rule.headers?.request?.authority,
   };
+}
+
+function translateAnswer({ redirect, directResponse }: HttpRuleSpec): Rule["answer"] {
+  if (directResponse !== undefined) return { kind: "direct", status: directResponse.status, body: directResponse.body };
+  if (redirect === undefined) return undefined;
+  const { uri, prefixRewrite, authority, scheme, redirectCode, port, derivePort } = redirect;
+  const path =
+    uri !== undefined
+      ? ({ kind: "whole", value: uri } as const)
+      : prefixRewrite === undefined
+        ? undefined
+        : ({ kind: "matched", value: prefixRewrite } as const);
+  const derived = derivePort === undefined ? undefined : derivePort === "FROM_REQUEST_PORT" ? "called" : "default";
+  return { kind: "redirect", status: redirectCode, scheme, authority, port: port ?? derived, path };
+}
+
+function translateRewrite(spec: RewriteSpec | undefined): PathRewrite | undefined {
+  if (spec?.uri !== undefined) return { kind: "matched", value: spec.uri };
+  const regex = spec?.uriRegexRewrite;
+  return regex && { kind: "regex", pattern: regex.match, substitution: regex.rewrite };
 }
 
 function translateMatch(match: HttpMatchSpec): RuleMatch {
