@@ -11,7 +11,7 @@ import type { Seen } from "../echo.ts";
 import { exchange } from "../http1.ts";
 import type { WireRequest, WireResponse } from "../http1.ts";
 import type { RoutesInit } from "./table.ts";
-import { headerLines } from "./verdict.ts";
+import { answerLines, headerLines } from "./verdict.ts";
 import type { Verdict } from "./verdict.ts";
 
 const loopback = "127.0.0.1";
@@ -65,11 +65,12 @@ const hop = /^(?:x-forwarded-proto|content-length): /;
 
 function verdictOf(response: WireResponse): Verdict {
   const { details, route, cluster } = toldBy(response);
+  const answer = answerLines([...response.headers].flat());
   switch (details) {
     case "via_upstream": {
       const { method, target, host, headers } = JSON.parse(response.body) as Seen;
       const lines = headerLines(headers).filter((line) => !hop.test(line));
-      return { kind: "forwarded", route, cluster, method, target, host, headers: lines };
+      return { kind: "forwarded", route, cluster, method, target, host, headers: lines, answer };
     }
     case "route_not_found":
       return { kind: "no route" };
@@ -77,7 +78,7 @@ function verdictOf(response: WireResponse): Verdict {
       return { kind: "no cluster", route };
     case "direct_response":
     case "fault_filter_abort":
-      return { kind: "answered", route, status: response.status, body: response.body };
+      return { kind: "answered", route, status: response.status, body: response.body, answer };
     default:
       return { kind: "odd", text: `${response.status} ${details}` };
   }

@@ -16,7 +16,7 @@ import { TestSink } from "../../../kit/sink.ts";
 import { outboundListener } from "../../../kit/xds-resources.ts";
 import type { WireRequest } from "../http1.ts";
 import type { RoutesInit } from "./table.ts";
-import { headerLines } from "./verdict.ts";
+import { answerLines, headerLines } from "./verdict.ts";
 import type { Verdict } from "./verdict.ts";
 
 export const decodeOptions: DecodeOptions = { regex: compileRegex, certificateProviders: new Set(["default"]) };
@@ -62,13 +62,20 @@ export function ourRoutes(table: RoutesInit, clusters: readonly string[], seed: 
 
 function verdictOf(call: Call, forwarded: Call | undefined, sink: TestSink): Verdict {
   const { route } = call.record;
+  const answer = sink.head === undefined ? [] : answerLines(joined(sink.head.headers));
   if (forwarded !== undefined) {
     const { method, path: target, authority: host, headers } = forwarded;
     const cluster = call.record.cluster?.name ?? "";
-    return { kind: "forwarded", route, cluster, method, target, host, headers: headerLines(headers.flat()) };
+    return { kind: "forwarded", route, cluster, method, target, host, headers: headerLines(headers.flat()), answer };
   }
   if (sink.error?.code === "NO_ROUTE") return { kind: "no route" };
   if (sink.error?.code === "NO_CLUSTER") return { kind: "no cluster", route };
-  if (sink.status !== undefined) return { kind: "answered", route, status: sink.status, body: sink.text };
+  if (sink.status !== undefined) return { kind: "answered", route, status: sink.status, body: sink.text, answer };
   return { kind: "odd", text: sink.error === undefined ? "no answer" : `${sink.error.code}: ${sink.error.message}` };
+}
+
+/** As the oracle's own reader of HTTP gives the fields of Envoy's answers: of several with one name all in one. */
+function joined(headers: HeaderList): string[] {
+  const names = new Set(headers.flat().flatMap((text, at) => (at % 2 === 0 ? [text.toLowerCase()] : [])));
+  return [...names].flatMap((name) => [name, headers.joined(name)!]);
 }

@@ -4,6 +4,7 @@ import type { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v
 import type { Chance } from "../chance.ts";
 import { domains } from "../grammar/domains.ts";
 import { requestHeaders } from "../grammar/headers.ts";
+import { mutations } from "../grammar/mutations.ts";
 import { query } from "../grammar/queries.ts";
 import { bytesOf, host, methods, path } from "../grammar/words.ts";
 import type { WireRequest } from "../http1.ts";
@@ -25,7 +26,15 @@ export function routeTable(chance: Chance, name: string): RoutesInit {
   }));
   // Most requests must find a host, else only one thing is compared.
   if (chance.maybe(0.7) && !hosts.some((each) => each.domains.includes("*"))) hosts[0]!.domains.push("*");
-  return { name, virtualHosts: hosts, ignorePortInHostMatching: chance.maybe(0.2) };
+  const table: RoutesInit = { name, virtualHosts: hosts, ignorePortInHostMatching: chance.maybe(0.2) };
+  for (const each of hosts) if (chance.maybe(0.3)) Object.assign(each, mutations(chance));
+  // Answers of the whole configuration carry what tells us of Envoy's decision.
+  if (chance.maybe(0.3)) {
+    const { requestHeadersToAdd = [], requestHeadersToRemove = [] } = mutations(chance);
+    Object.assign(table, { requestHeadersToAdd, requestHeadersToRemove });
+  }
+  table.mostSpecificHeaderMutationsWins = chance.maybe();
+  return table;
 }
 
 function catchAll(chance: Chance, name: string): RouteInit {
