@@ -18,6 +18,8 @@ export interface Reply {
   readonly text: string;
   /** What the caller was given in place of an answer. */
   readonly error?: unknown;
+  /** Header of the answer, for gRPC its metadata; absent where none is looked at. */
+  readonly header?: (name: string) => string | undefined;
 }
 
 /** What is recorded of a call, as far as scenarios ask. */
@@ -44,6 +46,8 @@ export interface ClientUnderTest {
 export type Behaviour = (request: {
   path: string;
   header(name: string): string;
+  /** `host`, or `:authority`. */
+  authority: string;
   body: string;
 }) => Reply | Promise<Reply>;
 

@@ -60,7 +60,7 @@ function unary(client: InstanceType<typeof ReviewsClient>, request: Request): Pr
       request.body ?? "-",
       metadata,
       (error: ServiceError | null, text?: string) => {
-        if (error === null) resolve({ ending: "ok", text: text! });
+        if (error === null) resolve({ ending: "ok", text: text!, header: (name) => answered.get(name)[0]?.toString() });
         else
           resolve({
             ending: endingOf(error.code),
@@ -69,6 +69,8 @@ function unary(client: InstanceType<typeof ReviewsClient>, request: Request): Pr
           });
       },
     );
+    let answered = new Metadata();
+    call.on("metadata", (found) => (answered = found));
     request.signal?.addEventListener("abort", () => call.cancel(), { once: true });
   });
 }
@@ -132,12 +134,14 @@ export const grpcClient: ClientAdapter = {
     for (const path of paths) {
       const handler = (call: Unary, done: Done): void => {
         const header = (name: string): string => String(call.metadata.get(name)[0] ?? "");
-        void Promise.resolve(behaviour({ path, header, body: call.request })).then(({ ending, text }) => {
-          // A scenario that asks for it gets its status behind a head.
-          if (header("trailing") !== "") call.sendMetadata(new Metadata());
-          const failed = ending === "ok" ? null : { code: codeOf[ending], details: text };
-          queueMicrotask(done.bind(undefined, failed, text));
-        });
+        void Promise.resolve(behaviour({ path, header, authority: call.getHost(), body: call.request })).then(
+          ({ ending, text }) => {
+            // A scenario that asks for it gets its status behind a head.
+            if (header("trailing") !== "") call.sendMetadata(new Metadata());
+            const failed = ending === "ok" ? null : { code: codeOf[ending], details: text };
+            queueMicrotask(done.bind(undefined, failed, text));
+          },
+        );
       };
       server.register(path, handler, serialize, deserialize, "unary");
     }

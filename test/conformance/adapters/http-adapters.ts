@@ -43,7 +43,12 @@ type Exchange = (
   url: string,
   request: Request,
   dispatcher: never,
-) => Promise<{ status: number; body: AsyncIterable<Uint8Array>; text(): Promise<string> }>;
+) => Promise<{
+  status: number;
+  body: AsyncIterable<Uint8Array>;
+  text(): Promise<string>;
+  header: (name: string) => string | undefined;
+}>;
 
 const viaUndici: Exchange = async (url, { headers, body, signal }, dispatcher) => {
   const answer = await undiciRequest(url, {
@@ -53,7 +58,12 @@ const viaUndici: Exchange = async (url, { headers, body, signal }, dispatcher) =
     signal: signal ?? null,
     dispatcher,
   });
-  return { status: answer.statusCode, body: answer.body, text: () => answer.body.text() };
+  return {
+    status: answer.statusCode,
+    body: answer.body,
+    text: () => answer.body.text(),
+    header: (name) => answer.headers[name]?.toString(),
+  };
 };
 
 const viaFetch: Exchange = async (url, { headers, body, signal }, dispatcher) => {
@@ -68,6 +78,7 @@ const viaFetch: Exchange = async (url, { headers, body, signal }, dispatcher) =>
     status: answer.status,
     body: answer.body as unknown as AsyncIterable<Uint8Array>,
     text: () => answer.text(),
+    header: (name) => answer.headers.get(name) ?? undefined,
   };
 };
 
@@ -88,7 +99,7 @@ function httpClient(name: string, exchange: Exchange, lacks: Readonly<Record<str
             request,
             world.dispatcher as never,
           );
-          return { ending: endingOf(answer.status), text: await answer.text() };
+          return { ending: endingOf(answer.status), text: await answer.text(), header: answer.header };
         } catch (thrown) {
           // fetch wraps what it is told in a TypeError.
           const error = thrown instanceof MeshError ? thrown : ((thrown as Error).cause ?? thrown);
@@ -155,6 +166,7 @@ async function answer(
   const { ending, text } = await behaviour({
     path: incoming.url!,
     header: (name) => String(incoming.headers[name] ?? ""),
+    authority: incoming.headers.host ?? "",
     body,
   });
   response.writeHead(statusOf[ending]);

@@ -2,6 +2,7 @@ import { type ClientAdapter, Scope, type ServerAdapter } from "./adapter.ts";
 import { clientScenarios } from "./client-scenarios.ts";
 import { grpcClient, grpcServer } from "./grpc-adapters.ts";
 import { httpClients, httpServers } from "./http-adapters.ts";
+import { routingScenarios } from "./routing-scenarios.ts";
 import { serverScenarios } from "./server-scenarios.ts";
 
 /** One line of the list: an adapter, a scenario, and how to run it; without `run`, why it means nothing there. */
@@ -16,7 +17,7 @@ const clients: readonly ClientAdapter[] = [...httpClients, grpcClient];
 const servers: readonly ServerAdapter[] = [...httpServers, grpcServer];
 
 export const cases: readonly Case[] = [
-  ...clients.flatMap((adapter) => list(adapter, clientScenarios)),
+  ...clients.flatMap((adapter) => list(adapter, { ...clientScenarios, ...routingScenarios })),
   ...servers.flatMap((adapter) => list(adapter, serverScenarios)),
 ];
 

@@ -6,6 +6,7 @@ export interface Destination {
   readonly listener: string;
   /** What goes into the Host field: without the port when it is the scheme's own. */
   readonly host: string;
+  readonly scheme: "http" | "https";
   /** A sidecar does not see loopback traffic either. */
   readonly loopback: boolean;
 }
@@ -34,7 +35,8 @@ function parse(origin: string): Destination {
     throw new TypeError(`the mesh speaks http and https, not ${url.protocol}`);
   const port = url.port !== "" ? url.port : url.protocol === "https:" ? "443" : "80";
   const hostname = url.hostname.endsWith(".") ? url.hostname.slice(0, -1) : url.hostname;
-  return { listener: `${hostname}:${port}`, host: url.host, loopback: isLoopback(hostname) };
+  const scheme = url.protocol === "https:" ? "https" : "http";
+  return { listener: `${hostname}:${port}`, host: url.host, scheme, loopback: isLoopback(hostname) };
 }
 
 /** URL has brought every spelling of an address to its canonical one. */

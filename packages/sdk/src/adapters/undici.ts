@@ -115,7 +115,7 @@ export class MeshDispatcher extends Dispatcher {
     );
   }
 
-  #newCall(outbound: OutboundCall, { host }: Destination): Call | undefined {
+  #newCall(outbound: OutboundCall, { host, scheme }: Destination): Call | undefined {
     const { engine, transport, clock, peer } = this.#options;
     const { options } = outbound;
     const startMs = clock.now();
@@ -125,6 +125,7 @@ export class MeshDispatcher extends Dispatcher {
         side: "outbound",
         protocol: "http",
         method: options.method,
+        scheme,
         authority: host,
         path: pathOf(options),
         headers: HeaderList.ofFlat(requestHeaders(options.headers, host, peer)),
