@@ -11,6 +11,7 @@ import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/rou
 import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { PreviousHostsPredicateSchema } from "@trama/proto/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js";
 import { FractionalPercent_DenominatorType } from "@trama/proto/envoy/type/v3/percent_pb.js";
+import { RE2JS } from "re2js";
 
 import type { MeshSettings } from "../model/mesh.ts";
 import { type Fault, type PathRewrite, type Retry, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
@@ -90,11 +91,12 @@ function defaultRoute(cluster: string): RouteInit {
 function ruleRoutes({ rule, matches, ports }: StaticRule, port: number, kind: NodeView["kind"]): readonly RouteInit[] {
   const action = ruleAction(rule, ports, port, kind);
   const overrides = rule.fault === undefined ? {} : { [faultFilter]: fault(rule.fault) };
-  const alternatives = matches.length === 0 ? [undefined] : matches;
+  const alternatives =
+    matches.length === 0 ? [undefined] : matches.filter((match) => kind !== "grpc" || isPlain(match));
   const own = perDestination(rule) ? undefined : (rule.destinations[0]?.headers ?? rule.headers);
   return alternatives.map((match) => ({
     name: [rule.name, match?.name ?? ""].filter((part) => part !== "").join("."),
-    match: routeMatch(match, port),
+    match: routeMatch(match, port, kind),
     action,
     typedPerFilterConfig: overrides,
     ...headerFields(own),
@@ -122,12 +124,31 @@ function perDestination({ destinations }: Rule): boolean {
   return destinations.length > 1 && destinations.some(({ headers }) => headers !== undefined);
 }
 
-function routeMatch(match: RuleMatch | undefined, port: number): MessageInitShape<typeof RouteMatchSchema> {
+/** gRPC's libraries know no scheme. What a call over the mesh has is `http`, as in an Envoy that takes it from the application. */
+function isPlain({ scheme }: RuleMatch): boolean {
+  switch (scheme?.kind) {
+    case "exact":
+      return scheme.value === "http";
+    case "prefix":
+      return "http".startsWith(scheme.value);
+    case "regex":
+      return RE2JS.compile(scheme.value).matches("http");
+    default:
+      return true;
+  }
+}
+
+function routeMatch(
+  match: RuleMatch | undefined,
+  port: number,
+  kind: NodeView["kind"],
+): MessageInitShape<typeof RouteMatchSchema> {
   if (match === undefined) return { pathSpecifier: { case: "prefix", value: "/" } };
   return {
     pathSpecifier: pathSpecifier(match),
     ...(match.ignorePathCase && match.path?.kind !== "regex" ? { caseSensitive: false } : {}),
     headers: [
+      ...(match.scheme === undefined || kind === "grpc" ? [] : [headerMatcher(":scheme", match.scheme)]),
       ...(match.method === undefined ? [] : [headerMatcher(":method", match.method)]),
       ...(match.authority === undefined ? [] : [authorityMatcher(match.authority, port)]),
       ...match.headers.map(({ name, match: condition, negated }) =>

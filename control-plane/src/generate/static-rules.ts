@@ -17,6 +17,7 @@ export function staticRules(model: Model, node: NodeView, table: RouteTable, por
 
 function applies(match: RuleMatch, node: NodeView, port: number): boolean {
   return (
+    match.inMesh &&
     (match.port === undefined || match.port === port) &&
     (match.sourceNamespace === undefined || match.sourceNamespace === node.namespace) &&
     hasLabels(node.labels, match.sourceLabels)

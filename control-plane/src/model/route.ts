@@ -75,10 +75,13 @@ export interface RuleMatch {
   readonly name: string;
   readonly path: TextMatch | undefined;
   readonly ignorePathCase: boolean;
+  readonly scheme: TextMatch | undefined;
   readonly method: TextMatch | undefined;
   readonly authority: TextMatch | undefined;
   readonly headers: readonly HeaderCondition[];
   readonly query: readonly { readonly name: string; readonly match: TextMatch }[];
+  /** Static: false when it is for gateways only. */
+  readonly inMesh: boolean;
   /** Static: whether the match exists for a port of the service. */
   readonly port: number | undefined;
   /** Static: whether it exists for a caller. */

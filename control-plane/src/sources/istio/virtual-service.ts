@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import { type FaultSpec, fault } from "./fault.ts";
 import { type HeaderChangesSpec, headerChanges } from "./header-changes.ts";
 import { type DirectResponseSpec, type RedirectSpec, directResponse, redirect } from "./http-answers.ts";
 import { type RewriteSpec, rewrite } from "./http-rewrite.ts";
@@ -13,7 +14,6 @@ import {
   fail,
   hostName,
   labels,
-  percentage,
   portNumber,
   textMatch,
   whole,
@@ -24,6 +24,8 @@ import {
 export interface VirtualServiceSpec {
   readonly hosts: readonly string[];
   readonly exportTo?: readonly string[] | undefined;
+  /** `mesh`, or names of gateways; none: mesh. */
+  readonly gateways: readonly string[];
   readonly http: readonly HttpRuleSpec[];
 }
 
@@ -45,6 +47,7 @@ export interface HttpMatchSpec {
   readonly name: string;
   readonly uri?: TextMatch | undefined;
   readonly ignoreUriCase: boolean;
+  readonly scheme?: TextMatch | undefined;
   readonly method?: TextMatch | undefined;
   readonly authority?: TextMatch | undefined;
   readonly headers: Readonly<Record<string, TextMatch>>;
@@ -53,6 +56,10 @@ export interface HttpMatchSpec {
   readonly port?: number | undefined;
   readonly sourceLabels: Readonly<Record<string, string>>;
   readonly sourceNamespace?: string | undefined;
+  /** In place of those of the object; none: the object's. */
+  readonly gateways: readonly string[];
+  /** Has no effect. */
+  readonly statPrefix?: string | undefined;
 }
 
 export interface RouteDestinationSpec {
@@ -77,17 +84,6 @@ export interface RetriesSpec {
   readonly backoff?: number | undefined;
 }
 
-export interface FaultSpec {
-  readonly delay?: { readonly fixedDelay: number; readonly percentage: number } | undefined;
-  readonly abort?:
-    | {
-        readonly httpStatus?: number | undefined;
-        readonly grpcStatus?: number | undefined;
-        readonly percentage: number;
-      }
-    | undefined;
-}
-
 const later = "that comes with a later release, remove it";
 
 /** Header names are case-insensitive: kept in lower case, so that two spellings of one name are seen. */
@@ -110,35 +106,43 @@ function headerProblem(name: string, twice: boolean): string | undefined {
   if (["uri", "scheme", "method", "authority"].includes(name)) {
     return `Istio ignores a header condition of this name: write the field ${name} of the match instead`;
   }
-  if (name.startsWith("@")) return `not supported by this release: conditions on JWT claims; ${later}`;
+  if (name.startsWith("@"))
+    return "not supported by this release: conditions on JWT claims, which belong to gateways; remove it";
   if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) return "is no header name: remove the condition";
   return twice ? "is given twice in different case: header names ignore case, keep one" : undefined;
 }
 
-const match = message(
-  {
-    name: z.string().default(""),
-    uri: textMatch({ emptyPrefix: true }).optional(),
-    ignoreUriCase: z.boolean().default(false),
-    method: textMatch({}).optional(),
-    authority: textMatch({}).optional(),
-    headers: headerConditions().default({}),
-    withoutHeaders: headerConditions().default({}),
-    queryParams: z.record(z.string(), textMatch({ present: true })).default({}),
-    port: portNumber.optional(),
-    sourceLabels: labels.default({}),
-    sourceNamespace: dnsLabel.optional(),
-  },
-  {
-    scheme: "conditions on the scheme; the mesh decides how a service is reached, remove it",
-    gateways: `gateways; ${later}`,
-    statPrefix: "it has no effect here, remove it",
-  },
-).transform((found, context): HttpMatchSpec => {
-  const { name: _name, ignoreUriCase: _case, headers, withoutHeaders, queryParams, sourceLabels, ...rest } = found;
+/** `mesh` for all workloads, else a Gateway; in the object's namespace where none is named. */
+const gateways = z.array(
+  z
+    .string()
+    .regex(
+      /^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/,
+      "must be mesh, or the name of a gateway, with its namespace or without: namespace/name",
+    ),
+);
+
+const match = message({
+  name: z.string().default(""),
+  uri: textMatch({ emptyPrefix: true }).optional(),
+  ignoreUriCase: z.boolean().default(false),
+  scheme: textMatch({}).optional(),
+  method: textMatch({}).optional(),
+  authority: textMatch({}).optional(),
+  headers: headerConditions().default({}),
+  withoutHeaders: headerConditions().default({}),
+  queryParams: z.record(z.string(), textMatch({ present: true })).default({}),
+  port: portNumber.optional(),
+  sourceLabels: labels.default({}),
+  sourceNamespace: dnsLabel.optional(),
+  gateways: gateways.default([]),
+  statPrefix: z.string().optional(),
+}).transform((found, context): HttpMatchSpec => {
+  const { name: _name, ignoreUriCase: _case, statPrefix: _stat, ...conditions } = found;
+  const { headers, withoutHeaders, queryParams, sourceLabels, gateways: where, ...rest } = conditions;
   const maps = [headers, withoutHeaders, queryParams, sourceLabels];
   const given = Object.values(rest).some((value) => value !== undefined);
-  if (!given && maps.every((map) => Object.keys(map).length === 0)) {
+  if (!given && where.length === 0 && maps.every((map) => Object.keys(map).length === 0)) {
     return fail(context, "has no condition: write one, or remove match to take every request");
   }
   return found;
@@ -203,38 +207,6 @@ const retries = message(
   "attempts is 0 or missing, which turns retries off, yet other fields are set: add attempts, or remove them",
 );
 
-/** In the order of their numbers. */
-const grpcStatuses =
-  "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED".split(
-    " ",
-  );
-
-const share = percentage.default(0);
-const reserved = "Istio reserves this field: use httpStatus, grpcStatus or fixedDelay";
-
-const fault = message({
-  delay: message(
-    { fixedDelay: duration, percentage: share },
-    { percent: "the deprecated integer form; write percentage: {value: …}", exponentialDelay: reserved },
-  ).optional(),
-  abort: message(
-    {
-      httpStatus: whole(200, 599, "a status").optional(),
-      grpcStatus: z
-        .enum(grpcStatuses)
-        .transform((name) => grpcStatuses.indexOf(name))
-        .optional(),
-      percentage: share,
-    },
-    { percent: "the deprecated integer form; write percentage: {value: …}", http2Error: reserved },
-  )
-    .refine(
-      ({ httpStatus, grpcStatus }) => (httpStatus === undefined) !== (grpcStatus === undefined),
-      "exactly one of httpStatus and grpcStatus is needed",
-    )
-    .optional(),
-}).refine(({ delay, abort }) => (delay ?? abort) !== undefined, "has neither delay nor abort: add one, or remove it");
-
 const rule = message(
   {
     name: z.string().max(256, "is longer than 256 characters: shorten it").default(""),
@@ -290,13 +262,7 @@ export const virtualServiceSchema: z.ZodType<VirtualServiceSpec> = message(
   {
     hosts: z.array(wildcardHost).min(1, "needs at least one host"),
     exportTo: exportTo.optional(),
-    gateways: z
-      .array(
-        z.literal("mesh", {
-          error: () => "not supported by this release: gateways; remove the entry, or write mesh",
-        }),
-      )
-      .optional(),
+    gateways: gateways.default([]),
     http: z.array(rule).min(1, "needs at least one rule"),
   },
   { tls: "routing of TLS by SNI; use http rules", tcp: "routing of plain TCP; use http rules" },

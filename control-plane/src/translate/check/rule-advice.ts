@@ -1,5 +1,6 @@
 import type { Diagnostic } from "../../diagnostics.ts";
 import type { HttpMatchSpec, HttpRuleSpec } from "../../sources/istio/virtual-service.ts";
+import { forMesh } from "../istio/virtual-service.ts";
 import type { ConfigObject } from "../../sources/object.ts";
 import type { Path } from "../../sources/yaml.ts";
 
@@ -10,12 +11,42 @@ interface Advice {
 
 /** What one rule says that is allowed and probably not meant. */
 export function* adviseRules(object: ConfigObject<"VirtualService">): Iterable<Diagnostic> {
-  for (const [index, rule] of object.content.spec.http.entries()) {
-    for (const { path, text } of [...slashes(rule), ...largeBody(rule)]) {
+  const { http, gateways } = object.content.spec;
+  for (const [index, name] of gateways.entries())
+    if (name !== "mesh") {
+      const effect = forMesh(gateways) ? "it has no effect" : "the object has no effect, for mesh is not listed either";
+      const text = `spec.gateways[${index}]: there are no gateways in this release: ${effect}`;
+      yield object.warning("advice", ["spec", "gateways", index], text);
+    }
+  for (const [index, rule] of http.entries()) {
+    for (const { path, text } of [...idleMatches(rule), ...slashes(rule), ...oldShares(rule), ...largeBody(rule)]) {
       const place = path.map((part) => (typeof part === "number" ? `[${part}]` : `.${part}`)).join("");
       yield object.warning("advice", ["spec", "http", index, ...path], `spec.http[${index}]${place}: ${text}`);
     }
   }
+}
+
+/** What Istio accepts in a match although nothing comes of it here. */
+function* idleMatches({ match }: HttpRuleSpec): Iterable<Advice> {
+  for (const [index, { gateways, statPrefix, sourceLabels, sourceNamespace }] of match.entries()) {
+    const path = ["match", index];
+    if (statPrefix !== undefined)
+      yield { path: [...path, "statPrefix"], text: "has no effect in Trama: metrics have no such prefix" };
+    if (gateways.length === 0) continue;
+    if (!forMesh(gateways))
+      yield { path: [...path, "gateways"], text: "there are no gateways in this release: the match never holds" };
+    for (const [field, found] of [
+      ["sourceLabels", Object.keys(sourceLabels).length > 0],
+      ["sourceNamespace", sourceNamespace !== undefined],
+    ] as const)
+      if (found) yield { path: [...path, field], text: "is not looked at beside gateways: remove one of the two" };
+  }
+}
+
+function* oldShares({ fault }: HttpRuleSpec): Iterable<Advice> {
+  for (const part of ["delay", "abort"] as const)
+    if (fault?.[part]?.deprecated === true)
+      yield { path: ["fault", part, "percent"], text: "is the deprecated form: write percentage: {value: …}" };
 }
 
 /** A prefix is plain text: `/foo` in place of `/` makes `//bar` of `/foo/bar` (istio-api §2.5). */

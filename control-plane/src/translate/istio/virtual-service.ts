@@ -3,7 +3,8 @@ import type { Fault, HeaderCondition, PathRewrite, Retry, RouteTable, Rule, Rule
 import { defaultRetry } from "../../model/route.ts";
 import { joinHeaders } from "./header-changes.ts";
 import { visibility } from "../../model/visibility.ts";
-import type { FaultSpec, HttpMatchSpec, HttpRuleSpec, RetriesSpec } from "../../sources/istio/virtual-service.ts";
+import type { FaultSpec } from "../../sources/istio/fault.ts";
+import type { HttpMatchSpec, HttpRuleSpec, RetriesSpec } from "../../sources/istio/virtual-service.ts";
 import type { RewriteSpec } from "../../sources/istio/http-rewrite.ts";
 import type { TextMatch } from "../../sources/istio/values.ts";
 import type { Content } from "../../sources/object.ts";
@@ -13,10 +14,15 @@ export function routeTable({ namespace, name, spec }: Content<"VirtualService">,
   return {
     namespace,
     name,
-    hosts: spec.hosts.map((host) => fullHost(mesh, host, namespace)),
+    // What is for gateways only says nothing about calls in the mesh.
+    hosts: forMesh(spec.gateways) ? spec.hosts.map((host) => fullHost(mesh, host, namespace)) : [],
     visible: visibility(spec.exportTo, namespace),
     rules: spec.http.map((rule) => translateRule(rule, namespace, mesh)),
   };
+}
+
+export function forMesh(gateways: readonly string[]): boolean {
+  return gateways.length === 0 || gateways.includes("mesh");
 }
 
 function translateRule(rule: HttpRuleSpec, namespace: string, mesh: MeshSettings): Rule {
@@ -66,13 +72,17 @@ function translateMatch(match: HttpMatchSpec): RuleMatch {
     name: match.name,
     path: match.uri,
     ignorePathCase: match.ignoreUriCase,
+    scheme: match.scheme,
     method: match.method,
     authority: match.authority,
     headers: [...conditions(match.headers, false), ...conditions(match.withoutHeaders, true)],
     query: Object.entries(match.queryParams).map(([name, condition]) => ({ name, match: condition })),
     port: match.port,
-    sourceNamespace: match.sourceNamespace,
-    sourceLabels: match.sourceLabels,
+    inMesh: forMesh(match.gateways),
+    // Beside gateways of its own a match does not look at who calls (istio-api §2.3).
+    ...(match.gateways.length > 0
+      ? { sourceNamespace: undefined, sourceLabels: {} }
+      : { sourceNamespace: match.sourceNamespace, sourceLabels: match.sourceLabels }),
   };
 }
 
