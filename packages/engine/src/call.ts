@@ -1,4 +1,5 @@
 import { MeshError } from "./errors.ts";
+import type { CallKey } from "./hash/call-key.ts";
 import type { HeaderList } from "./headers.ts";
 import type { Transport } from "./transport.ts";
 import { CallRecord } from "./record.ts";
@@ -108,6 +109,8 @@ export class Call {
   aborted: MeshError | undefined = undefined;
   /** What is under way right now, for {@link abort}. The stage that waits or sends sets it, and clears it when done. */
   active: Abortable | undefined = undefined;
+  /** What consistent hashing goes by, where the route says something about it. */
+  key: CallKey | undefined = undefined;
   #slots: unknown[] | undefined = undefined;
 
   constructor(init: CallInit) {

@@ -1,4 +1,7 @@
+import type { BalancerConfig, HashPolicy } from "./config-balancing.ts";
 import type { HeaderOperations, RedirectAction, Rewrite } from "./config-mutation.ts";
+
+export type * from "./config-balancing.ts";
 
 /**
  * MeshConfig: everything the engine is told, as plain readonly data. `@trama/xds` makes it out of xDS resources;
@@ -166,6 +169,8 @@ export interface ForwardAction {
   readonly grpcTimeoutMs?: number | undefined;
   readonly retry: RetryPolicy | undefined;
   readonly rewrite?: Rewrite | undefined;
+  /** What a hashing balancer goes by (R46); empty or absent: nothing, and it picks at random. */
+  readonly hash?: readonly HashPolicy[] | undefined;
 }
 
 export interface WeightedCluster {
@@ -341,12 +346,6 @@ export interface DnsDiscovery {
   readonly family: "v4" | "v6" | "v4_preferred" | "v6_preferred" | "all";
 }
 
-export type BalancerConfig =
-  | { readonly kind: "round_robin" }
-  /** Power of two choices; `choices` hosts are drawn a pick. */
-  | { readonly kind: "least_request"; readonly choices: number }
-  | { readonly kind: "random" };
-
 export interface BreakerConfig {
   readonly maxConnections: number;
   readonly maxPending: number;
@@ -491,4 +490,6 @@ export interface EndpointConfig {
   readonly tlsMode: string;
   /** `workload;namespace;canonical service;revision;cluster;app;version`, as Istio's endpoint metadata gives it; empty when unknown. */
   readonly workload: string;
+  /** Stands for the address in consistent hashing (`envoy.lb` metadata `hash_key`, gRFC A76). */
+  readonly hashKey?: string | undefined;
 }

@@ -52,6 +52,8 @@ export interface Env {
   readonly random: () => number;
   readonly telemetry: Telemetry;
   readonly log: Logger;
+  /** IP address of the workload, where it is known: the source of calls that came in by no connection (`source_ip`). */
+  readonly address?: string | undefined;
   /** Compiles a policy regex; throws with a message for people when the pattern is not RE2. */
   readonly regex: (pattern: string) => Regex;
 }

@@ -43,6 +43,18 @@ export interface EndpointLoad {
   outlier: OutlierRecord | undefined;
   /** Why it takes no new traffic although the configuration calls it healthy: bits of {@link BARRED}; 0 = it does. */
   barred: number;
+  /** Monotonic milliseconds since when it has been ready, where slow start asks; -1: it is not. */
+  readyMs: number;
+  /** How long its answers take, where a balancer measures. */
+  readonly latency: Latency;
+}
+
+/** A decaying measure of the time to the head of an answer. */
+export interface Latency {
+  /** As of `atMs`. */
+  ms: number;
+  /** Monotonic milliseconds of the last measurement; -1: there was none. */
+  atMs: number;
 }
 
 /** Reasons of our own against an endpoint, found out by this process and laid over what the configuration says. */
@@ -110,5 +122,5 @@ export function newClusterState(): ClusterState {
 }
 
 export function newEndpointLoad(): EndpointLoad {
-  return { active: 0, barred: 0, outlier: undefined };
+  return { active: 0, barred: 0, outlier: undefined, readyMs: -1, latency: { ms: 0, atMs: -1 } };
 }

@@ -1,21 +1,18 @@
-import type { BalancerConfig, ClusterConfig } from "../config.ts";
-import type { Env } from "../env.ts";
+import type { ClusterConfig } from "../config.ts";
+import type { Clock, Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
 import { OutlierDetector } from "../resilience/outlier.ts";
 import type { OutlierMember } from "../resilience/outlier.ts";
 import { newClusterState, newEndpointLoad } from "../state.ts";
 import type { ClusterState, Cursor, State } from "../state.ts";
-import { AliasTable } from "./alias.ts";
+import { acrossPriorities, insideLocality, learners, overLocalities, ramps } from "./balancer.ts";
 import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { byLocality, LocalityHosts } from "./locality.ts";
+import { LocalityHosts } from "./locality.ts";
 import type { AttemptObserver } from "./observer.ts";
 import type { Picker } from "./picker.ts";
-import { leastRequest } from "./pickers/p2c.ts";
-import { randomPicker } from "./pickers/random.ts";
-import { roundRobin } from "./pickers/round-robin.ts";
 import { priorityLoads } from "./priority.ts";
 
 /**
@@ -49,13 +46,14 @@ export class Cluster {
     this.config = config;
     this.breaker = new Breaker(config.breaker, shared);
     if (config.outlier !== undefined) shared.outlier ??= new OutlierDetector(config.name, shared, env);
-    this.#observers = config.outlier === undefined ? observers : [...observers, shared.outlier!];
+    const detector = config.outlier === undefined ? [] : [shared.outlier!];
+    this.#observers = [...observers, ...detector, ...learners(config.balancer, env.clock)];
     this.observes = this.#observers.length > 0;
     this.timed = this.#observers.some((each) => each.timed);
     this.#shared = shared;
     this.#dice = new Dice(env.random);
     this.#random = env.random;
-    this.#priorities = hosts(config, shared, cursors, this.#dice);
+    this.#priorities = hosts(config, shared, cursors, this.#dice, env.clock);
     const member: OutlierMember = {
       config: config.outlier,
       endpoints: this.#priorities.map((priority) => priority.flatMap((each) => each.endpoints)),
@@ -98,8 +96,9 @@ export class Cluster {
     error: MeshError | undefined,
     headMs: number,
     counts: boolean,
+    askedMs = -1,
   ): void {
-    for (const each of this.#observers) each.attemptEnded(endpoint, status, grpcStatus, error, headMs, counts);
+    for (const each of this.#observers) each.attemptEnded(endpoint, status, grpcStatus, error, headMs, counts, askedMs);
   }
 
   /** See {@link AttemptObserver.attemptAnswered}. */
@@ -145,7 +144,7 @@ export class Cluster {
   }
 
   #build(): Picker {
-    const { panicPercent = 0, endpoints } = this.config;
+    const { balancer, panicPercent = 0, endpoints } = this.config;
     const { overprovisioningPercent = 140 } = endpoints;
     const healthy: number[] = [];
     const all: number[] = [];
@@ -166,7 +165,7 @@ export class Cluster {
     const serving: (readonly Endpoint[])[] = [];
     for (const [at, priority] of this.#priorities.entries()) {
       if (loads[at] === 0) continue;
-      const picker = byLocality(priority, panic[at]!, overprovisioningPercent, this.#dice);
+      const picker = overLocalities(balancer, priority, panic[at]!, overprovisioningPercent, this.#shared, this.#dice);
       if (picker === undefined) continue;
       pickers.push(picker);
       weights.push(loads[at]!);
@@ -174,14 +173,20 @@ export class Cluster {
     }
     this.#serving = serving;
     if (pickers.length <= 1) return pickers[0] ?? nobody(this.config.name);
-    const table = new AliasTable(weights);
-    const dice = this.#dice;
-    return { pick: (call) => pickers[table.draw(dice)]!.pick(call) };
+    return acrossPriorities(balancer, pickers, weights, this.#dice);
   }
 }
 
 /** Every endpoint is held, usable or not: one that is unhealthy for a while keeps the count of what it still does. */
-function hosts(config: ClusterConfig, shared: ClusterState, cursors: string[], dice: Dice): LocalityHosts[][] {
+function hosts(
+  config: ClusterConfig,
+  shared: ClusterState,
+  cursors: string[],
+  dice: Dice,
+  clock: Clock,
+): LocalityHosts[][] {
+  const { balancer } = config;
+  const aging = ramps(balancer) ? clock : undefined;
   return config.endpoints.priorities.map((priority, level) =>
     priority.map(({ locality, weight, endpoints }) => {
       const key = `${level}/${locality.region}/${locality.zone}/${locality.subZone}`;
@@ -194,23 +199,12 @@ function hosts(config: ClusterConfig, shared: ClusterState, cursors: string[], d
         if (cursor !== undefined) return cursor;
         cursors.push(key);
         // A random start: processes that start together must not march together.
-        return (cursor = shared.cursors.use(key, () => ({ value: dice.below(all.length) })));
+        return (cursor = shared.cursors.use(key, () => ({ value: dice.below(0x7fff_ffff) })));
       };
-      return new LocalityHosts(locality, weight, all, (ready) => balancer(config.balancer, ready, rotation, dice));
+      const picker = (ready: readonly Endpoint[]): Picker => insideLocality(balancer, ready, rotation, dice, clock);
+      return new LocalityHosts(locality, weight, all, picker, aging);
     }),
   );
-}
-
-/** `rotation`: the position that survives a rebuild, for those who rotate. */
-function balancer(config: BalancerConfig, endpoints: readonly Endpoint[], rotation: () => Cursor, dice: Dice): Picker {
-  switch (config.kind) {
-    case "round_robin":
-      return roundRobin(endpoints, rotation(), dice);
-    case "least_request":
-      return leastRequest(endpoints, config.choices, dice);
-    case "random":
-      return randomPicker(endpoints, dice);
-  }
 }
 
 function nobody(name: string): Picker {

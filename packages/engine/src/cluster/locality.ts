@@ -1,4 +1,6 @@
 import type { Locality } from "../config.ts";
+import type { Clock } from "../env.ts";
+import { BARRED } from "../state.ts";
 import { AliasTable } from "./alias.ts";
 import type { Dice } from "./dice.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -14,21 +16,27 @@ export class LocalityHosts {
   readonly weight: number;
   readonly endpoints: readonly Endpoint[];
   readonly #balancer: (ready: readonly Endpoint[]) => Picker;
+  readonly #aging: Clock | undefined;
   #ready: readonly Endpoint[] = [];
   #picker: Picker | undefined = undefined;
   #panicPicker: Picker | undefined = undefined;
 
-  /** `balancer` makes the picker of a list that is not empty. */
+  /** `balancer` makes the picker of a list that is not empty. `aging`: it wants `EndpointLoad.readyMs` to be kept. */
   constructor(
     locality: Locality,
     weight: number,
     endpoints: readonly Endpoint[],
     balancer: (ready: readonly Endpoint[]) => Picker,
+    aging?: Clock,
   ) {
     this.locality = locality;
     this.weight = weight;
     this.endpoints = endpoints;
     this.#balancer = balancer;
+    this.#aging = aging;
+    // Only what the newest configuration says counts: an older one that is still in use must not make anybody young again.
+    if (aging !== undefined)
+      for (const { config, load } of endpoints) if (config.health !== "healthy") load.readyMs = -1;
   }
 
   /** Those that take new traffic, as of the last {@link refresh}. */
@@ -48,6 +56,7 @@ export class LocalityHosts {
 
   /** Looks at the health of all and drops the picker if the answer is another one than before. Costs nanoseconds each. */
   refresh(): void {
+    if (this.#aging !== undefined) this.#age(this.#aging);
     const before = this.#ready;
     let same = 0;
     let count = 0;
@@ -59,6 +68,16 @@ export class LocalityHosts {
     if (same === count && count === before.length) return;
     this.#ready = count === this.endpoints.length ? this.endpoints : this.endpoints.filter(takesTraffic);
     this.#picker = undefined;
+  }
+
+  /** An endpoint that failed its health checks starts anew; one that was ejected is as warm as it was (as in Envoy). */
+  #age(clock: Clock): void {
+    const nowMs = clock.now();
+    for (const endpoint of this.endpoints) {
+      const { load } = endpoint;
+      if ((load.barred & BARRED.checkFailed) !== 0) load.readyMs = -1;
+      else if (load.readyMs < 0 && endpoint.config.health === "healthy") load.readyMs = nowMs;
+    }
   }
 }
 
@@ -85,5 +104,5 @@ export function byLocality(
       panic ? weight : weight * Math.min(1, (overprovisioning * ready.length) / (100 * endpoints.length)),
     ),
   );
-  return { pick: (call) => pickers[table.draw(dice)]!.pick(call) };
+  return { pick: (call, selection) => pickers[table.draw(dice)]!.pick(call, selection) };
 }

@@ -18,6 +18,8 @@ export interface AttemptObserver {
    * - `counts`: false when the end says nothing of the endpoint: the caller gave up, the attempt lost a race, our own
    *   limits refused it, or our event loop was blocked when its time ran out. Only what was held for the attempt is to
    *   be given back then.
+   * - `askedMs`: the pause that a failure asked for (`Retry-After`, `grpc-retry-pushback-ms`); -1 when it asked for none or
+   *   the cluster is not `timed`.
    */
   attemptEnded(
     endpoint: Endpoint,
@@ -26,6 +28,7 @@ export interface AttemptObserver {
     error: MeshError | undefined,
     headMs: number,
     counts: boolean,
+    askedMs: number,
   ): void;
   /** At the head of an answer, before its end is told: for those who cannot wait for the end of a stream. */
   attemptAnswered?(endpoint: Endpoint, status: number, grpcStatus: number, headMs: number): void;

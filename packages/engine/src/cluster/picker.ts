@@ -7,5 +7,9 @@ import type { Endpoint } from "./endpoint.ts";
  * cannot meet a removed or an unhealthy one; allocates nothing and looks at no more than it must.
  */
 export interface Picker {
-  pick(call: Call): Endpoint | MeshError;
+  /**
+   * `selection`: how many endpoints that were picked for this attempt the retry policy did not like (0 by default). Those that
+   * would always pick the same for a call pick another one then; those that draw draw again.
+   */
+  pick(call: Call, selection?: number): Endpoint | MeshError;
 }

@@ -4,6 +4,7 @@ import type { Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { compileString } from "./string.ts";
 import type { TextTest } from "./string.ts";
+import { wireText } from "./wire-text.ts";
 
 /** A compiled condition on one header of a call. */
 export type CallTest = (call: Call) => boolean;
@@ -67,12 +68,12 @@ export function isHost(name: string): boolean {
   return name === ":authority" || name === "host";
 }
 
-function isPseudo(name: string): boolean {
+export function isPseudo(name: string): boolean {
   return name.startsWith(":") || name === "host";
 }
 
 /** What reads a pseudo header, or all values of a header as one text. */
-function reader(name: string): (call: Call) => string | undefined {
+export function reader(name: string): (call: Call) => string | undefined {
   if (isHost(name)) return (call) => call.authority;
   if (name === ":method") return (call) => call.method;
   if (name === ":path") return (call) => call.path;
@@ -94,15 +95,6 @@ type ValueTest = Exclude<HeaderMatch["test"], { readonly kind: "present" }>;
 export function valueTest(test: ValueTest, regex: Env["regex"]): TextTest {
   if (test.kind === "range") return inRange(test.start, test.end);
   return compileString({ ...test.match, value: wireText(test.match.value) }, regex);
-}
-
-/**
- * Policy is Unicode; a header value is bytes, and Node gives each as one character. What policy says is therefore compared
- * as its UTF-8 bytes, regexes included (Envoy's are of bytes, too): else a rule about `café` would let `café` pass.
- */
-export function wireText(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- the range is the point
-  return /^[\0-\x7f]*$/.test(text) ? text : String.fromCharCode(...new TextEncoder().encode(text));
 }
 
 /** Signed decimal integers of 64 bits, half open. Anything else is not in any range. */

@@ -8,7 +8,7 @@ import { ownDelay } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, ResponseHead, Sink } from "../service.ts";
 import { Attempt } from "../transport.ts";
-import { grpcStatusOf, isIdempotent, pushback } from "./retry-policy.ts";
+import { askedMs, grpcStatusOf, isIdempotent, pushback } from "./retry-policy.ts";
 import type { RetryPlan } from "./retry-policy.ts";
 
 /** A refused answer is read to its end, to keep its connection, as long as it is small and quick. */
@@ -65,6 +65,7 @@ class Try implements Sink, Abortable {
   #status = 0;
   #grpcStatus = -1;
   #headMs = -1;
+  #askedMs = -1;
   #sentMs = -1;
   /** `clock.stalled()` when it was sent; only kept with a per-try time-out. */
   #stalledMs = 0;
@@ -154,8 +155,10 @@ class Try implements Sink, Abortable {
   }
 
   onEnd(trailers: HeaderList | undefined): void {
-    if (trailers !== undefined && this.#call.protocol === "grpc" && this.#cluster.observes)
+    if (trailers !== undefined && this.#call.protocol === "grpc" && this.#cluster.observes) {
       this.#grpcStatus = grpcStatusOf(trailers);
+      if (this.#grpcStatus > 0 && this.#cluster.timed) this.#askedMs = askedMs(trailers);
+    }
     if (this.#phase === "held") {
       const status = grpcStatusOf(trailers);
       if (status > 0 && this.#plan!.wantsGrpcStatus(status) && this.#retry(true, true, trailers, undefined)) return;
@@ -209,9 +212,9 @@ class Try implements Sink, Abortable {
     let endpoint = picker.pick(this.#call);
     const policy = this.#plan?.policy;
     if (this.#previous === undefined || policy?.avoidPreviousHosts !== true) return endpoint;
-    for (let left = policy.hostSelectionAttempts; left > 0; left--) {
+    for (let selection = 1; selection <= policy.hostSelectionAttempts; selection++) {
       if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) return endpoint;
-      endpoint = picker.pick(this.#call);
+      endpoint = picker.pick(this.#call, selection);
     }
     if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) return endpoint;
     // Envoy goes back to the endpoint that failed; while another is there, that is a retry thrown away.
@@ -299,7 +302,10 @@ class Try implements Sink, Abortable {
   #noteHead(head: ResponseHead): void {
     this.#status = head.status;
     if (this.#call.protocol === "grpc") this.#grpcStatus = grpcStatusOf(head.headers);
-    if (this.#cluster.timed) this.#headMs = this.#env.clock.now() - this.#sentMs;
+    if (this.#cluster.timed) {
+      this.#headMs = this.#env.clock.now() - this.#sentMs;
+      if (head.status >= 429 || this.#grpcStatus > 0) this.#askedMs = askedMs(head.headers);
+    }
     this.#cluster.attemptAnswered(this.#endpoint!, this.#status, this.#grpcStatus, this.#headMs);
   }
 
@@ -345,6 +351,6 @@ class Try implements Sink, Abortable {
     cluster.breaker.requestEnded();
     this.#endpoint!.load.active--;
     if (cluster.observes)
-      cluster.attemptEnded(this.#endpoint!, this.#status, this.#grpcStatus, error, this.#headMs, counts);
+      cluster.attemptEnded(this.#endpoint!, this.#status, this.#grpcStatus, error, this.#headMs, counts, this.#askedMs);
   }
 }

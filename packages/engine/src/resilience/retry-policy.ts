@@ -119,6 +119,17 @@ export function pushback(headers: HeaderList | undefined): number | "never" | un
   return ms <= MAX_PUSHBACK_MS ? ms : "never";
 }
 
+/**
+ * The pause that a failure asks for, whether anybody retries or not: `grpc-retry-pushback-ms`, or the seconds of `Retry-After`; -1: none,
+ * or a date, which would say more of two clocks than of the pause.
+ */
+export function askedMs(headers: HeaderList): number {
+  const pause = pushback(headers);
+  if (pause !== undefined) return pause === "never" ? MAX_PUSHBACK_MS : pause;
+  const seconds = headers.get("retry-after");
+  return seconds !== undefined && /^\d{1,9}$/.test(seconds) ? Number(seconds) * 1_000 : -1;
+}
+
 /** `grpc-status` of a trailers-only head or of trailers; -1 when there is none. */
 export function grpcStatusOf(headers: HeaderList | undefined): number {
   const text = headers?.get("grpc-status");

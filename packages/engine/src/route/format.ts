@@ -1,7 +1,8 @@
 import type { Call } from "../call.ts";
 import { MeshError } from "../errors.ts";
 import type { HeaderList } from "../headers.ts";
-import { isHost, wireText } from "../match/header.ts";
+import { isHost } from "../match/header.ts";
+import { wireText } from "../match/wire-text.ts";
 
 /** Makes a header value for a call. `answer` holds the fields of its answer, once there is one. */
 export type Format = (call: Call, answer: HeaderList | undefined) => string;

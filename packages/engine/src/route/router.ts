@@ -11,6 +11,8 @@ import type {
 import type { Call } from "../call.ts";
 import type { Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
+import { compileHash } from "../hash/call-key.ts";
+import { keyed } from "../hash/keyed.ts";
 import { pathOf } from "../match/path.ts";
 import type { FilterState, LocalReply } from "../policy/filter.ts";
 import { answerLocally } from "../policy/local-reply.ts";
@@ -140,8 +142,12 @@ function forward(place: Place, action: ForwardAction, deps: RouterDeps, layers: 
   const retry = action.retry ?? host.retry;
   const deadline = deadlineOf(action, deps.env);
   const counted = attemptCountLayer(host.attemptCount);
-  const service = (target: ForwardTarget): Service =>
-    counted === undefined ? target.service(retry) : counted(target.service(retry));
+  const hash = compileHash(action.hash, deps.env, () => deps.state.counter("channel"));
+  const withKey: Layer = hash === undefined ? (inner) => inner : keyed(hash);
+  const service = (target: ForwardTarget): Service => {
+    const inner = withKey(target.service(retry));
+    return counted === undefined ? inner : counted(inner);
+  };
   const pairs = action.clusters.map((weighted) => {
     const { name, weight, overrides } = weighted;
     const levels: FilterOverrides[] = [overrides, route.overrides, host.overrides];

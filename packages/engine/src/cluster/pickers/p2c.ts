@@ -1,19 +1,32 @@
+import type { BalancerConfig } from "../../config.ts";
+import type { Clock } from "../../env.ts";
 import type { Dice } from "../dice.ts";
 import type { Endpoint } from "../endpoint.ts";
 import type { Picker } from "../picker.ts";
 import { EdfSchedule } from "./edf.ts";
 import { unequalWeights } from "./round-robin.ts";
+import { loaded, slowStart } from "./slow-start.ts";
 
 /**
  * Least request by the power of two choices (Envoy `LEAST_REQUEST`, the default of Istio): draws `choices` endpoints
  * and takes the one with the fewest attempts in flight. A draw never repeats the best so far, which matters when there
  * are few. With unequal weights Envoy turns to a weighted rotation in which load lowers the weight,
- * `weight / (active + 1)`, and so does this.
+ * `weight / (active + 1) ^ bias`, and so does this.
  */
-export function leastRequest(endpoints: readonly Endpoint[], choices: number, dice: Dice): Picker {
+export function leastRequest(
+  endpoints: readonly Endpoint[],
+  { choices, bias = 1, slowStart: ramp }: BalancerConfig & { kind: "least_request" },
+  dice: Dice,
+  clock: Clock,
+): Picker {
+  const settled = (): Picker => drawn(endpoints, choices, bias, dice);
+  return ramp === undefined ? settled() : slowStart(ramp, endpoints, bias, clock.now(), dice, settled);
+}
+
+function drawn(endpoints: readonly Endpoint[], choices: number, bias: number, dice: Dice): Picker {
   const n = endpoints.length;
   const weights = unequalWeights(endpoints);
-  if (weights !== undefined) return weighted(endpoints, weights, new EdfSchedule(weights, dice));
+  if (weights !== undefined) return weighted(endpoints, weights, bias, new EdfSchedule(weights, dice));
   if (n === 1) return { pick: () => endpoints[0]! };
   const others = Math.max(1, choices - 1);
   return {
@@ -34,12 +47,12 @@ export function leastRequest(endpoints: readonly Endpoint[], choices: number, di
   };
 }
 
-function weighted(endpoints: readonly Endpoint[], weights: Float64Array, schedule: EdfSchedule): Picker {
+function weighted(endpoints: readonly Endpoint[], weights: Float64Array, bias: number, schedule: EdfSchedule): Picker {
   return {
     pick() {
       const at = schedule.first();
       const endpoint = endpoints[at]!;
-      schedule.advance(weights[at]! / (endpoint.load.active + 1));
+      schedule.advance(loaded(weights[at]!, endpoint.load.active, bias));
       return endpoint;
     },
   };

@@ -1,0 +1,98 @@
+import type { Hash64 } from "../../hash/xxhash64.ts";
+import { xxHash64 } from "../../hash/xxhash64.ts";
+import type { HashMember, HashTable } from "./hash-table.ts";
+
+/**
+ * A ring of 2^64 places (ketama). Each endpoint has points on it, at the hashes of `address_0`, `address_1`, …; a key belongs to the
+ * first point from its own hash on. When an endpoint goes, its keys go to whoever has the next points, and no others move, as long
+ * as the others keep their number of points; that depends on the shares, as in Envoy, whose ring this is to the point.
+ *
+ * Points are kept sorted in typed arrays: a look-up is a binary search and allocates nothing.
+ */
+export class Ring implements HashTable {
+  readonly #high: Uint32Array;
+  readonly #low: Uint32Array;
+  readonly #owner: Uint32Array;
+
+  constructor(members: readonly HashMember[], minSize: number, maxSize: number) {
+    const least = members.reduce((share, member) => Math.min(share, member.share), 1);
+    // The smallest member gets a whole number of points; others might not, which the running sums below take care of.
+    const scale = Math.min(Math.ceil(least * minSize) / least, maxSize);
+    // Sums of fractions may come out a little above what they should.
+    const capacity = Math.ceil(scale) + members.length;
+    const high = new Uint32Array(capacity);
+    const low = new Uint32Array(capacity);
+    const owner = new Uint32Array(capacity);
+    const hash: Hash64 = { high: 0, low: 0 };
+    let size = 0;
+    let target = 0;
+    for (const [index, { key, share }] of members.entries()) {
+      target += scale * share;
+      const prefix = `${key}_`;
+      for (let i = 0; size < target; i++) {
+        xxHash64(prefix + i, hash);
+        high[size] = hash.high;
+        low[size] = hash.low;
+        owner[size++] = index;
+      }
+    }
+    const order = sorted(high, low, size);
+    this.#high = Uint32Array.from(order, (at) => high[at]!);
+    this.#low = Uint32Array.from(order, (at) => low[at]!);
+    this.#owner = Uint32Array.from(order, (at) => owner[at]!);
+  }
+
+  get size(): number {
+    return this.#owner.length;
+  }
+
+  at(high: number, low: number, selection: number): number {
+    const highs = this.#high;
+    const lows = this.#low;
+    const size = highs.length;
+    const h = high >>> 0;
+    const l = low >>> 0;
+    let from = 0;
+    let to = size;
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      const at = highs[middle]!;
+      if (at < h || (at === h && lows[middle]! < l)) from = middle + 1;
+      else to = middle;
+    }
+    // Behind the last point comes the first one again.
+    if (from === size) from = 0;
+    return this.#owner[selection === 0 ? from : (from + selection) % size]!;
+  }
+}
+
+/**
+ * The order of 64-bit numbers by radix, 16 bits a pass over the high half; that settles all but one in some thousand pairs, and
+ * the rest are neighbours. Sorting objects by a comparison would block the event loop for a multiple of the time.
+ */
+function sorted(high: Uint32Array, low: Uint32Array, size: number): Uint32Array {
+  let order = new Uint32Array(size);
+  for (let i = 0; i < size; i++) order[i] = i;
+  for (const shift of [0, 16]) {
+    const starts = new Uint32Array(65_537);
+    for (let i = 0; i < size; i++) starts[((high[i]! >>> shift) & 0xffff) + 1]!++;
+    for (let i = 1; i < 65_537; i++) starts[i] = starts[i]! + starts[i - 1]!;
+    const next = new Uint32Array(size);
+    for (let i = 0; i < size; i++) {
+      const at = order[i]!;
+      next[starts[(high[at]! >>> shift) & 0xffff]!++] = at;
+    }
+    order = next;
+  }
+  for (let i = 1; i < size; i++) {
+    const moved = order[i]!;
+    let at = i;
+    for (; at > 0; at--) {
+      const before = order[at - 1]!;
+      if (high[before] !== high[moved] || low[before]! <= low[moved]!) break;
+      order[at] = before;
+    }
+    order[at] = moved;
+  }
+  return order;
+}
