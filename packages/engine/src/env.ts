@@ -35,6 +35,8 @@ export interface Logger {
 
 /** Is told of each call once, when it has ended. Fails open: what it throws is caught and counted. */
 export interface Telemetry {
+  /** A gRPC call begins: it may stay open for days, and who counts must not wait for its end. `onCall` follows, once. */
+  onOpen?(call: Call): void;
   onCall(call: Call): void;
 }
 

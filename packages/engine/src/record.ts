@@ -32,6 +32,16 @@ export class CallRecord {
   /** Messages of a gRPC call, counted by its adapter. */
   requestMessages = 0;
   responseMessages = 0;
+  /** How many of them telemetry has counted already, while the call was open. */
+  countedRequestMessages = 0;
+  countedResponseMessages = 0;
+  /** Whether a connection took it: who the other end is, is known from then on. */
+  reached = false;
+  /**
+   * Path of a gRPC method that exists, as far as the adapter knows: at a client what it called, at a server only what somebody
+   * registered (gRFC A66: anybody can make paths up). Empty text: none.
+   */
+  operation = "";
 
   constructor(startMs: number) {
     this.startMs = startMs;

@@ -62,6 +62,17 @@ export interface MeshOptions {
    * 0 to 600,000. Default 5,000. `TRAMA_DRAIN_MS`. Istio: `terminationDrainDuration`.
    */
   readonly drainMs?: number | undefined;
+  /** What is told apart in the metrics (docs/metrics.md). */
+  readonly metrics?: MetricsChoice | undefined;
   /** Where messages for people go; a pino logger or `console` will do. Default: warnings and errors to stderr. */
   readonly log?: Logger | undefined;
+}
+
+export interface MetricsChoice {
+  /**
+   * How many gRPC methods get series of their own, 0 to 10,000: their calls, durations and messages carry a label
+   * `request_operation="package.Service/Method"`. Methods past that number, and those that no server registered, are `other`. Default 0: no
+   * such label. `TRAMA_METRICS_GRPC_METHODS`. Istio: `tagOverrides` with `request_operation`.
+   */
+  readonly grpcMethods?: number | undefined;
 }

@@ -41,6 +41,7 @@ test("every option comes from the environment too, and code wins", async () => {
     TRAMA_WORKLOAD: "web-1",
     TRAMA_LABELS: "app=web, version=v2",
     TRAMA_DRAIN_MS: "0",
+    TRAMA_METRICS_GRPC_METHODS: "100",
     TRAMA_OUTBOUND_TRAFFIC_POLICY: "REGISTRY_ONLY",
     TRAMA_IDENTITY_DIR: "",
   };
@@ -49,10 +50,13 @@ test("every option comes from the environment too, and code wins", async () => {
     workload: "web-1",
     labels: { app: "web", version: "v2" },
     drainMs: 0,
+    metrics: { grpcMethods: 100 },
     outboundTrafficPolicy: "REGISTRY_ONLY",
     identityDir: undefined,
   });
   expect((await settingsOf({ workload: "mine" }, env)).workload).toBe("mine");
+  expect((await settingsOf({ metrics: { grpcMethods: 3 } }, env)).metrics).toEqual({ grpcMethods: 3 });
+  await expect(settingsOf({ metrics: { grpcMethods: -1 } }, env)).rejects.toThrow(/TRAMA_METRICS_GRPC_METHODS/);
 });
 
 test("each fault names the option and the variable", async () => {

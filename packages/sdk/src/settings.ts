@@ -28,6 +28,7 @@ export interface Settings {
   readonly joinTimeoutMs: number;
   readonly discoveryTimeoutMs: number;
   readonly drainMs: number;
+  readonly metrics: { readonly grpcMethods: number };
   readonly log: Logger;
 }
 
@@ -49,6 +50,7 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
     joinTimeoutMs: read.number("joinTimeoutMs", 20_000, 100, 600_000),
     discoveryTimeoutMs: read.number("discoveryTimeoutMs", 10_000, 100, 600_000),
     drainMs: read.number("drainMs", 5_000, 0, 600_000),
+    metrics: metricsOf(options, env),
     log: options.log ?? stderrLogger(),
   };
   if (bootstrap !== undefined) {
@@ -84,9 +86,12 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
   };
 }
 
-/** `controlPlane` → `TRAMA_CONTROL_PLANE`. */
+/** `controlPlane` → `TRAMA_CONTROL_PLANE`, `metrics.grpcMethods` → `TRAMA_METRICS_GRPC_METHODS`. */
 function variable(option: string): string {
-  return `TRAMA_${option.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+  return `TRAMA_${option
+    .replace(/[A-Z]/g, (letter) => `_${letter}`)
+    .replaceAll(".", "_")
+    .toUpperCase()}`;
 }
 
 interface Reader {
@@ -104,16 +109,25 @@ function reader(options: MeshOptions, env: Environment): Reader {
     },
     number(option, fallback, least, most) {
       const given: unknown = options[option];
-      const value = given === undefined ? env[variable(option)] || fallback : given;
-      const number = typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
-      if (typeof number !== "number" || !Number.isInteger(number) || number < least || number > most)
-        throw invalid(
-          option,
-          `must be a whole number from ${least} to ${most}, and is ${JSON.stringify(value)?.slice(0, 40)}`,
-        );
-      return number;
+      return wholeNumber(option, given === undefined ? env[variable(option)] || fallback : given, least, most);
     },
   };
+}
+
+function wholeNumber(option: string, value: unknown, least: number, most: number): number {
+  const number = typeof value === "string" && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
+  if (typeof number !== "number" || !Number.isInteger(number) || number < least || number > most)
+    throw invalid(
+      option,
+      `must be a whole number from ${least} to ${most}, and is ${JSON.stringify(value)?.slice(0, 40)}`,
+    );
+  return number;
+}
+
+function metricsOf({ metrics = {} }: MeshOptions, env: Environment): Settings["metrics"] {
+  const option = "metrics.grpcMethods";
+  const { grpcMethods = env[variable(option)] || 0 } = metrics;
+  return { grpcMethods: wholeNumber(option, grpcMethods, 0, 10_000) };
 }
 
 function addressOf(text: string | undefined): string {
@@ -239,7 +253,7 @@ function readText(option: keyof MeshOptions, file: string): string {
   }
 }
 
-function invalid(option: keyof MeshOptions, problem: string, cause?: unknown): TramaError {
+function invalid(option: string, problem: string, cause?: unknown): TramaError {
   return new TramaError("OPTIONS_INVALID", `option ${option} (${variable(option)}) ${problem}`, {
     field: option,
     cause,

@@ -2,7 +2,15 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { once } from "node:events";
 import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
-import { type Call, createEngine, type Engine, type FilterConfig, type MeshConfig } from "@trama/engine";
+import {
+  type Call,
+  createEngine,
+  createMetrics,
+  type Engine,
+  type FilterConfig,
+  type MeshConfig,
+  type MeshMetrics,
+} from "@trama/engine";
 
 import type { TestIdentity } from "../../../test/kit/identity.ts";
 import { chain, inboundListener, meshConfig } from "../../../test/kit/mesh-config.ts";
@@ -21,6 +29,7 @@ export interface GrpcServerWorld {
   readonly engine: Engine;
   readonly server: Server;
   readonly ended: Call[];
+  readonly metrics: MeshMetrics;
   readonly address: string;
   readonly port: number;
   readonly guards: ReadonlySet<GuardedServer>;
@@ -36,11 +45,30 @@ export async function grpcServerWorld(
 ): Promise<GrpcServerWorld> {
   const clock = createClock();
   const ended: Call[] = [];
+  const metrics = createMetrics(
+    {
+      workload: "reviews-v1",
+      namespace: "shop",
+      app: "reviews",
+      version: "v1",
+      canonicalService: "reviews",
+      canonicalRevision: "v1",
+      cluster: "test",
+      principal: "",
+    },
+    { maxOperations: 10 },
+  );
   const log = { debug() {}, info() {}, warn() {}, error() {} };
   const engine = createEngine({
     clock,
     random: seededRandom(1),
-    telemetry: { onCall: (call) => void ended.push(call) },
+    telemetry: {
+      onOpen: (call) => metrics.onOpen(call),
+      onCall(call) {
+        metrics.onCall(call);
+        ended.push(call);
+      },
+    },
     log,
     regex: compileRegex,
   });
@@ -94,6 +122,7 @@ export async function grpcServerWorld(
     engine,
     server,
     ended,
+    metrics,
     address,
     port,
     guards,

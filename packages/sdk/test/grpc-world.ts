@@ -11,7 +11,16 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { type Call, createEngine, type Engine, type MeshConfig, type RetryPolicy, type Transport } from "@trama/engine";
+import {
+  type Call,
+  createEngine,
+  createMetrics,
+  type Engine,
+  type MeshConfig,
+  type MeshMetrics,
+  type RetryPolicy,
+  type Transport,
+} from "@trama/engine";
 import type { IdentitySource } from "@trama/xds/ca";
 
 import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } from "../../../test/kit/mesh-config.ts";
@@ -99,6 +108,7 @@ export interface GrpcWorld {
   readonly transport: Transport & H2Transport;
   /** Calls as telemetry was told of them. */
   readonly ended: Call[];
+  readonly metrics: MeshMetrics;
   /** What the control plane says of a host that is not in the configuration. */
   answer: (listener: string) => Promise<"found" | "missing">;
   /** Hosts that it was asked for. */
@@ -115,13 +125,32 @@ export function grpcWorld(
 ): GrpcWorld {
   const clock = createClock();
   const ended: Call[] = [];
+  const metrics = createMetrics(
+    {
+      workload: "web-v1",
+      namespace: "shop",
+      app: "web",
+      version: "v1",
+      canonicalService: "web",
+      canonicalRevision: "v1",
+      cluster: "test",
+      principal: "",
+    },
+    { maxOperations: 10 },
+  );
   const asked: string[] = [];
   const clients: ReviewsClient[] = [];
   const engine = createEngine(
     {
       clock,
       random: seededRandom(1),
-      telemetry: { onCall: (call) => void ended.push(call) },
+      telemetry: {
+        onOpen: (call) => metrics.onOpen(call),
+        onCall(call) {
+          metrics.onCall(call);
+          ended.push(call);
+        },
+      },
       log: { debug() {}, info() {}, warn() {}, error() {} },
       regex: compileRegex,
     },
@@ -147,6 +176,7 @@ export function grpcWorld(
     client,
     transport,
     ended,
+    metrics,
     asked,
     answer: () => Promise.resolve("missing"),
     options: (options = {}) => ({

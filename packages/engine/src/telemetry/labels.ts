@@ -103,6 +103,11 @@ export function overflowLabels(reporter: "source" | "destination"): Labels {
   return labels as Labels;
 }
 
+/** With the label that tells gRPC methods apart. */
+export function withOperation(labels: Labels, operation: string): Labels {
+  return { ...labels, request_operation: operation.slice(0, MAX_LABEL) };
+}
+
 /** The labels that say who spoke with whom, without those of how a call ended. */
 export function endsOnly(labels: Labels): Labels {
   const ends: Record<string, string> = {};

@@ -228,6 +228,12 @@ describe("bounds", () => {
     });
   });
 
+  it("series that differ in nothing that people see are one", () => {
+    const metrics = createMetrics(own);
+    for (const port of [80, 9080]) end(metrics, { cluster: { ...reviews, name: `outbound|${port}||reviews` } });
+    expect(only(metrics)).toMatchObject({ value: 2, histogram: { count: 2, sum: 6 } });
+  });
+
   it("long texts of peers are cut", () => {
     const metrics = createMetrics(own);
     end(metrics, { peerWorkload: `${"x".repeat(10_000)};n;s;r;c` }, { side: "inbound" });

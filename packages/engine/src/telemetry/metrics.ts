@@ -1,10 +1,12 @@
 import type { Call } from "../call.ts";
 import type { Telemetry } from "../env.ts";
-import { clientLabels, endsOnly, overflowLabels, serverLabels } from "./labels.ts";
+import { clientLabels, endsOnly, overflowLabels, serverLabels, withOperation } from "./labels.ts";
 import type { Labels, OwnWorkload } from "./labels.ts";
-import { packOutcome, unpackOutcome } from "./outcome.ts";
-import { SeriesTable, durationBounds } from "./series.ts";
-import type { Cell } from "./series.ts";
+import { Merged } from "./merged.ts";
+import { noOperation, Operations } from "./operations.ts";
+import { outcomeRange, packOutcome, unpackOutcome } from "./outcome.ts";
+import { Cell, durationBounds, MessageCounts, SeriesTable } from "./series.ts";
+import type { Group } from "./series.ts";
 
 /** One metric with all its series, as plain data: whoever exports it (Prometheus text, OpenTelemetry) brings the format. */
 export type MetricFamily =
@@ -30,6 +32,7 @@ export interface HistogramSeries {
 }
 
 export interface MeshMetrics extends Telemetry {
+  onOpen(call: Call): void;
   collect(): MetricFamily[];
 }
 
@@ -39,39 +42,80 @@ export interface MetricsOptions {
    * 50 workloads × 40 outcomes. A series costs about 300 bytes.
    */
   readonly maxSeries?: number;
+  /**
+   * How many gRPC methods are told apart by a label `request_operation` (Istio's own name for it, where a `tagOverrides` adds it); the
+   * ones past it, and those that nobody registered, are `other`. Default 0: no such label.
+   */
+  readonly maxOperations?: number;
 }
 
 /**
- * Istio's service metrics, `istio_requests_total` and `istio_request_duration_milliseconds`, counted once per call when
- * it ends. Recording finds a cell and adds to it: no label is built before somebody collects.
+ * Istio's service metrics. Requests and durations are counted once per call when it ends; messages of a gRPC call also while it is
+ * open. Envoy adds those every five seconds. Nobody sees a counter before it is read, so here the reader adds what the open calls
+ * have had since: no timer runs, and a message costs an increment. Recording finds a cell and adds to it: no label is built
+ * before somebody collects.
  */
 export function createMetrics(own: Readonly<OwnWorkload>, options: MetricsOptions = {}): MeshMetrics {
   const max = options.maxSeries ?? 2_000;
   const client = new SeriesTable(max);
   const server = new SeriesTable(max);
+  const operations = new Operations(options.maxOperations ?? 0);
+  const open = new Set<Call>();
+
+  const operationOf = ({ record, path }: Call): number =>
+    record.operation === "" ? operations.numberOf(path, false) : operations.numberOf(record.operation, true);
+
+  const addMessages = ({ side, record }: Call, group: Group | undefined, operation: number): void => {
+    const request = record.requestMessages - record.countedRequestMessages;
+    const response = record.responseMessages - record.countedResponseMessages;
+    // A retry sends anew, and a counter never falls.
+    if (request <= 0 && response <= 0) return;
+    const counts = (side === "outbound" ? client : server).messages(group, operation);
+    counts.request += Math.max(0, request);
+    counts.response += Math.max(0, response);
+    record.countedRequestMessages = Math.max(record.requestMessages, record.countedRequestMessages);
+    record.countedResponseMessages = Math.max(record.responseMessages, record.countedResponseMessages);
+  };
+
+  const groupOf = (call: Call): Group | undefined => {
+    const { record, side, authority } = call;
+    const outbound = side === "outbound";
+    const service = record.cluster?.service;
+    return (outbound ? client : server).group(
+      record.cluster?.name ?? "",
+      outbound && service === undefined ? authority : "",
+      record.peerWorkload ?? (outbound ? (record.endpoint?.workload ?? "") : ""),
+      record.peerPrincipal ?? "",
+      service,
+    );
+  };
+
   return {
+    onOpen(call: Call): void {
+      open.add(call);
+    },
     onCall(call: Call): void {
-      const { record } = call;
-      const outbound = call.side === "outbound";
-      const cluster = record.cluster?.name ?? "";
-      const service = record.cluster?.service;
-      const host = outbound && service === undefined ? call.authority : "";
-      const workload = record.peerWorkload ?? (outbound ? (record.endpoint?.workload ?? "") : "");
-      const principal = record.peerPrincipal ?? "";
-      const table = outbound ? client : server;
+      const { record, protocol, side } = call;
+      const group = groupOf(call);
+      const grpc = protocol === "grpc";
+      const operation = grpc ? operationOf(call) : noOperation;
+      const table = side === "outbound" ? client : server;
+      const cell = table.cell(group, packOutcome(call) + operation * outcomeRange);
       const ms = record.endMs - record.startMs;
-      const cell = table.cell(cluster, host, workload, principal, packOutcome(call), service);
       cell.observe(ms > 0 ? ms : 0);
-      if (call.protocol === "grpc") {
-        cell.requestMessages += record.requestMessages;
-        cell.responseMessages += record.responseMessages;
-      }
+      if (!grpc) return;
+      open.delete(call);
+      addMessages(call, group, operation);
     },
     collect() {
-      const found: [Labels, Cell][] = [];
-      gather(client, own, "source", found);
-      gather(server, own, "destination", found);
-      return [requests(found), durations(found), ...messages(found)];
+      // A call of ours whose other end is not known yet would be counted for nobody.
+      for (const call of open)
+        if (call.side === "inbound" || call.record.reached) addMessages(call, groupOf(call), operationOf(call));
+      const found = new Merged<Cell>(Cell.sum);
+      const sent = new Merged<MessageCounts>(MessageCounts.sum);
+      gather(client, own, "source", operations, found, sent);
+      gather(server, own, "destination", operations, found, sent);
+      return [requests(found), durations(found), messages(sent, "request"), messages(sent, "response")];
     },
   };
 }
@@ -80,26 +124,39 @@ function gather(
   table: SeriesTable,
   own: OwnWorkload,
   reporter: "source" | "destination",
-  into: [Labels, Cell][],
+  operations: Operations,
+  found: Merged<Cell>,
+  sent: Merged<MessageCounts>,
 ): void {
-  const labels = reporter === "source" ? clientLabels : serverLabels;
-  for (const group of table.groups())
-    for (const [outcome, cell] of group.cells)
-      into.push([labels(own, group, group.service, unpackOutcome(outcome)), cell]);
-  if (table.overflow !== undefined) into.push([overflowLabels(reporter), table.overflow]);
+  const labelsOf = reporter === "source" ? clientLabels : serverLabels;
+  const named = (labels: Labels, operation: number): Labels =>
+    operations.on ? withOperation(labels, operations.nameOf(operation)) : labels;
+  for (const group of table.groups()) {
+    for (const [key, cell] of group.cells) {
+      const labels = labelsOf(own, group, group.service, unpackOutcome(key % outcomeRange));
+      found.add(named(labels, Math.floor(key / outcomeRange)), cell);
+    }
+    for (const [operation, counts] of group.messages)
+      sent.add(named(endsOnly(labelsOf(own, group, group.service, unpackOutcome(0))), operation), counts);
+  }
+  const other = overflowLabels(reporter);
+  const all = operations.on ? withOperation(other, "other") : other;
+  if (table.overflow !== undefined) found.add(all, table.overflow);
+  if (table.overflowMessages !== undefined)
+    sent.add(operations.on ? withOperation(endsOnly(other), "other") : endsOnly(other), table.overflowMessages);
 }
 
-function requests(found: readonly [Labels, Cell][]): MetricFamily {
+function requests(found: Merged<Cell>): MetricFamily {
   return {
     name: "istio_requests_total",
     help: "Requests that ended, answered or not.",
     type: "counter",
-    series: found.map(([labels, cell]) => ({ labels, value: total(cell) })),
+    series: found.map((labels, cell) => ({ labels, value: total(cell) })),
   };
 }
 
-function durations(found: readonly [Labels, Cell][]): MetricFamily {
-  const series = found.map(([labels, cell]): HistogramSeries => {
+function durations(found: Merged<Cell>): MetricFamily {
+  const series = found.map((labels, cell): HistogramSeries => {
     let count = 0;
     const buckets = Array.from(cell.buckets, (calls, at) => ({
       le: durationBounds[at] ?? Infinity,
@@ -115,25 +172,14 @@ function durations(found: readonly [Labels, Cell][]): MetricFamily {
   };
 }
 
-/** Istio's message counters: how a call ended is none of their labels, so series that differ in nothing else are one. */
-function messages(found: readonly [Labels, Cell][]): MetricFamily[] {
-  const sums = new Map<string, { labels: Labels; request: number; response: number }>();
-  for (const [all, { requestMessages, responseMessages }] of found) {
-    if (requestMessages + responseMessages === 0) continue;
-    const labels = endsOnly(all);
-    const key = JSON.stringify(Object.values(labels));
-    const sum = sums.get(key) ?? { labels, request: 0, response: 0 };
-    sum.request += requestMessages;
-    sum.response += responseMessages;
-    sums.set(key, sum);
-  }
-  const family = (side: "request" | "response"): MetricFamily => ({
+/** How a call ended is none of these counters' labels. */
+function messages(sent: Merged<MessageCounts>, side: "request" | "response"): MetricFamily {
+  return {
     name: `istio_${side}_messages_total`,
-    help: `Messages in the ${side}s of gRPC calls that ended.`,
+    help: `Messages in the ${side}s of gRPC calls, those under way included.`,
     type: "counter",
-    series: Array.from(sums.values(), (sum) => ({ labels: sum.labels, value: sum[side] })),
-  });
-  return [family("request"), family("response")];
+    series: sent.map((labels, counts) => ({ labels, value: counts[side] })),
+  };
 }
 
 function total(cell: Cell): number {

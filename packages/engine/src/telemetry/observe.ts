@@ -22,6 +22,7 @@ export function observe(env: Env, state: State, counter: CallCounter): Layer {
   return (inner: Service) => (call, sink) => {
     counter.begin(call);
     const observed = new Observed(call, sink, env, state, counter);
+    if (call.protocol === "grpc") observed.opened();
     if (call.aborted !== undefined) return observed.onError(call.aborted);
     try {
       inner(call, observed);
@@ -46,6 +47,14 @@ class Observed implements Sink {
     this.#env = env;
     this.#state = state;
     this.#counter = counter;
+  }
+
+  opened(): void {
+    try {
+      this.#env.telemetry.onOpen?.(this.#call);
+    } catch (thrown) {
+      this.#telemetryFailed(thrown);
+    }
   }
 
   onHead(head: ResponseHead, flow: Flow): void {
@@ -91,11 +100,15 @@ class Observed implements Sink {
     try {
       this.#env.telemetry.onCall(call);
     } catch (thrown) {
-      // Fails open (law 9). Said once in a while: at 1, 2, 4, 8, … failures.
-      const failures = ++this.#state.telemetryFailures;
-      if ((failures & (failures - 1)) === 0)
-        this.#env.log.warn("telemetry failed; calls go on", { failures, error: String(thrown) });
+      this.#telemetryFailed(thrown);
     }
     this.#counter.end(call);
+  }
+
+  /** Fails open (law 9). Said once in a while: at 1, 2, 4, 8, … failures. */
+  #telemetryFailed(thrown: unknown): void {
+    const failures = ++this.#state.telemetryFailures;
+    if ((failures & (failures - 1)) === 0)
+      this.#env.log.warn("telemetry failed; calls go on", { failures, error: String(thrown) });
   }
 }

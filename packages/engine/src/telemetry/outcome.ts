@@ -14,6 +14,9 @@ export interface OutcomeLabels {
 const FLAGS: ResponseFlag[] = ["-"];
 const FLAG_INDEX = new Map<ResponseFlag, number>([["-", 0]]);
 
+/** Bits of a packed outcome. What a series is further told apart by stands above them, times this. */
+export const outcomeRange: number = 2 ** 24;
+
 export function packOutcome({ record, protocol }: Call): number {
   const { flag } = record;
   const status = record.status >= 0 && record.status <= 999 ? record.status : 0;

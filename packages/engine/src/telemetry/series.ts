@@ -11,15 +11,33 @@ export class Cell {
   /** Calls by bucket, not cumulated. */
   readonly buckets: Float64Array = new Float64Array(durationBounds.length + 1);
   sum = 0;
-  /** Messages of gRPC calls. */
-  requestMessages = 0;
-  responseMessages = 0;
 
   observe(ms: number): void {
     let at = 0;
     while (at < durationBounds.length && ms > durationBounds[at]!) at++;
     this.buckets[at] = this.buckets[at]! + 1;
     this.sum += ms;
+  }
+
+  /** What counts for both. */
+  static sum(this: void, a: Cell, b: Cell): Cell {
+    const both = new Cell();
+    for (let at = 0; at < both.buckets.length; at++) both.buckets[at] = a.buckets[at]! + b.buckets[at]!;
+    both.sum = a.sum + b.sum;
+    return both;
+  }
+}
+
+/** Messages of gRPC calls, those under way included. */
+export class MessageCounts {
+  request = 0;
+  response = 0;
+
+  static sum(this: void, a: MessageCounts, b: MessageCounts): MessageCounts {
+    const both = new MessageCounts();
+    both.request = a.request + b.request;
+    both.response = a.response + b.response;
+    return both;
   }
 }
 
@@ -33,10 +51,11 @@ export interface SeriesKey {
   readonly principal: string;
 }
 
-/** A cell by outcome, and what its labels are made of. */
+/** What its labels are made of, its cells by outcome, and its messages by operation. */
 export interface Group extends SeriesKey {
   readonly service: ServiceInfo | undefined;
   readonly cells: Map<number, Cell>;
+  readonly messages: Map<number, MessageCounts>;
 }
 
 /**
@@ -49,19 +68,20 @@ export class SeriesTable {
   #last: Group | undefined = undefined;
   #size = 0;
   overflow: Cell | undefined = undefined;
+  overflowMessages: MessageCounts | undefined = undefined;
 
   constructor(max: number) {
     this.#max = max;
   }
 
-  cell(
+  /** `undefined` when there is no room for a new one. */
+  group(
     cluster: string,
     host: string,
     workload: string,
     principal: string,
-    outcome: number,
     service: ServiceInfo | undefined,
-  ): Cell {
+  ): Group | undefined {
     const last = this.#last;
     const group =
       last !== undefined &&
@@ -71,16 +91,28 @@ export class SeriesTable {
       last.host === host
         ? last
         : this.#groups.get(cluster)?.get(host)?.get(workload)?.get(principal);
-    if (group !== undefined) {
-      this.#last = group;
-      const cell = group.cells.get(outcome);
-      if (cell !== undefined) return cell;
-    }
-    if (this.#size >= this.#max) return (this.overflow ??= new Cell());
+    if (group !== undefined) return (this.#last = group);
+    return this.#size >= this.#max ? undefined : this.#add(cluster, host, workload, principal, service);
+  }
+
+  cell(group: Group | undefined, outcome: number): Cell {
+    const found = group?.cells.get(outcome);
+    if (found !== undefined) return found;
+    if (group === undefined || this.#size >= this.#max) return (this.overflow ??= new Cell());
     this.#size++;
     const cell = new Cell();
-    (group ?? this.#add(cluster, host, workload, principal, service)).cells.set(outcome, cell);
+    group.cells.set(outcome, cell);
     return cell;
+  }
+
+  messages(group: Group | undefined, operation: number): MessageCounts {
+    const found = group?.messages.get(operation);
+    if (found !== undefined) return found;
+    if (group === undefined || this.#size >= this.#max) return (this.overflowMessages ??= new MessageCounts());
+    this.#size++;
+    const counts = new MessageCounts();
+    group.messages.set(operation, counts);
+    return counts;
   }
 
   *groups(): Generator<Group> {
@@ -89,7 +121,7 @@ export class SeriesTable {
   }
 
   #add(cluster: string, host: string, workload: string, principal: string, service: ServiceInfo | undefined): Group {
-    const group: Group = { cluster, host, workload, principal, service, cells: new Map() };
+    const group: Group = { cluster, host, workload, principal, service, cells: new Map(), messages: new Map() };
     inner(inner(inner(this.#groups, cluster), host), workload).set(principal, group);
     return (this.#last = group);
   }

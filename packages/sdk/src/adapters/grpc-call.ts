@@ -336,6 +336,7 @@ export class MeshCall implements GrpcCall, Sink, Receiver {
     });
     call.deadlineMs = this.#deadlineMs;
     call.callerAttempt = this.#context?.attempt ?? 1;
+    call.record.operation = this.#options.path;
     this.#body.countAt(call.record);
     this.#call = call;
     return call;

@@ -54,6 +54,7 @@ export class OutsideChannel {
 export const passOutside: Service = (call, sink) => {
   call.record.cluster = passThroughCluster;
   call.record.attempts = 1;
+  call.record.reached = true;
   const { owner, options, channel } = call.get(outsideSlot)!;
   const inner = channel.createCall(options.path, options.deadline, options.host, null, null);
   let over = false;

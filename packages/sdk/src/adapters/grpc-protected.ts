@@ -126,10 +126,11 @@ export class ProtectedGrpc {
 
   /** Tells handlers who calls, counts messages, and lets what they start inherit deadline and attempt. */
   #interceptor(): ServerInterceptor {
-    return (_method, next) => {
+    return (method, next) => {
       const exchange = this.#entering!;
       const { context, connection } = exchange;
       const { record } = exchange.call!;
+      record.operation = method.path;
       const within = <A>(fn: (value: A) => void, value: A): void => runInContext(context, fn, value);
       return new ServerInterceptingCall(next, {
         start: (begin) =>
