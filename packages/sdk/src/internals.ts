@@ -5,6 +5,7 @@ import type { IdentitySource } from "@trama/xds/ca";
 
 import type { ProtectedServer } from "./adapters/http-server.ts";
 import type { MeshListener } from "./adapters/listener.ts";
+import type { MeshDispatcher } from "./adapters/undici.ts";
 import type { H2Transport } from "./transport/h2.ts";
 import type { Mesh } from "./mesh-types.ts";
 
@@ -25,6 +26,7 @@ export interface MeshInternals {
   readonly engine: Engine;
   readonly identity: IdentitySource;
   readonly discovery: Pick<XdsClient, "outbound" | "inbound">;
+  readonly dispatcher: MeshDispatcher;
   /** HTTP/2 connections, of HTTP's calls and gRPC's; closes with the mesh. */
   readonly http2: H2Transport;
   readonly clock: Clock;

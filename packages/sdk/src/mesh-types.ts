@@ -2,6 +2,8 @@ import type { Server } from "node:http";
 import type { Registry } from "prom-client";
 import type { Dispatcher } from "undici";
 
+import type { InterceptorOptions } from "./adapters/interceptor.ts";
+
 /** A process's membership in the mesh; made by `joinMesh()`. */
 export interface Mesh {
   /** Node's `fetch` through the mesh: the same function, the same classes. */
@@ -11,6 +13,12 @@ export interface Mesh {
    * process (`setGlobalDispatcher(mesh.dispatcher)`, which also catches Node's built-in fetch).
    */
   readonly dispatcher: Dispatcher;
+  /**
+   * For an undici `Agent` or `Pool` of the application's own: `new Agent().compose(mesh.interceptor())`. Requests to hosts of the mesh go into
+   * it, all others to the dispatcher that it is composed with. A `Pool` or `Client` does not say where its requests go, so
+   * `origin` must be given: `new Pool(url).compose(mesh.interceptor({ origin: url }))`.
+   */
+  interceptor(options?: InterceptorOptions): Dispatcher.DispatcherComposeInterceptor;
   /**
    * Makes a server that does not listen yet a mesh server on the same port: mTLS and, where policy permits, plaintext;
    * authorization before any handler. Returns it. Idempotent.

@@ -3,8 +3,10 @@ import type { XdsClient } from "@trama/xds";
 import type { IdentitySource } from "@trama/xds/ca";
 import type { Server } from "node:http";
 import type { Registry } from "prom-client";
+import type { Dispatcher } from "undici";
 
 import { ProtectedServer } from "./adapters/http-server.ts";
+import { type InterceptorOptions, meshInterceptor } from "./adapters/interceptor.ts";
 import type { MeshDispatcher } from "./adapters/undici.ts";
 import type { DnsClusters } from "./dns.ts";
 import { TramaError } from "./errors.ts";
@@ -81,6 +83,10 @@ export class JoinedMesh implements Mesh {
     return server;
   }
 
+  interceptor(options: InterceptorOptions = {}): Dispatcher.DispatcherComposeInterceptor {
+    return meshInterceptor(this.dispatcher, options);
+  }
+
   /** For adapters that are loaded only where they are used. */
   #internals(): MeshInternals {
     const { engine, identity, xds, clock, settings, random, peer, transport } = this.#parts;
@@ -89,6 +95,7 @@ export class JoinedMesh implements Mesh {
       engine,
       identity,
       discovery: xds,
+      dispatcher: this.dispatcher,
       http2: transport.http2,
       clock,
       random,

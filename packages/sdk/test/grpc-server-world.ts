@@ -85,6 +85,7 @@ export async function grpcServerWorld(
   const mesh = {} as Mesh;
   internals.set(mesh, {
     ...shared,
+    dispatcher: undefined as never,
     random: seededRandom(2),
     outboundTrafficPolicy: "ALLOW_ANY",
     peer: "",

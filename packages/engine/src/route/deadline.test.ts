@@ -37,6 +37,18 @@ describe("whole-call deadline", () => {
     expect(env.clock.pending).toBe(0);
   });
 
+  test("it ends with the answer to an upgrade: a switched connection may live on", () => {
+    const env = testEnv();
+    const inner = held();
+    const sink = new Recorder();
+    deadlineLayer(500, env)(inner.service)(makeCall(), sink);
+    inner.sink!.onHead({ status: 101, headers: HeaderList.empty() }, noFlow);
+    expect(env.clock.pending).toBe(0);
+    env.clock.advance(10_000);
+    inner.sink!.onEnd(undefined);
+    expect([inner.aborted, sink.error]).toEqual([[], undefined]);
+  });
+
   test("when it passes, the upstream is told and the caller gets TIMEOUT once", () => {
     const env = testEnv();
     const inner = held();

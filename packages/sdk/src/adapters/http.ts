@@ -3,6 +3,10 @@ import type { RequestListener, Server, ServerOptions } from "node:http";
 import { http } from "../env/node-http.ts";
 import type { Mesh } from "../mesh-types.ts";
 
+export { agents } from "./http-agent.ts";
+export type { MeshAgents } from "./http-agent.ts";
+export { intercept } from "./intercept.ts";
+export type { InterceptOptions } from "./intercept.ts";
 export { peerOf } from "./connection.ts";
 export type { MeshRequest } from "./connection.ts";
 

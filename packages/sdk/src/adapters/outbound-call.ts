@@ -1,9 +1,18 @@
 import { stringify } from "node:querystring";
 import type { Duplex, Readable } from "node:stream";
-import type { Call, Flow, HeaderList, HeaderRecord, MeshError, ResponseHead, Sink } from "@trama/engine";
+import {
+  type Call,
+  type Flow,
+  HeaderList,
+  type HeaderRecord,
+  type MeshError,
+  type ResponseHead,
+  type Sink,
+} from "@trama/engine";
 import type { Dispatcher } from "undici";
 
 import { type BodyValue, HttpBody } from "../transport/body.ts";
+import { ReplayBody } from "../transport/replay-body.ts";
 import { errors } from "../undici-parts.ts";
 import { UpstreamHead } from "../transport/upstream-request.ts";
 
@@ -42,6 +51,16 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
 
   get value(): BodyValue {
     return this.options.body;
+  }
+
+  override canReplay(): boolean {
+    const { body } = this.options as { body?: unknown };
+    return body instanceof ReplayBody ? body.replayable : super.canReplay();
+  }
+
+  get trailers(): (() => HeaderRecord) | undefined {
+    const { body } = this.options as { body?: unknown };
+    return body instanceof ReplayBody ? body.trailers : undefined;
   }
 
   get headersTimeout(): number | null | undefined {
@@ -154,6 +173,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
 
   switched(status: number, headers: Fields, socket: Duplex): void {
     this.#switched = true;
+    this.rawHeaders = buffers(HeaderList.ofRecord(headers));
     try {
       this.#handler.onRequestUpgrade?.(this, status, headers, socket);
     } catch (thrown) {
@@ -182,7 +202,8 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   /** Nobody will read the rest of an application's stream whose request was answered or refused before. */
   #leaveBody(): void {
     const body = this.value;
-    if (isStream(body) && !body.readableEnded && !body.destroyed) body.destroy();
+    if (body instanceof ReplayBody) body.release();
+    else if (isStream(body) && !body.readableEnded && !body.destroyed) body.destroy();
   }
 }
 

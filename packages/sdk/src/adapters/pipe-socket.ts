@@ -51,6 +51,11 @@ export class PipeSocket extends Duplex {
     return [one, other];
   }
 
+  /** The other end. */
+  get other(): PipeSocket {
+    return this.#other;
+  }
+
   /** As the type that Node's functions ask for; they take any stream. */
   get socket(): Socket {
     return this as unknown as Socket;

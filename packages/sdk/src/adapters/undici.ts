@@ -15,10 +15,11 @@ import type { Dispatcher as UndiciDispatcher } from "undici";
 import { currentContext, inherit } from "../context.ts";
 import { Agent, Dispatcher, Dispatcher1Wrapper, dispatcherMethods } from "../undici-parts.ts";
 import { type Destination, Destinations } from "./destination.ts";
-import { HostLookup } from "./host-lookup.ts";
+import { HostLookup, type Standing } from "./host-lookup.ts";
 import { OutboundCall, pathOf } from "./outbound-call.ts";
 import { blackHole, passThrough } from "./pass-through.ts";
 import { requestHeaders } from "./request-headers.ts";
+import { ReplayBody } from "../transport/replay-body.ts";
 
 export interface MeshDispatcherOptions {
   readonly engine: Engine;
@@ -64,19 +65,37 @@ export class MeshDispatcher extends Dispatcher {
     } catch (thrown) {
       malformed = thrown;
     }
-    const outbound = new OutboundCall(options, destination?.host ?? "", modern(handler));
+    const outbound = new OutboundCall(repeatable(options), destination?.host ?? "", modern(handler));
     outbound.start();
     if (outbound.over) return true;
     if (destination === undefined) fail(outbound, "BAD_REQUEST", malformed);
     else if (this.#closed) fail(outbound, "CLOSED", new Error("the mesh is closed"));
     else {
       const standing = this.#lookup.of(destination.listener);
-      if (standing === "mesh") this.#send(outbound, destination);
+      if (standing === "mesh" && options.method === "CONNECT") fail(outbound, "BAD_REQUEST", new Error(noTunnel));
+      else if (standing === "mesh") this.#send(outbound, destination);
       else if (destination.loopback) this.#start(outbound, destination, this.#outside);
       else if (standing === "stranger") this.#stranger(outbound, destination);
       else void this.#ask(outbound, destination);
     }
     return true;
+  }
+
+  /** What becomes of a request to this origin. Throws a TypeError for what is no http or https origin. */
+  standing(origin: UndiciDispatcher.DispatchOptions["origin"]): Standing | "loopback" {
+    const { listener, loopback } = this.#destinations.of(origin);
+    const standing = this.#lookup.of(listener);
+    return loopback && standing !== "mesh" ? "loopback" : standing;
+  }
+
+  /** Asks for an origin of which nobody knows yet. Never rejects. */
+  ask(origin: UndiciDispatcher.DispatchOptions["origin"]): Promise<"mesh" | "stranger" | MeshError> {
+    return this.#lookup.ask(this.#destinations.of(origin).listener);
+  }
+
+  /** Whether hosts that the mesh does not know are refused. */
+  get refusesStrangers(): boolean {
+    return this.#options.outboundTrafficPolicy === "REGISTRY_ONLY";
   }
 
   override close(): Promise<void>;
@@ -154,6 +173,16 @@ export class MeshDispatcher extends Dispatcher {
 
 // Also for an application that never loads undici's index.
 Object.assign(MeshDispatcher.prototype, dispatcherMethods);
+
+const noTunnel = "CONNECT: the mesh leads requests to services and is no forward proxy";
+
+/** fetch hands on every body as an iterable that can be read once; what it gave is kept for a retry, up to a limit. */
+function repeatable(options: UndiciDispatcher.DispatchOptions): UndiciDispatcher.DispatchOptions {
+  const body = options.body as unknown;
+  if (typeof body !== "object" || body === null || body instanceof ReplayBody || "pipe" in body) return options;
+  if (!(Symbol.asyncIterator in body)) return options;
+  return { ...options, body: new ReplayBody(body as AsyncIterable<unknown>) as never };
+}
 
 /** Handlers of undici 7 and before, which Node's own fetch up to 24 brings along, know other events: calling none of them would be silence. */
 function modern(handler: UndiciDispatcher.DispatchHandler): UndiciDispatcher.DispatchHandler {

@@ -34,7 +34,7 @@ export abstract class HttpBody implements RequestBody {
   }
 
   /** Fields behind the body, asked when its last byte was sent; absent: there will be none. Only HTTP/2 carries them (transport/h2-request.ts). */
-  trailers?(): HeaderRecord;
+  abstract get trailers(): (() => HeaderRecord) | undefined;
 
   /** An interim answer, 1xx: not a head (law 2), and from an attempt that may yet be repeated. */
   abstract informed(status: number, headers: HeaderRecord): void;
