@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 
 import { expect, onTestFinished, test } from "vitest";
 
+import { claimAddresses } from "./addresses.ts";
 import { Chance, caseSeed } from "./oracle/chance.ts";
 import { exchange } from "./oracle/http1.ts";
 import { ambiguousFor } from "./oracle/rbac/ambiguity.ts";
@@ -32,6 +33,23 @@ test("without Python a peer is a line that says so, and no failure", async () =>
   const strict = promisify(execFile)(process.execPath, [...args, "--strict", "--json"], options);
   await expect(strict).rejects.toMatchObject({ code: 1, stdout: expect.stringContaining('"skipped":1') as string });
 }, 30_000);
+
+test("two runs at once have addresses of their own, and a block that was given back is free again", async () => {
+  const rolls = (): (() => number) => {
+    let at = 0;
+    return () => [0.25, 0.5, 0.25, 0.5, 0.75, 0.5][at++] ?? 0;
+  };
+  const first = await claimAddresses(rolls());
+  const second = await claimAddresses(rolls());
+  onTestFinished(async () => void (await Promise.all([first.release(), second.release()])));
+  expect(first.at(2)).not.toBe(second.at(2));
+  expect(first.at(2).replace(/\d+$/, "")).toBe(first.at(254).replace(/\d+$/, ""));
+  expect(() => first.at(1)).toThrow("from 2 to 254");
+  await first.release();
+  const third = await claimAddresses(rolls());
+  expect(third.at(2)).toBe(first.at(2));
+  await third.release();
+});
 
 test("options are checked", () => {
   expect(readOptions([])).toMatchObject({ json: false, seed: 1, requests: 24_000, only: "", strict: false });

@@ -1,8 +1,9 @@
 // `npm run interop`: other people's software on both ends of our wire. Prints peer × capability × result.
 
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
+import { claimAddresses } from "./addresses.ts";
 import { has } from "./install/tools.ts";
 import type { Options } from "./options.ts";
 import { readOptions, usage } from "./options.ts";
@@ -25,6 +26,9 @@ try {
 }
 
 mkdirSync(cache.root, { recursive: true });
+const runs = join(cache.root, "runs");
+removeOldRuns();
+const addresses = await claimAddresses(Math.random);
 const lines: Line[] = [];
 for (const peer of peers) lines.push(...(await runPeer(peer)));
 if (options.json) {
@@ -58,7 +62,7 @@ async function runPeer(peer: Peer): Promise<Line[]> {
 
 async function runCapability(peer: Peer, capability: Capability): Promise<Line> {
   progress(`${peer.name}: ${capability.name}`);
-  const scratch = join(cache.root, "runs", `${peer.name} ${capability.name}`.replace(/[^\w.-]+/g, "-"));
+  const scratch = join(runs, String(process.pid), `${peer.name} ${capability.name}`.replace(/[^\w.-]+/g, "-"));
   rmSync(scratch, { recursive: true, force: true });
   mkdirSync(scratch, { recursive: true });
   const began = performance.now();
@@ -66,7 +70,7 @@ async function runCapability(peer: Peer, capability: Capability): Promise<Line> 
   const { seed, requests } = options;
   let outcome: Outcome;
   try {
-    const running = capability.run({ cache, scratch, seed, requests, signal, progress });
+    const running = capability.run({ cache, addresses, scratch, seed, requests, signal, progress });
     outcome = await Promise.race([running, overdue(signal)]);
   } catch (error) {
     const why = signal.aborted ? signal.reason : error;
@@ -75,6 +79,18 @@ async function runCapability(peer: Peer, capability: Capability): Promise<Line> 
   if (outcome.result === "pass") rmSync(scratch, { recursive: true, force: true });
   const ms = Math.round(performance.now() - began);
   return { peer: peer.name, version: peer.version, capability: capability.name, ms, ...outcome };
+}
+
+/** What failed rows left behind, of runs that have ended: there may be another one at this moment. */
+function removeOldRuns(): void {
+  mkdirSync(runs, { recursive: true });
+  for (const name of readdirSync(runs)) {
+    try {
+      process.kill(Number(name), 0);
+    } catch {
+      rmSync(join(runs, name), { recursive: true, force: true });
+    }
+  }
 }
 
 /** What does not heed its signal is left behind: it ends with this process, and so do the processes it started. */

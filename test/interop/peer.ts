@@ -1,3 +1,5 @@
+import type { Addresses } from "./addresses.ts";
+
 /**
  * Somebody else's software, and what we prove with it. A peer is one file below this folder, listed in `peers.ts`; adding one touches
  * nothing of the others.
@@ -37,6 +39,8 @@ export interface Outcome {
 
 export interface Context {
   readonly cache: Cache;
+  /** Of this run alone. */
+  readonly addresses: Addresses;
   /** An empty folder of this capability, removed after a pass and kept after a failure. */
   readonly scratch: string;
   /** Decides every roll of the dice. */

@@ -1,9 +1,12 @@
 import { spawn } from "node:child_process";
 import { createServer } from "node:net";
+import { createInterface } from "node:readline";
 import type { AddressInfo } from "node:net";
 
 export interface RunningProcess {
   readonly pid: number;
+  /** Sends a line to its stdin, if that was asked for. */
+  write(line: string): void;
   /** The last few thousand characters of what it wrote to stdout and stderr. */
   output(): string;
   /** Resolves with why it ended; never rejects. */
@@ -19,18 +22,29 @@ export interface RunningProcess {
 export function startProcess(
   file: string,
   args: readonly string[],
-  options: { readonly cwd: string; readonly signal: AbortSignal; readonly env?: NodeJS.ProcessEnv },
+  options: {
+    readonly cwd: string;
+    readonly signal: AbortSignal;
+    readonly env?: NodeJS.ProcessEnv;
+    /** Is told each line of its stdout. With it the process has a stdin. */
+    readonly onLine?: (line: string) => void;
+  },
 ): RunningProcess {
   options.signal.throwIfAborted();
   const child = spawn(file, args, {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [options.onLine === undefined ? "ignore" : "pipe", "pipe", "pipe"],
   });
+  const { stdin, stdout, stderr } = child;
+  if (stdout === null || stderr === null) throw new Error("it was started with pipes");
+  // A process that ends while it is written to says why it ended elsewhere.
+  stdin?.on("error", () => {});
   let said = "";
   const listen = (text: string): void => void (said = (said + text).slice(-8_000));
-  child.stdout.setEncoding("utf8").on("data", listen);
-  child.stderr.setEncoding("utf8").on("data", listen);
+  stdout.setEncoding("utf8").on("data", listen);
+  stderr.setEncoding("utf8").on("data", listen);
+  if (options.onLine !== undefined) createInterface({ input: stdout }).on("line", options.onLine);
   const kill = (): void => void child.kill("SIGKILL");
   const ended = new Promise<string>((resolve) => {
     child.on("error", (error) => resolve(error.message));
@@ -44,6 +58,7 @@ export function startProcess(
   });
   return {
     pid: child.pid ?? -1,
+    write: (line) => void stdin?.write(`${line}\n`),
     output: () => said,
     ended,
     async stop() {
@@ -57,7 +72,7 @@ export function startProcess(
 
 /**
  * Ports that were free a moment ago, for peers that cannot bind port 0 or must know their port beforehand. All are held until the last is
- * known, so they differ. Tests of one machine bind other addresses of 127/8, so nobody takes them meanwhile.
+ * known, so they differ. On an address of this run's own (addresses.ts) nobody takes them meanwhile.
  */
 export async function freePorts(count: number, host: string): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer());

@@ -6,7 +6,9 @@ import { freePorts } from "../process.ts";
 import { type Joiner, type Plane, until } from "./plane.ts";
 
 /** Where the application behind a sidecar listens; nobody but its sidecar calls it there. */
-export const applicationAddress = "127.0.0.36";
+export function applicationAddress({ addresses }: Context): string {
+  return addresses.at(36);
+}
 
 export type Protocol = "delta" | "sotw";
 
@@ -28,7 +30,7 @@ export async function startEnvoy(
   outbound: string,
 ): Promise<Sidecar> {
   const admin = `${node.address}:${(await freePorts(1, node.address))[0]}`;
-  const places = ["--admin", admin, "--outbound", outbound, "--application", applicationAddress];
+  const places = ["--admin", admin, "--outbound", outbound, "--application", applicationAddress(context)];
   const bootstrap = (): Promise<string> => plane.bootstrap(node, "--for", "envoy", "--xds", protocol, ...places);
   const flags = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "error"];
   const running = plane.start(join(pythonBin(context.cache), "envoy"), ["-c", await bootstrap(), ...flags]);

@@ -10,14 +10,22 @@ import { answered, caller, isShared, roundOf } from "./rounds.ts";
 const calls = 100;
 /** Where they fail, each waits for its deadline. */
 const few = 5;
-export const callerNode: Joiner = { serviceAccount: "caller", workload: "caller", address: "127.0.0.33", labels: {} };
-export const serverNode = (version: string, address: string): Joiner => ({
-  serviceAccount: "echo",
-  workload: `echo-${version}`,
-  address,
-  labels: { app: "echo", version },
-});
-export const nodes = { v1: serverNode("v1", "127.0.0.31"), v2: serverNode("v2", "127.0.0.32") };
+
+/** Who takes part, each at an address of this run. */
+export function nodesOf({ addresses }: Context): Readonly<Record<"v1" | "v2" | "caller" | "refuser", Joiner>> {
+  const server = (version: string, last: number): Joiner => ({
+    serviceAccount: "echo",
+    workload: `echo-${version}`,
+    address: addresses.at(last),
+    labels: { app: "echo", version },
+  });
+  return {
+    v1: server("v1", 31),
+    v2: server("v2", 32),
+    caller: { serviceAccount: "caller", workload: "caller", address: addresses.at(33), labels: {} },
+    refuser: { ...server("v1", 34), workload: "refuser" },
+  };
+}
 
 /** R34 from the other side: without its switch the library must refuse a Listener with an authorization filter. */
 const refusal: Capability = {
@@ -26,10 +34,10 @@ const refusal: Capability = {
   run: (context) =>
     echoing(context, js, async ({ plane, client, places }) => {
       await roundOf(context, client, "answers", (r) => isShared(r, calls, 80));
-      const odd = serverNode("v1", "127.0.0.34");
-      const boot = await plane.bootstrap({ ...odd, workload: "refuser" }, ...plaintextOption(plane, js));
+      const { refuser } = nodesOf(context);
+      const boot = await plane.bootstrap(refuser, ...plaintextOption(plane, js));
       const [file, ...args] = js.command(context.cache);
-      plane.start(file, [...args, "server", "v1", `127.0.0.34:${places.v1.port}`], {
+      plane.start(file, [...args, "server", "v1", `${refuser.address}:${places.v1.port}`], {
         GRPC_XDS_BOOTSTRAP: boot,
         GRPC_XDS_EXPERIMENTAL_RBAC: "false",
       });
@@ -120,13 +128,14 @@ async function echoing(
   body: (mesh: Echoing) => Promise<string>,
   options: { readonly account?: string; readonly calls?: number } = {},
 ): ReturnType<Capability["run"]> {
+  const nodes = nodesOf(context);
   const [port1 = 0] = await freePorts(1, nodes.v1.address);
   const [port2 = 0] = await freePorts(1, nodes.v2.address);
   const places = {
     v1: { address: nodes.v1.address, port: port1 },
     v2: { address: nodes.v2.address, port: port2 },
   };
-  const plain = [nodes.v1, nodes.v2, callerNode, { ...serverNode("v1", "127.0.0.34"), workload: "refuser" }];
+  const plain = Object.values(nodes);
   const { account = "echo", calls: callsOfRound = calls } = options;
   const yaml = echoYaml({ ...places, weight: 80, account });
   return withPlane(context, yaml, language.plaintext ? plain : [], async (plane) => {
@@ -158,7 +167,7 @@ export async function startClient(
   plane: Plane,
   language: Language,
   callsOfRound: number,
-  node: Joiner = callerNode,
+  node: Joiner = nodesOf(context).caller,
 ): Promise<RunningProcess> {
   const boot = await plane.bootstrap(node, ...plaintextOption(plane, language));
   const [file, ...args] = language.command(context.cache);

@@ -18,25 +18,25 @@ const languages = { go, python, js } as const;
 const serverNames = ["go", "python", "js", "trama", "envoy"] as const;
 type ServerName = (typeof serverNames)[number];
 
-const address = (name: ServerName): string => `127.0.0.${51 + serverNames.indexOf(name)}`;
-const server = (name: ServerName): Joiner => ({
-  serviceAccount: "echo",
-  workload: `echo-${name}`,
-  address: address(name),
-  labels: { app: "echo", language: name },
-});
-const client = (name: string, last: number): Joiner => ({
-  serviceAccount: "caller",
-  workload: `caller-${name}`,
-  address: `127.0.0.${last}`,
-  labels: {},
-});
-const clients = {
-  go: client("go", 61),
-  python: client("python", 62),
-  js: client("js", 63),
-  trama: client("trama", 64),
-};
+const clientNames = ["go", "python", "js", "trama"] as const;
+
+function serverOf({ addresses }: Context, name: ServerName): Joiner {
+  return {
+    serviceAccount: "echo",
+    workload: `echo-${name}`,
+    address: addresses.at(51 + serverNames.indexOf(name)),
+    labels: { app: "echo", language: name },
+  };
+}
+
+function clientOf({ addresses }: Context, name: (typeof clientNames)[number]): Joiner {
+  return {
+    serviceAccount: "caller",
+    workload: `caller-${name}`,
+    address: addresses.at(61 + clientNames.indexOf(name)),
+    labels: {},
+  };
+}
 
 /** Five kinds of server behind one name, four kinds of client, one policy. */
 export const mixed: Peer = {
@@ -52,10 +52,12 @@ export const mixed: Peer = {
       name: "each calls each: Go, Python, grpc-js-xds, our SDK; Envoy as a server",
       limitMs: 120_000,
       async run(context) {
+        const server = (name: ServerName): Joiner => serverOf(context, name);
+        const address = (name: ServerName): string => server(name).address;
         const ports = new Map<ServerName, number>();
         for (const name of serverNames) ports.set(name, (await freePorts(1, address(name)))[0] ?? 0);
         const places = serverNames.map((name) => ({ name, address: address(name), port: ports.get(name) ?? 0 }));
-        const plain = [server("js"), clients.js];
+        const plain = [server("js"), clientOf(context, "js")];
         return outcomeOf(() =>
           withPlane(context, mixedYaml(places), plain, async (plane) => {
             for (const [name, language] of Object.entries(languages) as [keyof typeof languages, Language][])
@@ -68,7 +70,7 @@ export const mixed: Peer = {
               "trama",
               `${address("trama")}:${ports.get("trama")}`,
             );
-            await startApplication(plane, ports.get("envoy") ?? 0);
+            await startApplication(context, plane, ports.get("envoy") ?? 0);
             await startEnvoy(
               context,
               plane,
@@ -94,10 +96,14 @@ export const mixed: Peer = {
 
 function callers(context: Context, plane: Plane): readonly [string, () => Promise<RunningProcess>][] {
   return [
-    ["go", () => startClient(context, plane, go, calls, clients.go)],
-    ["python", () => startClient(context, plane, python, calls, clients.python)],
-    ["js", () => startClient(context, plane, js, calls, clients.js)],
-    ["trama", () => startSdk(plane, "grpc-peer.ts", clients.trama, "client", `${echoHost}:${echoPort}`, String(calls))],
+    ["go", () => startClient(context, plane, go, calls, clientOf(context, "go"))],
+    ["python", () => startClient(context, plane, python, calls, clientOf(context, "python"))],
+    ["js", () => startClient(context, plane, js, calls, clientOf(context, "js"))],
+    [
+      "trama",
+      () =>
+        startSdk(plane, "grpc-peer.ts", clientOf(context, "trama"), "client", `${echoHost}:${echoPort}`, String(calls)),
+    ],
   ];
 }
 
@@ -112,7 +118,7 @@ function reachesAll({ say, errors, secret }: Round): boolean {
 }
 
 /** A gRPC server that knows nothing of the mesh, behind an Envoy that tells it who calls. */
-async function startApplication(plane: Plane, port: number): Promise<void> {
+async function startApplication(context: Context, plane: Plane, port: number): Promise<void> {
   const application = new Server();
   application.addService(
     echoService,
@@ -123,7 +129,7 @@ async function startApplication(plane: Plane, port: number): Promise<void> {
   );
   await new Promise<void>((resolve, reject) => {
     const bound = (error: Error | null): void => (error === null ? resolve() : reject(error));
-    application.bindAsync(`${applicationAddress}:${port}`, ServerCredentials.createInsecure(), bound);
+    application.bindAsync(`${applicationAddress(context)}:${port}`, ServerCredentials.createInsecure(), bound);
   });
   plane.defer(async () => application.forceShutdown());
 }

@@ -8,7 +8,7 @@ import type { Capability, Context, Peer } from "../peer.ts";
 import type { RunningProcess } from "../process.ts";
 import { freePorts } from "../process.ts";
 import { applicationAddress, type Protocol, type Sidecar, startEnvoy } from "./envoy.ts";
-import { callerNode, nodes, noneRefused } from "./grpc.ts";
+import { nodesOf, noneRefused } from "./grpc.ts";
 import { type Call, oneRound } from "./http-round.ts";
 import { type Joiner, outcomeOf, type Plane, until, withPlane } from "./plane.ts";
 import { echoHost, echoPort, echoYaml, type EchoPlaces } from "./policy.ts";
@@ -16,7 +16,7 @@ import { answered, isShared, type Round, roundOf } from "./rounds.ts";
 import { startSdk } from "./sdk.ts";
 
 const calls = 100;
-const callerProxy: Joiner = { ...callerNode, workload: "caller-proxy", address: "127.0.0.37" };
+const callerProxy = "caller-proxy";
 
 /** Envoy as a sidecar in our mesh, beside services on our SDK: v1 is on the SDK, v2 behind an Envoy; one caller has an Envoy, one the SDK. */
 export const sidecars: readonly Peer[] = (["delta", "sotw"] as const).map((protocol) => ({
@@ -26,7 +26,7 @@ export const sidecars: readonly Peer[] = (["delta", "sotw"] as const).map((proto
   install: installPython,
   capabilities: [
     capability("takes all that it is sent", protocol, async (_context, { plane, v2, caller }) => {
-      const types = plane.clients(callerProxy.workload).flatMap((client) => Object.keys(client.types));
+      const types = plane.clients(callerProxy).flatMap((client) => Object.keys(client.types));
       for (const type of ["Listener", "RouteConfiguration", "Cluster", "ClusterLoadAssignment", "Secret"])
         if (!types.some((each) => each.endsWith(`.${type}`)))
           throw new Error(`it asked for no ${type}: ${types.join()}`);
@@ -65,7 +65,7 @@ export const sidecars: readonly Peer[] = (["delta", "sotw"] as const).map((proto
     }),
     capability("what it refuses is in our status, and disturbs nobody else", protocol, async (context, mesh) => {
       // It asks for a listener at an address that no machine has (RFC 5737).
-      const odd: Joiner = { ...callerNode, workload: "refuser", address: "127.0.0.38" };
+      const odd: Joiner = { ...nodesOf(context).caller, workload: "refuser", address: context.addresses.at(38) };
       await startEnvoy(context, mesh.plane, odd, protocol, "192.0.2.1:15001");
       const nack = await until(
         context,
@@ -111,6 +111,8 @@ async function withSidecars(
   protocol: Protocol,
   body: (mesh: SidecarMesh) => Promise<string>,
 ): Promise<string> {
+  const nodes = nodesOf(context);
+  const proxy: Joiner = { ...nodes.caller, workload: callerProxy, address: context.addresses.at(37) };
   const [port1 = 0] = await freePorts(1, nodes.v1.address);
   const [port2 = 0] = await freePorts(1, nodes.v2.address);
   const places = {
@@ -120,20 +122,20 @@ async function withSidecars(
   } as const;
   return withPlane(context, echoYaml({ ...places, weight: 80 }), [], async (plane) => {
     await startSdk(plane, "http-peer.ts", nodes.v1, "server", "v1", `${nodes.v1.address}:${port1}`);
-    await startApplication(plane, port2);
+    await startApplication(context, plane, port2);
     const v2 = await startEnvoy(
       context,
       plane,
       nodes.v2,
       protocol,
-      `127.0.0.32:${(await freePorts(1, "127.0.0.32"))[0]}`,
+      `${nodes.v2.address}:${(await freePorts(1, nodes.v2.address))[0]}`,
     );
-    const outbound = `127.0.0.37:${(await freePorts(1, "127.0.0.37"))[0]}`;
-    const caller = await startEnvoy(context, plane, callerProxy, protocol, outbound);
+    const outbound = `${proxy.address}:${(await freePorts(1, proxy.address))[0]}`;
+    const caller = await startEnvoy(context, plane, proxy, protocol, outbound);
     const sdkCaller = await startSdk(
       plane,
       "http-peer.ts",
-      callerNode,
+      nodes.caller,
       "client",
       `http://${echoHost}:${echoPort}`,
       String(calls),
@@ -150,12 +152,12 @@ async function withSidecars(
 }
 
 /** v2: an application that knows nothing of the mesh; its sidecar tells it who calls. */
-async function startApplication(plane: Plane, port: number): Promise<void> {
+async function startApplication(context: Context, plane: Plane, port: number): Promise<void> {
   const server = createServer((incoming, response) => {
     const from = /(?:^|;)URI=([^;,]+)/.exec(String(incoming.headers["x-forwarded-client-cert"]))?.[1];
     response.end(`v2 ${incoming.headers["x-trama-peer"] === undefined ? (from ?? "-") : "was told of x-trama-peer"}`);
   });
-  await new Promise<void>((resolve) => server.listen(port, applicationAddress, resolve));
+  await new Promise<void>((resolve) => server.listen(port, applicationAddress(context), resolve));
   plane.defer(async () => {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
