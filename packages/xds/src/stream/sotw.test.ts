@@ -285,6 +285,33 @@ test("while a response is applied nothing is said of its type, for that would be
   expect(stream().sent.map(said).slice(2)).toEqual(["a,b @1 n1"]);
 });
 
+test("a version that comes again right after it was refused is refused a second later, so that nobody spins (R5)", () => {
+  const { begin, respond, want, last, stream, env, setAnswer } = setUp();
+  setAnswer(({ resources }) => resources.flatMap(({ name }) => (name === "bad" ? [{ name, message: "is bad" }] : [])));
+  begin(L, "bad");
+  respond(L, "1", "bad");
+  expect(last()).toBe('bad @ n1 !Listener "bad": is bad');
+  const before = stream().sent.length;
+  respond(L, "1", "bad");
+  // What is wanted meanwhile goes with the answer, for a request with this nonce would be the answer.
+  want(L, "bad", "c");
+  expect(stream().sent).toHaveLength(before);
+  env.clock.advance(999);
+  expect(stream().sent).toHaveLength(before);
+  env.clock.advance(1);
+  expect(last()).toBe('bad,c @ n1 !Listener "bad": is bad');
+
+  // Another version is another matter, and so is one that comes while the answer waits.
+  respond(L, "2", "bad");
+  expect(last()).toContain("n2 !");
+  respond(L, "2", "bad");
+  respond(L, "3", "c");
+  expect(last()).toBe("bad,c @3 n3");
+  const after = stream().sent.length;
+  env.clock.advance(2_000);
+  expect(stream().sent).toHaveLength(after);
+});
+
 test("what was dropped and wanted again meanwhile is asked for anew, or it would not be sent (R24)", async () => {
   const { begin, want, respond, stream, setAnswer } = setUp();
   begin(L, "a", "b");

@@ -43,6 +43,12 @@ const wholeTypes: ReadonlySet<string> = new Set([typeUrls.listener, typeUrls.clu
  */
 const doubtMs = 500;
 
+/**
+ * Some servers answer a refusal with what was refused (go-control-plane's caches: the version that we give is not the present one), so
+ * an immediate answer to that would keep both sides busy for as long as the fault lasts. Its refusal takes this long.
+ */
+const againMs = 1_000;
+
 /** What this stream has said and heard about one type. */
 interface TypeState {
   /** Name → number of the request that first had it. */
@@ -56,6 +62,8 @@ interface TypeState {
    * said of this type until it is answered.
    */
   applying: boolean;
+  /** Version of the last response, if that was refused. */
+  refused: string | undefined;
   /** Names that were dropped while a response was applied. The server must hear of it, even if they are wanted again. */
   readonly withdrawn: Set<string>;
 }
@@ -121,6 +129,7 @@ class SotwSession implements Session {
       heard: new Set(wanted),
       nonce: "",
       applying: false,
+      refused: undefined,
       withdrawn: new Set(),
     };
     this.#types.set(typeUrl, state);
@@ -173,11 +182,23 @@ class SotwSession implements Session {
     state.applying = true;
     const { resources, faults, removed } = this.#read(response, state);
     const applied = this.#options.subscriber.apply({ typeUrl, resources, removed, ownVersions: false });
-    if (!(applied instanceof Promise)) return this.#answer(response, state, [...faults, ...applied]);
+    if (!(applied instanceof Promise)) return this.#judged(response, state, [...faults, ...applied]);
     this.#stream.pause();
     void applied.then((more) => {
-      this.#answer(response, state, [...faults, ...more]);
+      this.#judged(response, state, [...faults, ...more]);
       this.#stream.resume();
+    });
+  }
+
+  /** Answers at once, unless that would be the beginning of a loop. */
+  #judged(response: DiscoveryResponse, state: TypeState, faults: readonly Fault[]): void {
+    const { versionInfo, nonce } = response;
+    const again = faults.length > 0 && state.refused === versionInfo;
+    state.refused = faults.length > 0 ? versionInfo : undefined;
+    if (!again) return this.#answer(response, state, faults);
+    // A newer response is answered in its place (S6).
+    this.#timers.after(againMs, () => {
+      if (state.nonce === nonce) this.#answer(response, state, faults);
     });
   }
 
