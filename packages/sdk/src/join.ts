@@ -1,4 +1,4 @@
-import { createEngine, createMetrics } from "@trama/engine";
+import { createEngine, createMetrics, type Timer } from "@trama/engine";
 import type { Bootstrap, BootstrapOptions, LastGoodOptions, LastGoodStore, XdsClient, XdsError } from "@trama/xds";
 import {
   createFileIdentity,
@@ -6,6 +6,7 @@ import {
   grpcSigner,
   IdentityError,
   type IdentitySource,
+  noIdentity,
   pemBlocks,
 } from "@trama/xds/ca";
 import { readFile } from "node:fs/promises";
@@ -46,10 +47,15 @@ export async function joinMesh(options: MeshOptions = {}): Promise<Mesh> {
 async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const { log, joinTimeoutMs } = settings;
   // The client of the control plane is the heaviest part, and nobody needs it before this line.
-  const { bootstrapFor, createGrpcTransport, createXdsClient, fileLastGood, readBootstrap } =
+  const { bootstrapFor, bootstrapSource, createGrpcTransport, createXdsClient, fileLastGood, readBootstrap } =
     await import("@trama/xds");
-  const bootstrap =
-    settings.bootstrap === undefined ? bootstrapFor(shortForm(settings)) : readBootstrap({ file: settings.bootstrap });
+  const source =
+    settings.bootstrap !== undefined
+      ? { file: settings.bootstrap }
+      : settings.controlPlane === ""
+        ? bootstrapSource(process.env)
+        : undefined;
+  const bootstrap = source === undefined ? bootstrapFor(shortForm(settings)) : readBootstrap(source);
   const clock = createClock();
   const random = Math.random;
   const own = ownWorkload(named(settings, bootstrap));
@@ -59,6 +65,9 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const [server] = bootstrap.servers;
   /** The control plane cannot be reached: what was kept will do, if there is something. */
   const away = Promise.withResolvers<void>();
+  /** The control plane has left our stream standing. */
+  const taken = Promise.withResolvers<void>();
+  let standing: Timer | undefined;
   const dns = new DnsClusters({
     clock,
     random,
@@ -79,8 +88,13 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     waitTimeoutMs: settings.discoveryTimeoutMs,
     lastGood: keptIn(settings.identityDir, fileLastGood, () => identity.current?.spiffeId),
     onConfig: (config) => dns.publish(config),
-    onStatus: ({ lastError }) => {
+    onStatus: ({ connected, lastError }) => {
       if (lastError?.code === "CONTROL_PLANE_UNREACHABLE") away.resolve();
+      if (connected) standing ??= clock.after(silenceMs, taken.resolve);
+      else {
+        standing?.cancel();
+        standing = undefined;
+      }
     },
   });
   const transport = new UndiciTransport({ identity, clock, random });
@@ -119,11 +133,11 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   // Nobody but us keeps the process alive while it waits: the clock's timers do not.
   const hold = setInterval(() => {}, 60_000);
   try {
-    const identified = identity.start();
+    const identified: Promise<unknown> = isAnonymous(bootstrap) ? Promise.resolve() : identity.start();
     // Without a token it is the certificate that proves us to the stream.
     if (server.call.length === 0) await Promise.race([identified, late.promise]);
     xds.start();
-    const served = accepted(xds);
+    const served = accepted(xds, taken.promise);
     served.catch(() => {});
     const kept = identified.then(async () => ((await xds.restore()) ? away.promise : served));
     await Promise.race([Promise.all([identified, Promise.race([served, kept])]), late.promise]);
@@ -135,6 +149,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     clearInterval(hold);
     timer.cancel();
     silent.cancel();
+    standing?.cancel();
     late.promise.catch(() => {});
   }
 }
@@ -142,11 +157,17 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
 /** A name under a reserved domain (RFC 2606): no server knows it, but one that takes us says so. */
 const probe = "join.trama.invalid:443";
 
+/**
+ * One that refuses us does so at once. One that does not may say nothing of a name that it does not know, as go-control-plane's caches
+ * do, and so this is how long joining takes there.
+ */
+const silenceMs = 2_000;
+
 /** A stream that is asked for nothing says nothing, not even that it refuses us. */
-async function accepted(xds: XdsClient): Promise<void> {
+async function accepted(xds: XdsClient, taken: Promise<void>): Promise<void> {
   for (;;) {
     try {
-      await xds.outbound(probe);
+      await Promise.race([xds.outbound(probe), taken]);
       return xds.release(probe);
     } catch (thrown) {
       const { code } = thrown as XdsError;
@@ -218,6 +239,7 @@ function identityFor(
   settings: Settings,
   env: Pick<Parameters<typeof createIdentity>[0], "clock" | "random" | "log">,
 ): IdentitySource {
+  if (isAnonymous(bootstrap)) return noIdentity();
   const provider = bootstrap.certificateProviders.get("default");
   const expected = { namespace: settings.namespace || undefined, serviceAccount: settings.serviceAccount || undefined };
   if (provider?.kind === "file_watcher") {
@@ -253,6 +275,11 @@ function identityFor(
     lifeSeconds: settings.certificateLifeSeconds,
     folder: settings.identityDir,
   });
+}
+
+/** gRPC's libraries take a file without certificates, and call in plaintext what policy lets them call so. */
+function isAnonymous({ certificateProviders }: Bootstrap): boolean {
+  return !certificateProviders.has("default");
 }
 
 function readRoots(file: string): Promise<string> {

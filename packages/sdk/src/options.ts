@@ -25,7 +25,9 @@ export interface MeshOptions {
   readonly tokenFile?: string | undefined;
   /**
    * A gRPC xDS bootstrap (gRFC A27): path of a file. Node, servers and certificate providers are taken from it.
-   * `TRAMA_BOOTSTRAP`. Instead of `controlPlane` and what belongs to it.
+   * `TRAMA_BOOTSTRAP`, or gRPC's own `GRPC_XDS_BOOTSTRAP` and `GRPC_XDS_BOOTSTRAP_CONFIG`. Instead of `controlPlane` and what belongs
+   * to it. Without `certificate_providers.default` in it the process has no certificate: it calls in plaintext where policy says so,
+   * and its servers serve nobody.
    */
   readonly bootstrap?: string | undefined;
   /** Namespace of this workload. Default: that of the token's subject. `TRAMA_NAMESPACE`. Istio: `NAMESPACE`. */

@@ -59,6 +59,14 @@ test("every option comes from the environment too, and code wins", async () => {
   await expect(settingsOf({ metrics: { grpcMethods: -1 } }, env)).rejects.toThrow(/TRAMA_METRICS_GRPC_METHODS/);
 });
 
+test("gRPC's variables name a bootstrap too, and what is ours goes before (BS1)", async () => {
+  for (const env of [{ GRPC_XDS_BOOTSTRAP: "/run/boot.json" }, { GRPC_XDS_BOOTSTRAP_CONFIG: "{}" }]) {
+    expect(await settingsOf({}, env)).toMatchObject({ controlPlane: "", bootstrap: undefined });
+    expect(await settingsOf({ bootstrap: "mine.json" }, env)).toMatchObject({ bootstrap: "mine.json" });
+    await expect(settingsOf({}, { ...env, TRAMA_CONTROL_PLANE: "cp:15012" })).rejects.toThrow("rootCertFile");
+  }
+});
+
 test("each fault names the option and the variable", async () => {
   const faults: [keyof MeshOptions, MeshOptions, Record<string, string>?][] = [
     ["controlPlane", { ...good(), controlPlane: undefined }],

@@ -8,13 +8,14 @@ import type { MeshOptions } from "./options.ts";
 
 /** The options, checked, with defaults and environment applied. */
 export interface Settings {
-  /** Absent with a bootstrap file. */
+  /** Empty with a bootstrap. */
   readonly controlPlane: string;
   readonly controlPlaneName: string | undefined;
   readonly rootCertFile: string | undefined;
   readonly rootCert: string | undefined;
   readonly token: string | (() => string | Promise<string>) | undefined;
   readonly tokenFile: string | undefined;
+  /** A file; absent, and without `controlPlane`, the bootstrap is what gRPC's own variables name. */
   readonly bootstrap: string | undefined;
   readonly namespace: string;
   readonly serviceAccount: string;
@@ -53,7 +54,7 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
     metrics: metricsOf(options, env),
     log: options.log ?? stderrLogger(),
   };
-  if (bootstrap !== undefined) {
+  if (bootstrap !== undefined || (read.text("controlPlane") === undefined && namesBootstrap(env))) {
     const namespace = read.text("namespace") ?? "";
     const serviceAccount = read.text("serviceAccount") ?? "";
     const workload = read.text("workload") ?? serviceAccount;
@@ -84,6 +85,11 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
     serviceAccount,
     workload: read.text("workload") ?? serviceAccount,
   };
+}
+
+/** Where a platform has prepared a process for gRPC's xDS (BS1), that will do: our own variables go before. */
+function namesBootstrap(env: Environment): boolean {
+  return Boolean(env["GRPC_XDS_BOOTSTRAP"] || env["GRPC_XDS_BOOTSTRAP_CONFIG"]);
 }
 
 /** `controlPlane` → `TRAMA_CONTROL_PLANE`, `metrics.grpcMethods` → `TRAMA_METRICS_GRPC_METHODS`. */

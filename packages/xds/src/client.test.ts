@@ -25,6 +25,7 @@ import {
   weightsOf,
 } from "../test/client-world.ts";
 import type { XdsClientOptions } from "./client.ts";
+import type { XdsStatus } from "./status.ts";
 
 afterEach(leaveWorld);
 
@@ -88,6 +89,17 @@ describe.each(["delta", "sotw"] as const)("%s", (variant) => {
 
     server.set(...reviews());
     await server.until(() => client.config.outbound.size === 1);
+  });
+
+  test("a stream that stands is told before anything is answered: some servers never speak of what they do not know (R10)", async () => {
+    const server = await adsServer({ manual: true });
+    const statuses: XdsStatus[] = [];
+    const { client } = join(server, { onStatus: (status) => void statuses.push(status) });
+    const answer = client.outbound("reviews:9080");
+    await server.until(() => statuses.some(({ connected }) => connected));
+    expect(client.status().resources[0]?.state).toBe("REQUESTED");
+    await client.close();
+    await expect(answer).rejects.toMatchObject({ code: "CLOSED" });
   });
 
   test("a server that says nothing: missing after 15 s of a standing stream, not before (R10)", async () => {

@@ -405,6 +405,10 @@ class Client implements XdsClient, ServersUser {
 
   // ── the connection ─────────────────────────────────────────────────────────────────────────────────────────────
 
+  onOpened(): void {
+    this.#tell();
+  }
+
   onConnected(server: XdsServer): void {
     this.#lastError = undefined;
     this.#confirmed = true;

@@ -30,6 +30,8 @@ export interface ServersUser {
   unanswered(typeUrl: string, names: readonly string[]): void;
   /** Something is wanted of which nothing is held. */
   needy(): boolean;
+  /** The stream to the server that is used stands, and has not answered yet. */
+  onOpened(): void;
   onConnected(server: XdsServer): void;
   /** Of the server that is used. `worked`: it is rotation (R17). */
   onDisconnected(server: XdsServer, status: StreamStatus, worked: boolean, retryInMs: number): void;
@@ -119,6 +121,9 @@ export class Servers {
           unanswered: (typeUrl, names) => {
             if (this.#used() === link) user.unanswered(typeUrl, names);
           },
+        },
+        onOpened: () => {
+          if (this.#used() === link) user.onOpened();
         },
         onAnswered: () => this.#backTo(link),
         onConnected: () => {

@@ -7,6 +7,7 @@ export { createFileIdentity } from "./from-files.ts";
 export type { FileIdentityOptions } from "./from-files.ts";
 export { IdentityError } from "./identity.ts";
 export type { Identity, IdentityErrorCode, IdentitySource } from "./identity.ts";
+export { noIdentity } from "./none.ts";
 export { createIdentity } from "./rotation.ts";
 export type { IdentityOptions } from "./rotation.ts";
 export { grpcSigner, SigningFailure } from "./sign.ts";

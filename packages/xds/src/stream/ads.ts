@@ -8,6 +8,8 @@ export interface AdsOptions extends Omit<SessionOptions, "onOpened" | "onAnswere
   readonly open: OpenSession;
   readonly clock: Clock;
   readonly backoff: Backoff;
+  /** The connection of a stream stands; whether the server takes us is not known yet. */
+  readonly onOpened?: (() => void) | undefined;
   /** A stream works: it has answered, or nobody ended it for a while, for there may be nothing new to say. */
   readonly onConnected: () => void;
   /** The first response of a stream is there, and not yet applied. */
@@ -79,6 +81,7 @@ export class Ads {
         if (worked || this.#session !== session) return;
         this.#connected = true;
         this.#timer = this.#options.clock.after(silenceMeansYesMs, works);
+        this.#options.onOpened?.();
       },
       onAnswered: () => {
         works();
