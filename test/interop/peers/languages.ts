@@ -1,6 +1,7 @@
 import { cpSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
+import { goBuild } from "../install/go.ts";
 import { pythonBin, installPython } from "../install/python.ts";
 import { runStep } from "../install/run.ts";
 import type { Cache, Tool } from "../peer.ts";
@@ -24,13 +25,7 @@ export const go: Language = {
   version: "1.85.0",
   needs: "go",
   plaintext: false,
-  /** The compiler's own cache makes the second build a matter of a second. */
-  install: (cache) =>
-    runStep(cache, "go", ["build", "-p", "2", "-o", join(cache.root, "bin", "grpcpeer"), "./grpcpeer"], {
-      cwd: join(sources, "go"),
-      limitMs: 1_200_000,
-      env: { GOTOOLCHAIN: "local", CGO_ENABLED: "0", GOFLAGS: "-mod=readonly" },
-    }),
+  install: (cache) => goBuild(cache, "grpcpeer"),
   command: (cache) => [join(cache.root, "bin", "grpcpeer")],
   env: {},
 };
