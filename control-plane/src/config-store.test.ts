@@ -14,6 +14,7 @@ const node: NodeView = {
   labels: {},
   addresses: ["10.0.0.9"],
   kind: "trama",
+  locality: { region: "", zone: "", subZone: "" },
   cluster: "Kubernetes",
 };
 

@@ -1,4 +1,5 @@
 import type { Diagnostic } from "./diagnostics.ts";
+import type { Locality } from "./model/service.ts";
 
 /** Who asks: established by authentication plus node metadata, never by metadata alone (S33). */
 export interface NodeView {
@@ -12,6 +13,8 @@ export interface NodeView {
   /** Which class of client: a value that a class refuses would take the whole response with it (S38). */
   readonly kind: "trama" | "grpc" | "envoy";
   readonly cluster: string;
+  /** Where it runs; empty texts when it does not say. */
+  readonly locality: Locality;
   /** Of a sidecar: what it wants where. */
   readonly proxy?: ProxySettings;
 }

@@ -31,6 +31,7 @@ const someNode: NodeView = {
   labels: { app: "client" },
   addresses: ["10.0.0.9"],
   kind: "trama",
+  locality: { region: "", zone: "", subZone: "" },
   cluster: "Kubernetes",
 };
 

@@ -36,6 +36,7 @@ export function nodeView(node: Node, identity: Identity, limits: AdsLimits): Nod
     addresses: addresses(id?.address, text(metadata, "INSTANCE_IPS")),
     kind,
     cluster: text(metadata, "CLUSTER_ID") ?? "",
+    locality: locality(node, limits),
     ...(kind === "envoy" ? { proxy: proxySettings((key) => text(metadata, key)) } : {}),
   };
 }
@@ -80,6 +81,13 @@ function labels(value: unknown): Readonly<Record<string, string>> {
     found[key] = label;
   }
   return found;
+}
+
+function locality({ locality: given }: Node, { maxNameLength }: AdsLimits): NodeView["locality"] {
+  const { region = "", zone = "", subZone = "" } = given ?? {};
+  if (Math.max(region.length, zone.length, subZone.length) > maxNameLength)
+    throw invalid(`node.locality is longer than ${maxNameLength} characters`);
+  return { region, zone, subZone };
 }
 
 function addresses(own: string | undefined, instanceIps: string | undefined): string[] {

@@ -17,6 +17,8 @@ import type { NodeView, WireResource } from "../snapshot.ts";
 import { sidecarUpstreamTls } from "./envoy/tls.ts";
 import { httpOptions, protocolOf } from "./http-options.ts";
 import { loadAssignment } from "./endpoints.ts";
+import type { Placing } from "./locality.ts";
+import { outlierDetection, outlierMetadata } from "./outlier.ts";
 import { type ClusterName, clusterName, serverName } from "./names.ts";
 import { serverTls } from "./server-tls.ts";
 import { serviceMetadata } from "./metadata.ts";
@@ -37,6 +39,8 @@ export interface ClusterInput {
   readonly proxy: NodeView["proxy"];
   /** Of the endpoints' namespace; they count where the endpoints stand in the cluster itself. */
   readonly peers: PeerPolicies;
+  /** The same. */
+  readonly placing: Placing | undefined;
 }
 
 type ClusterInit = MessageInitShape<typeof ClusterSchema>;
@@ -57,7 +61,13 @@ export function cluster(input: ClusterInput): WireResource {
     connectTimeout: durationOf(traffic.pool?.connectTimeoutMs ?? connectTimeoutMs),
     lbPolicy: balancer(traffic, kind),
     circuitBreakers: breakers(traffic),
-    metadata: { filterMetadata: serviceMetadata([service]) },
+    ...outlierDetection(traffic, kind),
+    metadata: {
+      filterMetadata: {
+        ...serviceMetadata([service]),
+        ...outlierMetadata(traffic, input.policy?.probing ?? true, kind),
+      },
+    },
     ...transport(input, traffic, serverName(id)),
     ...httpOptions(port, traffic.pool),
   });
@@ -68,7 +78,7 @@ type DiscoveryField = "clusterDiscoveryType" | "edsClusterConfig" | "loadAssignm
 /** Where the endpoints come from: ADS, or DNS by the names that stand here. */
 function discovery(
   name: string,
-  { service, port, policy, subset, endpoints, peers, kind }: ClusterInput,
+  { service, port, policy, subset, endpoints, peers, kind, placing }: ClusterInput,
 ): Pick<ClusterInit, DiscoveryField | keyof typeof dnsSettings> {
   const labels = policy?.subsets.find((each) => each.name === subset)?.labels ?? {};
   const here = endpoints.filter((each) => hasLabels(each.labels, labels));
@@ -87,7 +97,7 @@ function discovery(
       case: "type",
       value: logical ? Cluster_DiscoveryType.LOGICAL_DNS : Cluster_DiscoveryType.STRICT_DNS,
     },
-    loadAssignment: loadAssignment({ name, port, endpoints: here, subset: {}, peers }),
+    loadAssignment: loadAssignment({ name, port, endpoints: here, subset: {}, peers, placing }),
     ...(kind === "grpc" ? {} : dnsSettings),
   };
 }
@@ -110,6 +120,9 @@ export function effectiveTraffic(policy: DestinationPolicy | undefined, subset: 
     pool: own?.pool ?? base.pool,
     tls: own?.tls ?? base.tls,
     retryBudget: own?.retryBudget ?? base.retryBudget,
+    outlier: own?.outlier ?? base.outlier,
+    // Parts of one block.
+    locality: own?.balancer === undefined ? base.locality : own.locality,
   };
 }
 

@@ -7,6 +7,7 @@ import { type PeerPolicies, mtlsMode } from "../model/access.ts";
 import { getOrMake } from "../model/host-index.ts";
 import { type Endpoint, type ServicePort, endpointPort, hasLabels } from "../model/service.ts";
 import type { WireResource } from "../snapshot.ts";
+import type { Group, Placing } from "./locality.ts";
 import { wireResource } from "./wire.ts";
 
 export interface AssignmentInput {
@@ -17,6 +18,8 @@ export interface AssignmentInput {
   readonly subset: Readonly<Record<string, string>>;
   /** Of the endpoints' namespace. */
   readonly peers: PeerPolicies;
+  /** What the caller's place makes of them; `undefined`: nothing. */
+  readonly placing: Placing | undefined;
 }
 
 /** None of them is an empty assignment, which is sent (S43). */
@@ -31,6 +34,7 @@ export function loadAssignment({
   endpoints,
   subset,
   peers,
+  placing,
 }: AssignmentInput): MessageInitShape<typeof ClusterLoadAssignmentSchema> {
   const localities = new Map<string, Endpoint[]>();
   for (const endpoint of endpoints) {
@@ -38,23 +42,29 @@ export function loadAssignment({
     const { region, zone, subZone } = endpoint.locality;
     getOrMake(localities, `${region}/${zone}/${subZone}`, () => []).push(endpoint);
   }
+  const groups = [...localities.values()].map(groupOf);
   return {
     clusterName: name,
-    endpoints: [...localities.values()].map((group) => localityEndpoints(group, port, peers)),
+    endpoints: (placing?.place(groups) ?? groups).map((group) => localityEndpoints(group, port, peers)),
   };
 }
 
+/** A locality without weight would be skipped (R43); its share is that of its endpoints. */
+function groupOf(endpoints: readonly Endpoint[]): Group {
+  const locality = endpoints[0]?.locality ?? { region: "", zone: "", subZone: "" };
+  return { locality, priority: 0, weight: endpoints.reduce((sum, { weight }) => sum + weight, 0), endpoints };
+}
+
 function localityEndpoints(
-  group: readonly Endpoint[],
+  { locality, priority, weight, endpoints }: Group,
   port: ServicePort,
   peers: PeerPolicies,
 ): MessageInitShape<typeof LocalityLbEndpointsSchema> {
-  const locality = group[0]?.locality;
   return {
-    ...(locality === undefined ? {} : { locality }),
-    // A locality without weight would be skipped (R43); its share is that of its endpoints.
-    loadBalancingWeight: group.reduce((sum, { weight }) => sum + weight, 0),
-    lbEndpoints: group.map((endpoint) => {
+    locality,
+    priority,
+    loadBalancingWeight: weight,
+    lbEndpoints: endpoints.map((endpoint) => {
       const number = endpointPort(endpoint, port);
       return {
         healthStatus: HealthStatus.HEALTHY,

@@ -16,6 +16,7 @@ import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
 import { cluster, effectiveTraffic } from "./clusters.ts";
 import { assignment } from "./endpoints.ts";
+import { looksAtCallers, placing } from "./locality.ts";
 import { inboundListener, outboundListener } from "./listeners.ts";
 import { blockAll, blockAllName } from "./block-all.ts";
 import { envoyNames, envoyRecipe } from "./envoy/recipes.ts";
@@ -126,11 +127,13 @@ function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefin
   const { kind, proxy } = node;
   if (kind === "grpc" && !reachedByGrpc(target, endpoints)) return undefined;
   const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
+  const traffic = service.resolution === "dns" ? effectiveTraffic(policy, subset) : {};
+  const placed = placing(traffic, node);
   return {
-    variant: "",
+    variant: placed?.key ?? "",
     inputs: [service, policy, endpoints, peers.namespace, peers.root],
-    shared: true,
-    make: () => cluster({ mesh, service, port, policy, subset, endpoints, kind, proxy, peers }),
+    shared: placed === undefined && !looksAtCallers(traffic),
+    make: () => cluster({ mesh, service, port, policy, subset, endpoints, kind, proxy, peers, placing: placed }),
   };
 }
 
@@ -143,11 +146,22 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   // All endpoints of a service are in the namespace of its entry.
   const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
   const subset = policy?.subsets.find((each) => each.name === target.subset)?.labels;
+  const traffic = effectiveTraffic(policy, target.subset);
+  const placed = placing(traffic, node);
   return {
-    variant: "",
-    inputs: [service, endpoints, subset, peers.namespace, peers.root],
-    shared: true,
-    make: () => assignment({ name, port, endpoints, subset: subset ?? {}, peers }),
+    // The same for all callers of a class: of a zone, mostly.
+    variant: placed?.key ?? "",
+    inputs: [
+      service,
+      endpoints,
+      subset,
+      peers.namespace,
+      peers.root,
+      ...(placed === undefined ? [] : [traffic.locality]),
+    ],
+    // A policy that looks at callers may say the same to some of them and not to others.
+    shared: placed === undefined && !looksAtCallers(traffic),
+    make: () => assignment({ name, port, endpoints, subset: subset ?? {}, peers, placing: placed }),
   };
 }
 

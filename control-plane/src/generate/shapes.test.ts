@@ -70,6 +70,7 @@ const client: NodeView = {
   labels: {},
   addresses: ["10.0.0.1"],
   kind: "trama",
+  locality: { region: "", zone: "", subZone: "" },
   cluster: "Kubernetes",
 };
 const proxy = {

@@ -9,6 +9,8 @@ export interface DestinationPolicy {
   readonly visible: Visibility;
   readonly traffic: TrafficPolicy;
   readonly subsets: readonly Subset[];
+  /** Whether one request tries an ejected endpoint before it gets its share again. */
+  readonly probing: boolean;
 }
 
 export interface Subset {
@@ -24,6 +26,37 @@ export interface TrafficPolicy {
   readonly pool: ConnectionPool | undefined;
   readonly tls: DestinationTls | undefined;
   readonly retryBudget: { readonly percent: number; readonly minConcurrency: number } | undefined;
+  readonly outlier: OutlierPolicy | undefined;
+  /** Goes with `balancer`; `undefined`: the mesh's default, which is the nearest first. */
+  readonly locality: LocalityPolicy | undefined;
+}
+
+/** When an endpoint is left out for a while. A count of 0 is never reached. */
+export interface OutlierPolicy {
+  readonly consecutive5xx: number;
+  readonly consecutiveGateway: number;
+  /** Failures of the caller's own side are counted apart. */
+  readonly splitLocal: boolean;
+  readonly consecutiveLocal: number;
+  readonly intervalMs: number;
+  readonly baseEjectionMs: number;
+  readonly maxEjectionPercent: number;
+  /** With fewer healthy, percent, all are used; 0 = never. */
+  readonly minHealthPercent: number;
+  /** Sorted; empty: 500 … 599. */
+  readonly errorStatuses: readonly number[];
+}
+
+/** Where calls go, by where the caller is. Patterns are `region/zone/subzone`, cut short or with `*` for any. */
+export interface LocalityPolicy {
+  /** Whether there is fail-over. */
+  readonly enabled: boolean;
+  /** The first that fits the caller: shares in percent; who is not named gets nothing. */
+  readonly distribute: readonly { readonly from: string; readonly to: readonly (readonly [string, number])[] }[];
+  /** Which region stands in for which, before all others. */
+  readonly failover: readonly { readonly from: string; readonly to: string }[];
+  /** Labels, `key` as the caller has it or `key=value`: who shares the first n comes before who shares fewer. */
+  readonly failoverPriority: readonly string[];
 }
 
 export interface ConnectionPool {
@@ -71,4 +104,6 @@ export const noTraffic: TrafficPolicy = {
   pool: undefined,
   tls: undefined,
   retryBudget: undefined,
+  outlier: undefined,
+  locality: undefined,
 };

@@ -20,6 +20,8 @@ export interface Content<K extends Kind = Kind> {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly spec: Specs[K];
+  /** Annotations of ours: what Istio has no field for. */
+  readonly settings: Readonly<Record<string, string>>;
   /** Of all of the above. */
   readonly hash: string;
 }
@@ -127,8 +129,34 @@ function readObject(
     const text = "not supported by this release: trying a policy out; remove the object until it shall be enforced";
     return { diagnostics: [place.error("unsupported", path, text)] };
   }
-  const said = { kind, namespace, name, labels: own, spec: inner.data };
+  const settings = Object.fromEntries(Object.entries(annotations).filter(([key]) => key.startsWith("trama.io/")));
+  const wrong = wrongSetting(kind, settings);
+  if (wrong !== undefined)
+    return { diagnostics: [place.error("value", ["metadata", "annotations", wrong.key], wrong.text)] };
+  const said = { kind, namespace, name, labels: own, spec: inner.data, settings };
   return new PlacedObject(intern({ ...said, hash: hashOf(said) }), place);
+}
+
+/** By kind: our annotations with their values. */
+const settingsOf: Partial<Record<Kind, Readonly<Record<string, readonly string[]>>>> = {
+  DestinationRule: { "trama.io/outlier-probing": ["true", "false"] },
+};
+
+function wrongSetting(
+  kind: Kind,
+  settings: Readonly<Record<string, string>>,
+): { readonly key: string; readonly text: string } | undefined {
+  const known = settingsOf[kind] ?? {};
+  for (const [key, value] of Object.entries(settings)) {
+    const values = Object.hasOwn(known, key) ? known[key] : undefined;
+    const at = `metadata.annotations["${cut(key)}"]`;
+    if (values === undefined) {
+      const meant = Object.keys(known).join(", ");
+      return { key, text: `${at}: means nothing on a ${kind}: ${meant === "" ? "remove it" : `known is ${meant}`}` };
+    }
+    if (!values.includes(value)) return { key, text: `${at}: must be ${values.join(" or ")}, as a text in quotes` };
+  }
+  return undefined;
 }
 
 /** The kind, if it is one of ours in one of its versions. */

@@ -1,7 +1,9 @@
 import * as z from "zod";
 
 import { connectionPool, type ConnectionPoolSpec } from "./connection-pool.ts";
+import { type LocalitySettingSpec, localityLbSetting } from "./locality-setting.ts";
 import { message } from "./message.ts";
+import { type OutlierDetectionSpec, outlierDetection } from "./outlier-detection.ts";
 import { count, dnsLabel, exportTo, hostName, labels, wildcardHost } from "./values.ts";
 
 /** DestinationRule as validated (istio-api §3). */
@@ -19,8 +21,11 @@ export interface SubsetSpec {
 }
 
 export interface TrafficPolicySpec {
-  readonly loadBalancer?: { readonly simple: BalancerName } | undefined;
+  readonly loadBalancer?:
+    | { readonly simple: BalancerName; readonly localityLbSetting?: LocalitySettingSpec | undefined }
+    | undefined;
   readonly connectionPool?: ConnectionPoolSpec | undefined;
+  readonly outlierDetection?: OutlierDetectionSpec | undefined;
   readonly tls?: TlsSpec | undefined;
   readonly retryBudget?: RetryBudgetSpec | undefined;
 }
@@ -57,11 +62,11 @@ const loadBalancer = message(
             : undefined,
       })
       .default("UNSPECIFIED"),
+    localityLbSetting: localityLbSetting.optional(),
   },
   {
     consistentHash: `hashing; ${later}`,
-    localityLbSetting: `locality-aware balancing; ${later}`,
-    zoneAwareLbSetting: `locality-aware balancing; ${later}`,
+    zoneAwareLbSetting: "zone-aware balancing; localityLbSetting keeps traffic near",
     warmup: `warm-up; ${later}`,
     warmupDurationSecs: `warm-up; ${later}`,
   },
@@ -122,11 +127,11 @@ const trafficPolicy: z.ZodType<TrafficPolicySpec> = message(
   {
     loadBalancer: loadBalancer.optional(),
     connectionPool: connectionPool.optional(),
+    outlierDetection: outlierDetection.optional(),
     tls: tls.optional(),
     retryBudget: retryBudget.optional(),
   },
   {
-    outlierDetection: `ejection of failing endpoints; ${later}`,
     portLevelSettings: "settings by port; write them for the whole host",
     tunnel: "tunnels; remove it",
     proxyProtocol: "the PROXY protocol; remove it",

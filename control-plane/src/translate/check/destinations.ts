@@ -1,6 +1,7 @@
 import type { Diagnostic } from "../../diagnostics.ts";
 import { hostsOf } from "../../model/model.ts";
-import { hasLabels } from "../../model/service.ts";
+import { type Endpoint, hasLabels } from "../../model/service.ts";
+import type { TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
 import { nearest } from "../../sources/names.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
 import type { Subject } from "./check.ts";
@@ -18,6 +19,7 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
     groups.set(key, [...group, object]);
     for (const earlier of group) yield* checkJoin(earlier, object);
     yield* checkVerified(object);
+    yield* checkOutliers(object);
     const served = hostsOf(model, host);
     if (served.length === 0) {
       const meant = nearest(host, model.services.hosts());
@@ -28,6 +30,7 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
     const endpoints = served
       .flatMap((name) => model.services.all(name))
       .flatMap((each) => model.endpoints.get(each) ?? []);
+    yield* checkPools(object, served, endpoints);
     for (const [index, subset] of object.content.spec.subsets.entries()) {
       if (endpoints.some((each) => hasLabels(each.labels, subset.labels))) continue;
       const text = `spec.subsets[${index}]: no endpoint of ${host} has these labels now: calls to ${subset.name} would fail`;
@@ -36,17 +39,68 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
   }
 }
 
-/** A server that is not verified may be anybody. */
-function* checkVerified(object: DestinationRule): Iterable<Diagnostic> {
-  const { trafficPolicy, subsets } = object.content.spec;
-  const policies = [
-    { policy: trafficPolicy, at: ["spec", "trafficPolicy"] },
-    ...subsets.map((subset, index) => ({
-      policy: subset.trafficPolicy,
+/** Each policy of a rule, with the place of it and the labels of those that it is about. */
+function policiesOf({ content: { spec } }: DestinationRule): readonly {
+  readonly policy: TrafficPolicySpec | undefined;
+  readonly at: readonly (string | number)[];
+  readonly labels: Readonly<Record<string, string>>;
+}[] {
+  return [
+    { policy: spec.trafficPolicy, at: ["spec", "trafficPolicy"], labels: {} },
+    ...spec.subsets.map(({ trafficPolicy, labels }, index) => ({
+      policy: trafficPolicy,
       at: ["spec", "subsets", index, "trafficPolicy"],
+      labels,
     })),
   ];
-  for (const { policy, at } of policies) {
+}
+
+/** What is said and can have no effect. */
+function* checkOutliers(object: DestinationRule): Iterable<Diagnostic> {
+  const inherited = object.content.spec.trafficPolicy?.outlierDetection;
+  for (const { policy, at } of policiesOf(object)) {
+    const outlier = policy?.outlierDetection;
+    const where = `${textOf(at)}.`;
+    if (
+      outlier !== undefined &&
+      outlier.consecutiveGatewayErrors >= outlier.consecutive5xxErrors &&
+      outlier.consecutive5xxErrors > 0 &&
+      outlier.consecutiveGatewayErrors > 0
+    ) {
+      const text = `${where}outlierDetection.consecutiveGatewayErrors: gateway errors are 5xx errors too, and ${outlier.consecutive5xxErrors} of those eject first: write less`;
+      yield object.warning("advice", [...at, "outlierDetection", "consecutiveGatewayErrors"], text);
+    }
+    const locality = policy?.loadBalancer?.localityLbSetting;
+    if (locality === undefined || !locality.enabled || (outlier ?? inherited) !== undefined) continue;
+    if (locality.failover.length + locality.failoverPriority.length === 0) continue;
+    const text = `${where}loadBalancer.localityLbSetting: nothing fails over without outlierDetection, for nobody is ever found to be down: add it`;
+    yield object.warning("advice", [...at, "loadBalancer", "localityLbSetting"], text);
+  }
+}
+
+/** A share of a small pool is less than one endpoint, and then nobody is ever ejected (istio-api §3.5). */
+function* checkPools(
+  object: DestinationRule,
+  hosts: readonly string[],
+  endpoints: readonly Endpoint[],
+): Iterable<Diagnostic> {
+  if (hosts.length !== 1) return;
+  for (const { policy, at, labels } of policiesOf(object)) {
+    const percent = policy?.outlierDetection?.maxEjectionPercent;
+    const count = endpoints.filter((each) => hasLabels(each.labels, labels)).length;
+    if (percent === undefined || count === 0 || 100 / count <= percent) continue;
+    const text = `${textOf(at)}.outlierDetection.maxEjectionPercent: ${percent} % of ${count} endpoint${count === 1 ? "" : "s"} is less than one, so none is ever ejected: write ${Math.ceil(100 / count)} or more`;
+    yield object.warning("advice", [...at, "outlierDetection"], text);
+  }
+}
+
+function textOf(path: readonly (string | number)[]): string {
+  return path.map((each, at) => (typeof each === "number" ? `[${each}]` : at === 0 ? each : `.${each}`)).join("");
+}
+
+/** A server that is not verified may be anybody. */
+function* checkVerified(object: DestinationRule): Iterable<Diagnostic> {
+  for (const { policy, at } of policiesOf(object)) {
     if (policy?.tls?.insecureSkipVerify !== true) continue;
     const text =
       "tls.insecureSkipVerify: whoever answers is taken for the server, and gets all that is sent: use it in tests alone";

@@ -1,6 +1,8 @@
 import {
   type ConnectionPool,
   type DestinationPolicy,
+  type LocalityPolicy,
+  type OutlierPolicy,
   type DestinationTls,
   type TrafficPolicy,
   noTraffic,
@@ -8,6 +10,8 @@ import {
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
 import { visibility } from "../../model/visibility.ts";
 import type { ConnectionPoolSpec } from "../../sources/istio/connection-pool.ts";
+import type { LocalitySettingSpec } from "../../sources/istio/locality-setting.ts";
+import type { OutlierDetectionSpec } from "../../sources/istio/outlier-detection.ts";
 import type { BalancerName, TlsSpec, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
 import type { Content } from "../../sources/object.ts";
 
@@ -19,6 +23,7 @@ export function destinationRule(content: Content<"DestinationRule">, mesh: MeshS
     name,
     host: fullHost(mesh, spec.host, namespace),
     visible: visibility(spec.exportTo, namespace),
+    probing: content.settings["trama.io/outlier-probing"] !== "false",
     traffic: translateTraffic(spec.trafficPolicy),
     subsets: spec.subsets.map((subset) => ({
       name: subset.name,
@@ -37,12 +42,13 @@ export function join(policies: readonly DestinationPolicy[]): DestinationPolicy 
   if (first === undefined) throw new Error("nothing to join");
   if (policies.length === 1) return first;
   const traffic = policies.find((policy) => policy.traffic !== noTraffic)?.traffic ?? noTraffic;
-  return { ...first, traffic, subsets: policies.flatMap((policy) => policy.subsets) };
+  const probing = policies.every((policy) => policy.probing);
+  return { ...first, traffic, probing, subsets: policies.flatMap((policy) => policy.subsets) };
 }
 
 function translateTraffic(spec: TrafficPolicySpec | undefined): TrafficPolicy {
   if (spec === undefined) return noTraffic;
-  const { loadBalancer, connectionPool, tls, retryBudget } = spec;
+  const { loadBalancer, connectionPool, tls, retryBudget, outlierDetection } = spec;
   return {
     balancer: loadBalancer === undefined ? undefined : balancers[loadBalancer.simple],
     pool: connectionPool === undefined ? undefined : translatePool(connectionPool),
@@ -51,6 +57,8 @@ function translateTraffic(spec: TrafficPolicySpec | undefined): TrafficPolicy {
       retryBudget === undefined
         ? undefined
         : { percent: retryBudget.percent, minConcurrency: retryBudget.minRetryConcurrency },
+    outlier: outlierDetection && translateOutlier(outlierDetection),
+    locality: loadBalancer?.localityLbSetting && translateLocality(loadBalancer.localityLbSetting),
   };
 }
 
@@ -68,6 +76,29 @@ function translateTls(spec: TlsSpec): DestinationTls {
       roots: spec.insecureSkipVerify ? "none" : caCertificates === undefined ? "system" : { file: caCertificates },
       crlFile: caCrl,
     },
+  };
+}
+
+function translateOutlier(spec: OutlierDetectionSpec): OutlierPolicy {
+  return {
+    consecutive5xx: spec.consecutive5xxErrors,
+    consecutiveGateway: spec.consecutiveGatewayErrors,
+    splitLocal: spec.splitExternalLocalOriginErrors,
+    consecutiveLocal: spec.consecutiveLocalOriginFailures ?? 5,
+    intervalMs: spec.interval,
+    baseEjectionMs: spec.baseEjectionTime,
+    maxEjectionPercent: spec.maxEjectionPercent,
+    minHealthPercent: spec.minHealthPercent,
+    errorStatuses: [...new Set(spec.outlierDetectionHttpErrorCodes)].sort((a, b) => a - b),
+  };
+}
+
+function translateLocality({ enabled, distribute, failover, failoverPriority }: LocalitySettingSpec): LocalityPolicy {
+  return {
+    enabled,
+    distribute: distribute.map(({ from, to }) => ({ from, to: Object.entries(to) })),
+    failover,
+    failoverPriority,
   };
 }
 
