@@ -186,4 +186,31 @@ describe("versions", () => {
     // The cluster was made anew from new endpoints, but says the same as before.
     expect(cluster(after, "b")).toBe(cluster(state, "b"));
   });
+
+  test("S24: callers of one zone share an assignment, those of another have their own, and a change reaches whom it is about", () => {
+    const outlier = `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: a, namespace: shop }
+spec: { host: a, trafficPolicy: { outlierDetection: { maxEjectionPercent: 100 } } }
+`;
+    const { state, change } = open({
+      "a.yaml": service("a"),
+      "b.yaml": service("b", "10.0.0.2"),
+      "rule.yaml": outlier,
+    });
+    const at = (zone: string, serial = 0): NodeView => ({
+      ...node,
+      id: `sidecar~10.0.1.${serial}~client-${serial}.shop~shop.svc.cluster.local`,
+      locality: { region: "eu", zone, subZone: "" },
+    });
+    const ask = (of: ConfigState, who: NodeView, name = "a"): WireResource | undefined =>
+      of.snapshot?.resource(who, typeUrls.clusterLoadAssignment, `outbound|80||${name}.shop.svc.cluster.local`);
+    const first = ask(state, at("a"));
+    for (let serial = 1; serial < 100; serial++) expect(ask(state, at("a", serial))).toBe(first);
+    expect(ask(state, at("b"))).not.toBe(first);
+    expect(ask(state, at("a"), "b")).toBe(ask(state, at("b"), "b"));
+    const after = change({ "b.yaml": service("b", "10.0.0.3") });
+    expect(ask(after, at("a"))).toBe(first);
+    expect(ask(change({ "a.yaml": service("a", "10.0.0.4") }), at("a"))).not.toBe(first);
+  });
 });

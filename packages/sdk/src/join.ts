@@ -199,6 +199,7 @@ function shortForm(settings: Settings): BootstrapOptions {
     labels,
     address,
     clusterId,
+    locality,
   } = settings;
   return {
     controlPlane,
@@ -213,6 +214,7 @@ function shortForm(settings: Settings): BootstrapOptions {
     labels,
     ip: address,
     clusterId,
+    locality,
   };
 }
 

@@ -40,6 +40,11 @@ export interface MeshOptions {
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /** The workload's own address, by which Istio recognises it (I13). Default: 127.0.0.1. `TRAMA_ADDRESS`. Istio: `INSTANCE_IPS`. */
   readonly address?: string | undefined;
+  /**
+   * Where this process runs, `region/zone/subzone` or the first of these: calls go to the nearest endpoints where the policy says so.
+   * Default: nowhere in particular, every endpoint is equally near. `TRAMA_LOCALITY`. Istio: `node.locality`.
+   */
+  readonly locality?: string | undefined;
   /** Name of the Kubernetes cluster, where tokens are reviewed by several (I5). Default: `Kubernetes`. `TRAMA_CLUSTER_ID`. */
   readonly clusterId?: string | undefined;
   /**

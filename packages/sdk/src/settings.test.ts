@@ -103,3 +103,14 @@ test("each fault names the option and the variable", async () => {
 test("I7: a namespace that is not the token's is refused before anybody is asked", async () => {
   await expect(settingsOf({ ...good(), namespace: "other" }, {})).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
 });
+
+test("a locality is region, zone and subzone, cut short where one likes", async () => {
+  const locality = async (text: string): Promise<unknown> =>
+    (await settingsOf({ ...good(), locality: text }, {})).locality;
+  expect(await locality("eu/a/r1")).toEqual({ region: "eu", zone: "a", subZone: "r1" });
+  expect(await locality("eu")).toEqual({ region: "eu", zone: "", subZone: "" });
+  expect((await settingsOf(good(), { TRAMA_LOCALITY: "eu/a" })).locality).toMatchObject({ zone: "a" });
+  expect((await settingsOf(good(), {})).locality).toBeUndefined();
+  for (const text of ["/a", "eu//r1", "a/b/c/d", "e u"])
+    await expect(locality(text)).rejects.toMatchObject({ code: "OPTIONS_INVALID", field: "locality" });
+});

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { Logger } from "@trama/engine";
+import type { Locality, Logger } from "@trama/engine";
 import { pemBlocks } from "@trama/xds/ca";
 
 import { stderrLogger } from "./env/log.ts";
@@ -22,6 +22,7 @@ export interface Settings {
   readonly workload: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly address: string | undefined;
+  readonly locality: Locality | undefined;
   readonly clusterId: string;
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
   readonly identityDir: string | undefined;
@@ -43,6 +44,7 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
     bootstrap,
     controlPlaneName: read.text("controlPlaneName"),
     address: read.text("address"),
+    locality: localityOf(read.text("locality")),
     clusterId: read.text("clusterId") ?? "Kubernetes",
     labels: labelsOf(options, env),
     outboundTrafficPolicy: policyOf(read.text("outboundTrafficPolicy") ?? "ALLOW_ANY"),
@@ -240,6 +242,17 @@ function labelsOf(options: MeshOptions, env: Environment): Readonly<Record<strin
     labels[name] = value;
   }
   return labels;
+}
+
+function localityOf(text: string | undefined): Locality | undefined {
+  if (text === undefined) return undefined;
+  const [, region, zone = "", subZone = ""] = /^([^/\s]+)(?:\/([^/\s]+)(?:\/([^/\s]+))?)?$/.exec(text) ?? [];
+  if (region === undefined)
+    throw invalid(
+      "locality",
+      `must be region, region/zone or region/zone/subzone, and is ${JSON.stringify(text.slice(0, 40))}`,
+    );
+  return { region, zone, subZone };
 }
 
 function policyOf(text: string): "ALLOW_ANY" | "REGISTRY_ONLY" {
