@@ -1,9 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
-import { LeastRequestSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.js";
-import { RingHashSchema } from "@trama/proto/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash_pb.js";
-import { WrrLocalitySchema } from "@trama/proto/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality_pb.js";
 import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
 import type { CertificateValidationContextSchema } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { UpstreamTlsContextSchema } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
@@ -267,24 +264,6 @@ test("an error in security is never plaintext (R51, BS9)", () => {
   expect(() => read({ transportSocket: { name: "unheard-of" } })).toThrow("has no typed_config");
 });
 
-test("balancers: the first policy of the list that is known (S38), and what is refused by name", () => {
-  const policies = (...typedConfigs: ReturnType<typeof any>[]) => ({
-    loadBalancingPolicy: {
-      policies: typedConfigs.map((typedConfig) => ({ typedExtensionConfig: { name: "x", typedConfig } })),
-    },
-  });
-  const least = any(LeastRequestSchema, { choiceCount: 4 });
-  expect(read(policies(any(RingHashSchema, {}), least)).balancer).toEqual({ kind: "least_request", choices: 4 });
-  const inner = policies(least).loadBalancingPolicy;
-  expect(read(policies(any(WrrLocalitySchema, { endpointPickingPolicy: inner }))).balancer).toMatchObject({
-    choices: 4,
-  });
-  expect(() => read(policies(any(RingHashSchema, {})))).toThrow("names no policy that is supported");
-  expect(read({ lbPolicy: 0 }).balancer).toEqual({ kind: "round_robin" });
-  expect(read({ lbPolicy: 3 }).balancer).toEqual({ kind: "random" });
-  expect(() => read({ lbPolicy: 2 })).toThrow("lb_policy RING_HASH is not supported");
-});
-
 test("circuit breakers: the row of priority DEFAULT (R48)", () => {
   const breaker = read({
     circuitBreakers: {
@@ -355,7 +334,6 @@ test.each<[string, More]>([
   ["health_checks", { healthChecks: [{}] }],
   ["lb_subset_config", { lbSubsetConfig: {} }],
   ["upstream_bind_config", { upstreamBindConfig: {} }],
-  ["slow_start_config", { lbConfig: { case: "leastRequestLbConfig", value: { slowStartConfig: {} } } }],
 ])("never passed over in silence: %s", (field, more) => {
   expect(() => read(more)).toThrow(`${field} is not supported by this release`);
 });

@@ -1,37 +1,18 @@
-import type {
-  BalancerConfig,
-  BreakerConfig,
-  ClusterConfig,
-  EndpointSet,
-  ServiceInfo,
-  UpstreamTls,
-} from "@trama/engine";
-import {
-  ClusterSchema,
-  Cluster_LbPolicy,
-  LeastRequestSchema,
-  RandomSchema,
-  RoundRobinSchema,
-  RoutingPriority,
-  WrrLocalitySchema,
-  typeUrls,
-} from "@trama/proto/lean";
+import type { BreakerConfig, ClusterConfig, EndpointSet, ServiceInfo, UpstreamTls } from "@trama/engine";
+import { ClusterSchema, RoutingPriority, typeUrls } from "@trama/proto/lean";
 import type {
   CircuitBreakers,
   CircuitBreakers_Thresholds,
 } from "@trama/proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
-import type {
-  Cluster,
-  Cluster_CommonLbConfig,
-  LoadBalancingPolicy,
-} from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import type { Cluster, Cluster_CommonLbConfig } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 
-import { type Typed, decode, openAny } from "./any.ts";
+import { decode } from "./any.ts";
+import { balancer } from "./balancer.ts";
 import { connections } from "./connections.ts";
 import { durationMs } from "./duration.ts";
 import { discovery } from "./discovery.ts";
-import { ResourceError, each, unsupported, within } from "./error.ts";
+import { ResourceError, each, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
 import { outlierDetection } from "./outlier.ts";
 import { upstreamTls } from "./tls.ts";
@@ -152,70 +133,6 @@ function connectTimeout(cluster: Cluster): number {
   const ms = durationMs(cluster.connectTimeout, "connect_timeout");
   if (ms <= 0) throw new ResourceError("connect_timeout must be greater than zero");
   return ms;
-}
-
-// ── load balancing ───────────────────────────────────────────────────────────────────────────────────────────────
-
-function balancer(cluster: Cluster): BalancerConfig {
-  if (cluster.loadBalancingPolicy !== undefined) return policy(cluster.loadBalancingPolicy, 0);
-  const { lbConfig } = cluster;
-  switch (cluster.lbPolicy) {
-    case Cluster_LbPolicy.ROUND_ROBIN:
-      if (lbConfig.case === "roundRobinLbConfig") onlyFields(lbConfig.value, []);
-      return { kind: "round_robin" };
-    case Cluster_LbPolicy.LEAST_REQUEST: {
-      if (lbConfig.case !== "leastRequestLbConfig") return leastRequest(undefined);
-      onlyFields(lbConfig.value, ["choiceCount"]);
-      return leastRequest(lbConfig.value.choiceCount);
-    }
-    case Cluster_LbPolicy.RANDOM:
-      return { kind: "random" };
-    default:
-      return unsupported(`lb_policy ${Cluster_LbPolicy[cluster.lbPolicy] ?? cluster.lbPolicy}`);
-  }
-}
-
-function leastRequest(choiceCount: number | undefined): BalancerConfig {
-  const choices = choiceCount ?? 2;
-  if (choices < 2) throw new ResourceError(`choice_count ${choices} must be at least 2`);
-  return { kind: "least_request", choices };
-}
-
-const maxPolicyDepth = 16;
-
-/** The first policy that we know wins; the list exists so that a server may put newer ones first (S38). */
-function policy(list: LoadBalancingPolicy, depth: number): BalancerConfig {
-  if (depth > maxPolicyDepth) throw new ResourceError("load_balancing_policy is nested too deeply");
-  for (const { typedExtensionConfig } of list.policies) {
-    if (typedExtensionConfig?.typedConfig === undefined) continue;
-    const found = knownPolicy(openAny(typedExtensionConfig.typedConfig), depth);
-    if (found !== undefined) return found;
-  }
-  throw new ResourceError(
-    "load_balancing_policy names no policy that is supported: round_robin, least_request, random",
-  );
-}
-
-function knownPolicy(typed: Typed, depth: number): BalancerConfig | undefined {
-  switch (typed.typeName) {
-    case RoundRobinSchema.typeName:
-      onlyFields(typed.as(RoundRobinSchema), [], ["localityLbConfig"]);
-      return { kind: "round_robin" };
-    case RandomSchema.typeName:
-      return { kind: "random" };
-    case LeastRequestSchema.typeName: {
-      const config = typed.as(LeastRequestSchema);
-      onlyFields(config, ["choiceCount"], ["localityLbConfig"]);
-      return leastRequest(config.choiceCount);
-    }
-    case WrrLocalitySchema.typeName: {
-      // Localities are always weighted here, so the policy inside is all that it says.
-      const inner = typed.as(WrrLocalitySchema).endpointPickingPolicy;
-      return inner === undefined ? undefined : policy(inner, depth + 1);
-    }
-    default:
-      return undefined;
-  }
 }
 
 // ── circuit breakers ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,16 +5,20 @@ const socketMatch = encoder.encode("envoy.transport_socket_match");
 const istio = encoder.encode("istio");
 const tlsMode = encoder.encode("tlsMode");
 const workload = encoder.encode("workload");
+const loadBalancing = encoder.encode("envoy.lb");
+const hashKey = encoder.encode("hash_key");
 
-/** What Istio says of an endpoint in its metadata. */
+/** What Istio and Envoy say of an endpoint in its metadata. */
 export interface EndpointMetadata {
   /** `filter_metadata["envoy.transport_socket_match"].tlsMode`; empty when nothing is said. */
   tlsMode: string;
   /** `filter_metadata["istio"].workload`. */
   workload: string;
+  /** `filter_metadata["envoy.lb"].hash_key`: stands for the address in consistent hashing. */
+  hashKey?: string;
 }
 
-/** core.v3.Metadata: two texts are taken out of two of its structs, the rest is skipped unread. */
+/** core.v3.Metadata: three texts are taken out of three of its structs, the rest is skipped unread. */
 export function readMetadata(cursor: Cursor, outer: number, into: EndpointMetadata): void {
   const end = cursor.enter(outer);
   while (cursor.pos < end) {
@@ -30,6 +34,7 @@ function readFilterEntry(cursor: Cursor, outer: number, into: EndpointMetadata):
   const end = cursor.enter(outer);
   let isSocketMatch = false;
   let isIstio = false;
+  let isBalancing = false;
   while (cursor.pos < end) {
     const tag = cursor.uint32();
     if (tag === 0x0a) {
@@ -38,9 +43,15 @@ function readFilterEntry(cursor: Cursor, outer: number, into: EndpointMetadata):
       if (isSocketMatch) continue;
       cursor.pos = start;
       isIstio = cursor.textIs(end, istio);
+      if (isIstio) continue;
+      cursor.pos = start;
+      isBalancing = cursor.textIs(end, loadBalancing);
     } else if (tag === 0x12 && isSocketMatch) into.tlsMode = textIn(cursor, end, tlsMode);
     else if (tag === 0x12 && isIstio) into.workload = textIn(cursor, end, workload);
-    else cursor.skip(tag, end);
+    else if (tag === 0x12 && isBalancing) {
+      const found = textIn(cursor, end, hashKey);
+      if (found !== "") into.hashKey = found;
+    } else cursor.skip(tag, end);
   }
   cursor.leave(end);
 }

@@ -123,7 +123,9 @@ test("the hand-written reader and the generated one agree", () => {
       // Things of no concern must be passed over.
       for (const { lbEndpoints } of message.endpoints) {
         for (const { metadata } of lbEndpoints) {
-          if (metadata) metadata.filterMetadata["other"] = { deep: { list: [1, null, true, { x: "tlsMode" }] } };
+          if (!metadata) continue;
+          metadata.filterMetadata["other"] = { deep: { list: [1, null, true, { x: "tlsMode" }] } };
+          if (host % 2 === 0) metadata.filterMetadata["envoy.lb"] = { canary: true, hash_key: `key-${host}` };
         }
       }
       const bytes = toBinary(ClusterLoadAssignmentSchema, message);
@@ -162,6 +164,7 @@ function expected(message: ClusterLoadAssignment): EndpointSet {
           health: one.healthStatus <= 1 ? "healthy" : one.healthStatus === 3 ? "draining" : "unhealthy",
           tlsMode: text(metadata?.["envoy.transport_socket_match"]?.["tlsMode"]),
           workload: text(metadata?.["istio"]?.["workload"]),
+          ...(metadata?.["envoy.lb"] && { hashKey: text(metadata["envoy.lb"]["hash_key"]) }),
         };
       }),
     });

@@ -167,14 +167,16 @@ function readEndpoint(state: State, outer: number): EndpointConfig {
     else cursor.skip(tag, end);
   }
   cursor.leave(end);
-  const { host, port, tlsMode, workload } = read;
+  const { host, port, tlsMode, workload, hashKey } = read;
   if (host === "") throw new ResourceError("the address is empty");
   if (port < 1 || port > 65_535) throw new ResourceError(`port ${port} is not between 1 and 65535`);
   if (weight === 0) throw new ResourceError("load_balancing_weight must be at least 1");
   const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
   if (addresses.has(address)) throw new ResourceError(`address ${address} is there twice`);
   addresses.add(address);
-  return { address, host, port, weight, health: healths[status] ?? "unhealthy", tlsMode, workload };
+  const health = healths[status] ?? "unhealthy";
+  const found = { address, host, port, weight, health, tlsMode, workload };
+  return hashKey === undefined ? found : { ...found, hashKey };
 }
 
 /** Endpoint → Address → SocketAddress. */

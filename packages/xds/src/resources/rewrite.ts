@@ -28,7 +28,10 @@ export function pathRewrite(
   return value === "" ? undefined : { kind: "matched", value: pathText(value, "prefix_rewrite") };
 }
 
-export function regexRewrite(message: RegexMatchAndSubstitute, options: DecodeOptions): PathRewrite {
+export function regexRewrite(
+  message: RegexMatchAndSubstitute,
+  options: DecodeOptions,
+): Extract<PathRewrite, { kind: "regex" }> {
   onlyFields(message, ["pattern", "substitution"]);
   if (message.pattern === undefined) throw new ResourceError("pattern is missing");
   const pattern = regexOf(message.pattern, options);

@@ -8,6 +8,7 @@ import { durationMs } from "./duration.ts";
 import { ResourceError, each, unsupported, within } from "./error.ts";
 import { onlyFields, snake } from "./fields.ts";
 import { overrides } from "./filters/overrides.ts";
+import { hashPolicies } from "./hash-policy.ts";
 import { headerFields, headerOperations } from "./header-operations.ts";
 import { retryPolicy } from "./retry.ts";
 import { rewrite } from "./rewrite.ts";
@@ -29,10 +30,12 @@ export function forwardAction(action: ProtoRouteAction, options: DecodeOptions):
       "regexRewrite",
       "hostRewriteSpecifier",
       "appendXForwardedHost",
+      "hashPolicy",
     ],
     harmless,
   );
   const own = rewrite(action, options);
+  const hash = hashPolicies(action.hashPolicy, options);
   return {
     kind: "forward",
     clusters: clusters(action, options),
@@ -40,15 +43,15 @@ export function forwardAction(action: ProtoRouteAction, options: DecodeOptions):
     grpcTimeoutMs: grpcTimeout(action),
     retry: action.retryPolicy && within("retry_policy", () => retryPolicy(action.retryPolicy!)),
     ...(own && { rewrite: own }),
+    ...(hash && { hash }),
   };
 }
 
 /**
- * `hash_policy` speaks to hashing balancers only, and a cluster with one is refused. The answer to a missing
- * cluster is the engine's. 0-RTT is never used. The virtual host's rate limits are refused where they stand.
+ * The answer to a missing cluster is the engine's. 0-RTT is never used. The virtual host's rate limits are refused where they
+ * stand.
  */
 const harmless: readonly (keyof ProtoRouteAction)[] = [
-  "hashPolicy",
   "clusterNotFoundResponseCode",
   "earlyDataPolicy",
   "includeVhRateLimits",
