@@ -2,6 +2,7 @@ import { Cluster } from "./cluster/cluster.ts";
 import type {
   ClusterConfig,
   FilterChain,
+  HedgePolicy,
   InboundListener,
   MeshConfig,
   OutboundListener,
@@ -226,8 +227,8 @@ class ListenerScope {
     const env = this.#env;
     return {
       config: { name, service: config.service },
-      service: (retry: RetryPolicy | undefined): Service => {
-        const plan = retry === undefined ? undefined : new RetryPlan(retry);
+      service: (retry: RetryPolicy | undefined, hedge?: HedgePolicy): Service => {
+        const plan = retry === undefined ? undefined : new RetryPlan(retry, env, hedge);
         return (call, sink) => {
           const cluster = (call.snapshot as CompiledSnapshot).clusters.get(name)?.value;
           if (cluster === undefined) sink.onError(new MeshError("NO_CLUSTER", `no cluster ${name}`));

@@ -1,7 +1,9 @@
 import type { BalancerConfig, HashPolicy } from "./config-balancing.ts";
 import type { HeaderOperations, RedirectAction, Rewrite } from "./config-mutation.ts";
+import type { HedgePolicy, RetryPolicy } from "./config-retry.ts";
 
 export type * from "./config-balancing.ts";
+export type * from "./config-retry.ts";
 
 /**
  * MeshConfig: everything the engine is told, as plain readonly data. `@trama/xds` makes it out of xDS resources;
@@ -94,6 +96,7 @@ export interface VirtualHost {
   readonly domains: readonly string[];
   readonly routes: readonly RouteConfig[];
   readonly retry: RetryPolicy | undefined;
+  readonly hedge?: HedgePolicy | undefined;
   /**
    * `x-envoy-attempt-count` for the peer (`include_request_attempt_count`) and for the caller (`include_attempt_count_in_response`).
    * Without it peers hear of second and later attempts only.
@@ -168,6 +171,7 @@ export interface ForwardAction {
   /** The same for gRPC, which does not read `timeout` (R37); `undefined` = none. */
   readonly grpcTimeoutMs?: number | undefined;
   readonly retry: RetryPolicy | undefined;
+  readonly hedge?: HedgePolicy | undefined;
   readonly rewrite?: Rewrite | undefined;
   /** What a hashing balancer goes by (R46); empty or absent: nothing, and it picks at random. */
   readonly hash?: readonly HashPolicy[] | undefined;
@@ -180,24 +184,6 @@ export interface WeightedCluster {
   readonly headers?: HeaderOperations | undefined;
   /** Host that is sent to this cluster (`host_rewrite_literal` of the weighted cluster); the action's own comes after it. */
   readonly authority?: string | undefined;
-}
-
-export interface RetryPolicy {
-  /** Envoy's `retry_on` words, HTTP and gRPC together; unknown words are dropped by the decoder. */
-  readonly retryOn: readonly string[];
-  /** Added by `retriable-status-codes`. */
-  readonly statusCodes: readonly number[];
-  /** Retries after the first attempt, at least 1 (R40). */
-  readonly retries: number;
-  /** `undefined` = bounded by the whole call only. */
-  readonly perTryTimeoutMs: number | undefined;
-  /** R41: base > 0, max ≥ base. */
-  readonly backoffBaseMs: number;
-  readonly backoffMaxMs: number;
-  /** `envoy.retry_host_predicates.previous_hosts`: avoid endpoints already tried. */
-  readonly avoidPreviousHosts: boolean;
-  /** How often a pick is repeated to find such an endpoint (`host_selection_retry_max_attempts`). */
-  readonly hostSelectionAttempts: number;
 }
 
 // ── filters ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,3 +1,4 @@
+import type { AnswerTimes } from "./resilience/answer-times.ts";
 import type { OutlierDetector } from "./resilience/outlier.ts";
 import type { OutlierRecord } from "./resilience/outlier-record.ts";
 
@@ -86,6 +87,8 @@ export interface ClusterState {
   outlier: OutlierDetector | undefined;
   /** Endpoints that wait for a request that tries them. */
   probes: number;
+  /** How long answers took; made by the first call that hedges by it. */
+  answerTimes: AnswerTimes | undefined;
 }
 
 /** All state of one engine. */
@@ -118,6 +121,7 @@ export function newClusterState(): ClusterState {
     healthVersion: 0,
     outlier: undefined,
     probes: 0,
+    answerTimes: undefined,
   };
 }
 

@@ -21,6 +21,8 @@ export class Attempt implements Abortable {
   readonly number: number;
   /** Set by the transport as soon as a byte of the request may have left the process. */
   sent = false;
+  /** Who answers at the other end, set by the transport with its connection. */
+  peer: { readonly mtls: boolean; readonly spiffeId: string | undefined } | undefined = undefined;
   #aborted: MeshError | undefined = undefined;
   #handle: Abortable | undefined = undefined;
 

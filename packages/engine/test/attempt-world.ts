@@ -7,9 +7,10 @@ import type { ClusterOptions } from "../../../test/kit/mesh-config.ts";
 import { MockPeer } from "../../../test/kit/peer.ts";
 import type { Answer } from "../../../test/kit/peer.ts";
 import { TestSink } from "../../../test/kit/sink.ts";
+import type { Call } from "../src/call.ts";
 import { Cluster } from "../src/cluster/cluster.ts";
 import type { AttemptObserver } from "../src/cluster/observer.ts";
-import type { RetryPolicy } from "../src/config.ts";
+import type { HedgePolicy, RetryPolicy } from "../src/config.ts";
 import { sendToCluster } from "../src/resilience/attempts.ts";
 import { RetryPlan } from "../src/resilience/retry-policy.ts";
 import { State } from "../src/state.ts";
@@ -20,25 +21,27 @@ export function world(
   script: Answer[],
   options: ClusterOptions = {},
   observers: readonly AttemptObserver[] = [],
+  hedge?: HedgePolicy,
 ) {
   const env = testEnv();
   const state = new State();
   const config = cluster("c", { endpoints: endpoints(10), ...options });
   const compiled = new Cluster(config, env, state, observers);
-  const plan = policy === undefined ? undefined : new RetryPlan(retryPolicy(policy));
+  const plan = policy === undefined ? undefined : new RetryPlan(retryPolicy(policy), env, hedge);
   const peer = new MockPeer(...script);
   const counts = state.clusters.get("c")!;
-  const go = (call: CallOptions = {}) => {
-    const made = makeCall({ transport: peer, startMs: env.clock.now(), ...call });
+  const make = (call: CallOptions = {}) => makeCall({ transport: peer, startMs: env.clock.now(), ...call });
+  const send = (call: Call) => {
     const sink = new TestSink();
-    sendToCluster(made, sink, compiled, plan, env);
-    return { call: made, sink };
+    sendToCluster(call, sink, compiled, plan, env);
+    return { call, sink };
   };
+  const go = (call: CallOptions = {}) => send(make(call));
   const idle = () => {
     expect(counts).toMatchObject({ requests: 0, retries: 0 });
     for (const { address } of config.endpoints.priorities.flat().flatMap((each) => each.endpoints))
       expect(counts.endpoints.get(address)!.active).toBe(0);
     expect(env.clock.pending).toBe(0);
   };
-  return { env, peer, counts, go, idle, compiled };
+  return { env, peer, counts, make, send, go, idle, compiled };
 }

@@ -44,7 +44,7 @@ for (const weight of ["equal", "unequal"] as const)
 
 group("a call through attempts, 10,000 endpoints", () => {
   const compiled = new Cluster(set(balancers[0]!, "equal"), env, new State());
-  const plan = new RetryPlan(retryPolicy());
+  const plan = new RetryPlan(retryPolicy(), env);
   const head = { status: 200, headers: call.headers };
   const flow = { pause() {}, resume() {} };
   const sink: Sink = {

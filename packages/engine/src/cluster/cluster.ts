@@ -2,6 +2,7 @@ import type { ClusterConfig } from "../config.ts";
 import type { Clock, Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
+import { AnswerTimes } from "../resilience/answer-times.ts";
 import { OutlierDetector } from "../resilience/outlier.ts";
 import type { OutlierMember } from "../resilience/outlier.ts";
 import { newClusterState, newEndpointLoad } from "../state.ts";
@@ -114,6 +115,11 @@ export class Cluster {
   /** The endpoint to try, for a request that may be repeated elsewhere; {@link attemptEnded} must then be told. */
   takeProbe(): Endpoint | undefined {
     return this.#shared.outlier?.takeProbe();
+  }
+
+  /** How long its answers took, for calls that are hedged by it; shared by all snapshots. */
+  get answerTimes(): AnswerTimes {
+    return (this.#shared.answerTimes ??= new AnswerTimes());
   }
 
   /** Whether this attempt is among those that the control plane wants dropped. */

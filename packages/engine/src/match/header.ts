@@ -2,12 +2,16 @@ import type { Call } from "../call.ts";
 import type { HeaderMatch } from "../config.ts";
 import type { Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
+import type { HeaderList } from "../headers.ts";
 import { compileString } from "./string.ts";
 import type { TextTest } from "./string.ts";
 import { wireText } from "./wire-text.ts";
 
 /** A compiled condition on one header of a call. */
 export type CallTest = (call: Call) => boolean;
+
+/** A compiled condition on one field of a list, such as an answer's. */
+export type FieldTest = (headers: HeaderList) => boolean;
 
 /** How several values of one field count in authorization: a DENY is met by any of them, an ALLOW needs them all. */
 export type Quantifier = "any" | "all";
@@ -28,12 +32,28 @@ export function compileHeader(match: HeaderMatch, env: Pick<Env, "regex">): Call
   const test = valueTest(match.test, env.regex);
   const whenAbsent = missingIsEmpty && test("") !== invert;
   const single = isPseudo(name);
+  const any = anyValue(name, test, invert, missingIsEmpty);
   return (call) => {
-    if (single || call.protocol === "grpc") {
-      const value = read(call);
-      return value === undefined ? whenAbsent : test(value) !== invert;
-    }
-    const values = call.headers.all(name);
+    if (!single && call.protocol !== "grpc") return any(call.headers);
+    const value = read(call);
+    return value === undefined ? whenAbsent : test(value) !== invert;
+  };
+}
+
+/** The same for the fields of an answer, where nothing is a pseudo field and gRPC is not told apart. */
+export function compileField(match: HeaderMatch, env: Pick<Env, "regex">): FieldTest {
+  const { name, invert, missingIsEmpty } = match;
+  if (match.test.kind === "present") {
+    const { present } = match.test;
+    return (headers) => ((missingIsEmpty || headers.has(name)) === present) !== invert;
+  }
+  return anyValue(name, valueTest(match.test, env.regex), invert, missingIsEmpty);
+}
+
+function anyValue(name: string, test: TextTest, invert: boolean, missingIsEmpty: boolean): FieldTest {
+  const whenAbsent = missingIsEmpty && test("") !== invert;
+  return (headers) => {
+    const values = headers.all(name);
     if (values.length === 0) return whenAbsent;
     for (const value of values) if (test(value)) return !invert;
     return invert;

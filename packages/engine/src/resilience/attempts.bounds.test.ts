@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { makeCall } from "../../../../test/kit/call.ts";
+import { testEnv } from "../../../../test/kit/env.ts";
 import { endpoints, retryPolicy } from "../../../../test/kit/mesh-config.ts";
 import { answers, Exchange, fails, waits } from "../../../../test/kit/peer.ts";
 import { TestSink } from "../../../../test/kit/sink.ts";
@@ -9,7 +10,7 @@ import { world } from "../../test/attempt-world.ts";
 
 describe("time", () => {
   it("waits between 0 and (2ⁿ − 1) × base, capped, before the n-th retry", () => {
-    const plan = new RetryPlan(retryPolicy({ backoffBaseMs: 25, backoffMaxMs: 250 }));
+    const plan = new RetryPlan(retryPolicy({ backoffBaseMs: 25, backoffMaxMs: 250 }), testEnv());
     expect([1, 2, 3, 4, 5].map((n) => plan.backoffMs(n, 1))).toEqual([25, 75, 175, 250, 250]);
     expect(plan.backoffMs(3, 0)).toBe(0);
     expect(plan.backoffMs(2_000, 0.5)).toBe(125);
@@ -52,7 +53,7 @@ describe("time", () => {
     const call = makeCall({ transport: peer });
     call.deadlineMs = env.clock.now() + 0.001;
     const sink = new TestSink();
-    sendToCluster(call, sink, compiled, new RetryPlan(retryPolicy({ backoffBaseMs: 100 })), env);
+    sendToCluster(call, sink, compiled, new RetryPlan(retryPolicy({ backoffBaseMs: 100 }), env), env);
     expect(sink.status).toBe(503);
     expect(env.clock.pending).toBe(0);
   });
@@ -151,7 +152,13 @@ describe("a call made on behalf of a retry", () => {
     const call = makeCall({ transport: world_.peer, startMs: world_.env.clock.now() });
     call.callerAttempt = callerAttempt;
     const sink = new TestSink();
-    sendToCluster(call, sink, world_.compiled, new RetryPlan(retryPolicy({ retryOn: ["5xx", "reset"] })), world_.env);
+    sendToCluster(
+      call,
+      sink,
+      world_.compiled,
+      new RetryPlan(retryPolicy({ retryOn: ["5xx", "reset"] }), world_.env),
+      world_.env,
+    );
     world_.env.clock.advance(10_000);
     return sink;
   };
@@ -193,7 +200,7 @@ describe("a call made on behalf of a retry", () => {
         call,
         new TestSink(),
         hop.compiled,
-        new RetryPlan(retryPolicy({ retries, retryOn: ["5xx"] })),
+        new RetryPlan(retryPolicy({ retries, retryOn: ["5xx"] }), hop.env),
         hop.env,
       );
       hop.env.clock.advance(10_000);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { makeCall } from "../../../../test/kit/call.ts";
 import type { CallOptions } from "../../../../test/kit/call.ts";
+import { testEnv } from "../../../../test/kit/env.ts";
 import { cluster, endpoints, retryPolicy } from "../../../../test/kit/mesh-config.ts";
 import type { ClusterOptions } from "../../../../test/kit/mesh-config.ts";
 import { answers, fails, waits } from "../../../../test/kit/peer.ts";
@@ -76,6 +77,8 @@ describe("one attempt", () => {
   });
 });
 
+const limited = { "x-envoy-ratelimited": "true" };
+
 describe("what is retried", () => {
   const cases: [string, string[], Answer, CallOptions, boolean][] = [
     ["503 of a GET under 5xx", ["5xx"], answers(503), {}, true],
@@ -103,6 +106,20 @@ describe("what is retried", () => {
     ["a reset of a GET that went out, under reset-before-request", ["reset-before-request"], fails("RESET"), {}, false],
     ["a reset of a POST before it went out", ["reset-before-request"], fails("RESET", false), { method: "POST" }, true],
     ["a reset under 5xx", ["5xx"], fails("RESET"), {}, true],
+    ["503 of a rate limit under 5xx", ["5xx"], answers(503, undefined, limited), {}, false],
+    ["429 of a rate limit under envoy-ratelimited", ["envoy-ratelimited"], answers(429, undefined, limited), {}, true],
+    ["503 of a rate limit under both", ["5xx", "envoy-ratelimited"], answers(503, undefined, limited), {}, true],
+    ["429 of somebody else under envoy-ratelimited", ["envoy-ratelimited"], answers(429), {}, false],
+    ["503 under http3-post-connect-failure", ["http3-post-connect-failure"], answers(503), {}, false],
+    ["a reset under http3-post-connect-failure", ["http3-post-connect-failure"], fails("RESET"), {}, false],
+    ["retriable-headers without any", ["retriable-headers"], answers(503, undefined, { "x-again": "1" }), {}, false],
+    [
+      "gRPC unavailable of a rate limit",
+      ["unavailable"],
+      answers(200, undefined, { "grpc-status": "14", ...limited }),
+      { protocol: "grpc", method: "POST" },
+      false,
+    ],
     ["an overflow", ["5xx", "reset"], fails("OVERFLOW", false), {}, false],
     ["a body that is gone", ["connect-failure"], fails("CONNECT_FAILED", false), { replay: false }, false],
     [
@@ -339,7 +356,7 @@ describe("the laws, in random orders", () => {
   it.each(policies)("%s", (_name, policy, call, options) => {
     const state = new State();
     const config = cluster("c", { endpoints: endpoints(4), ...options });
-    const plan = policy === undefined ? undefined : new RetryPlan(retryPolicy(policy));
+    const plan = policy === undefined ? undefined : new RetryPlan(retryPolicy(policy), testEnv());
     checkServiceLaws(
       ({ env }) => {
         const compiled = new Cluster(config, env, state);

@@ -1,4 +1,4 @@
-import type { Abortable, Call } from "../call.ts";
+import type { Call } from "../call.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { blamesEndpoint } from "../cluster/observer.ts";
@@ -8,7 +8,10 @@ import { ownDelay } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, ResponseHead, Sink } from "../service.ts";
 import { Attempt } from "../transport.ts";
-import { askedMs, grpcStatusOf, isIdempotent, pushback } from "./retry-policy.ts";
+import { askedMs, pushback } from "./pause.ts";
+import { Race } from "./race.ts";
+import type { Runner } from "./race.ts";
+import { grpcStatusOf } from "./retry-policy.ts";
 import type { RetryPlan } from "./retry-policy.ts";
 
 /** A refused answer is read to its end, to keep its connection, as long as it is small and quick. */
@@ -23,8 +26,15 @@ const DRAIN_MS = 1_000;
  */
 export function sendToCluster(call: Call, sink: Sink, cluster: Cluster, plan: RetryPlan | undefined, env: Env): void {
   call.record.cluster = cluster.config;
-  if (call.aborted !== undefined) sink.onError(call.aborted);
-  else new Try(call, sink, cluster, plan, env, undefined).start();
+  if (call.aborted !== undefined) return sink.onError(call.aborted);
+  const first = new Try(call, sink, cluster, plan, env, undefined);
+  if (plan?.hedge !== undefined && mayHedge(call, plan)) first.enter(new Race(call));
+  first.start();
+}
+
+/** What can be said before anything is sent; of the body it cannot be said yet. A retry of somebody's is not also doubled here. */
+function mayHedge(call: Call, plan: RetryPlan): boolean {
+  return call.callerAttempt === 1 && plan.takes(call) && plan.isIdempotent(call);
 }
 
 /**
@@ -32,18 +42,20 @@ export function sendToCluster(call: Call, sink: Sink, cluster: Cluster, plan: Re
  * - `sent`: the transport has it, nothing came yet.
  * - `held`: a gRPC head came that may yet turn out to be a failure by its trailers; the caller has seen nothing.
  * - `passing`: the caller has the head. No retry any more.
- * - `draining`: this answer was refused, and another try has taken over.
+ * - `draining`: this answer was refused, and another try has taken over or still runs beside it.
  * - `over`: whatever still comes is nobody's business.
  */
 type Phase = "waiting" | "sent" | "held" | "passing" | "draining" | "over";
 
 /**
  * One try of a call, and the sink of its answer. A retry is a new Try, so a late event of an earlier one meets an
- * object that knows it is over; the chain of `#previous` is the memory of where the call has been.
+ * object that knows it is over; the chain of `#previous` is the memory of where the call has been. Each has one successor
+ * at most: because it failed, or, in a hedged call, because it was slow, and then both run on.
  */
-class Try implements Sink, Abortable {
+class Try implements Sink, Runner {
   /** One function for all tries. */
   static readonly #tookTooLong = (tried: Try): void => tried.#onPerTryTimeout();
+  static readonly #isSlow = (tried: Try): void => tried.#onSlow();
   readonly #call: Call;
   readonly #sink: Sink;
   readonly #cluster: Cluster;
@@ -53,7 +65,13 @@ class Try implements Sink, Abortable {
   /** 1 for the first. */
   readonly #number: number;
   /** Whether this try holds a place in the retry budget. */
-  #holdsPlace: boolean;
+  #holdsPlace = false;
+  /** The others that run beside it, in a hedged call that nobody has won yet. */
+  #race: Race | undefined = undefined;
+  /** Its successor is there already. */
+  #followed = false;
+  /** Out of its per-try time and still running; see {@link HedgePolicy.onPerTryTimeout}. */
+  #overdue = false;
   #phase: Phase = "waiting";
   #endpoint: Endpoint | undefined = undefined;
   #attempt: Attempt | undefined = undefined;
@@ -85,8 +103,11 @@ class Try implements Sink, Abortable {
     this.#env = env;
     this.#previous = previous;
     this.#number = previous === undefined ? 1 : previous.#number + 1;
-    // A retry that is itself repeated hands its place on.
-    this.#holdsPlace = previous !== undefined && previous.#holdsPlace;
+  }
+
+  enter(race: Race): void {
+    this.#race = race;
+    race.enter(this);
   }
 
   start(): void {
@@ -94,7 +115,7 @@ class Try implements Sink, Abortable {
     this.#timer = undefined;
     const perTryMs = this.#plan?.policy.perTryTimeoutMs;
     // Read once: a clock costs more than most of what stands here.
-    const timed = this.#cluster.timed;
+    const timed = this.#cluster.timed || this.#plan?.hedge !== undefined;
     const nowMs = call.deadlineMs === Infinity && perTryMs === undefined && !timed ? 0 : this.#env.clock.now();
     if (nowMs >= call.deadlineMs)
       return this.#fail(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
@@ -115,7 +136,8 @@ class Try implements Sink, Abortable {
     this.#attempt = attempt;
     call.record.endpoint = endpoint.config;
     call.record.attempts++;
-    call.active = this;
+    if (this.#race === undefined) call.active = this;
+    else this.#race.wait(this.#slowTimer(nowMs));
     this.#phase = "sent";
     this.#sentMs = nowMs;
     if (perTryMs !== undefined && nowMs + perTryMs < call.deadlineMs) {
@@ -136,8 +158,9 @@ class Try implements Sink, Abortable {
     const plan = this.#plan;
     if (plan !== undefined) {
       const grpc = this.#call.protocol === "grpc" ? grpcStatusOf(head.headers) : -1;
-      if (grpc >= 0 ? plan.wantsGrpcStatus(grpc) : plan.wantsStatus(head.status)) {
-        if (this.#retry(true, grpc >= 0, head.headers, undefined)) return this.#drain();
+      if (plan.wantsAnswer(head, grpc)) {
+        if (this.#retry(true, grpc >= 0, head.headers, undefined) || this.#yields(undefined, true))
+          return this.#drain();
       } else if (grpc < 0 && this.#call.protocol === "grpc" && plan.watchesTrailers && this.#hasRetryLeft()) {
         this.#held = head;
         this.#flow = flow;
@@ -161,7 +184,8 @@ class Try implements Sink, Abortable {
     }
     if (this.#phase === "held") {
       const status = grpcStatusOf(trailers);
-      if (status > 0 && this.#plan!.wantsGrpcStatus(status) && this.#retry(true, true, trailers, undefined)) return;
+      if (status > 0 && this.#plan!.wantsGrpcStatus(status))
+        if (this.#retry(true, true, trailers, undefined) || this.#yields(undefined, true)) return;
       this.#pass(this.#held!, this.#flow!);
     }
     if (this.#phase === "passing") {
@@ -181,23 +205,45 @@ class Try implements Sink, Abortable {
 
   /** By the caller: whatever the try is doing ends, and the caller gets its own reason (law 5). */
   abort(reason: MeshError): void {
+    if (this.#phase !== "over" && this.#phase !== "draining") this.#stop(reason, this.#blames(reason));
+  }
+
+  lose(reason: MeshError): void {
     if (this.#phase === "over" || this.#phase === "draining") return;
-    // Of all aborts only the deadline blames the endpoint, and only while the answer had not begun.
-    this.#stop(reason, reason.code === "TIMEOUT" && !reason.ownDelay && this.#phase !== "passing");
+    this.#noteTime();
+    this.#finish(reason, this.#blames(reason));
+    this.#attempt?.abort(reason);
+  }
+
+  /** Of all ends from above only the deadline blames the endpoint, while there was no answer; so does a per-try time-out. */
+  #blames(reason: MeshError): boolean {
+    return this.#overdue || (reason.code === "TIMEOUT" && !reason.ownDelay && this.#phase !== "passing");
   }
 
   #stop(reason: MeshError, counts: boolean): void {
-    this.#finish(reason, counts);
+    const silent = this.#yields(reason, counts);
+    if (!silent) this.#finish(reason, counts);
     this.#attempt?.abort(reason);
-    this.#sink.onError(reason);
+    if (!silent) this.#sink.onError(reason);
   }
 
   #fail(error: MeshError): void {
-    this.#finish(error, blamesEndpoint(error));
+    const counts = blamesEndpoint(error);
+    if (this.#yields(error, counts)) return;
+    this.#finish(error, counts);
     this.#sink.onError(error);
   }
 
+  /** Ends without a word where others still run for the same call. */
+  #yields(error: MeshError | undefined, counts: boolean): boolean {
+    if (this.#race?.hasOthers(this) !== true) return false;
+    this.#finish(error, counts);
+    return true;
+  }
+
   #pass(head: ResponseHead, flow: Flow): void {
+    if (this.#plan?.hedge !== undefined) this.#noteTime();
+    if (this.#race !== undefined) this.#win(this.#race);
     this.#phase = "passing";
     this.#held = undefined;
     this.#flow = undefined;
@@ -207,12 +253,25 @@ class Try implements Sink, Abortable {
     this.#sink.onHead(head, flow);
   }
 
+  /** What was noted of the call by tries that began later is the winner's again. */
+  #win(race: Race): void {
+    this.#race = undefined;
+    race.win(this);
+    const { record } = this.#call;
+    const { endpoint, peer } = this.#attempt!;
+    record.endpoint = endpoint;
+    if (peer === undefined) return;
+    record.mtls = peer.mtls;
+    record.peerPrincipal = peer.spiffeId;
+  }
+
   #pick(): Endpoint | MeshError {
     const { picker } = this.#cluster;
     let endpoint = picker.pick(this.#call);
-    const policy = this.#plan?.policy;
-    if (this.#previous === undefined || policy?.avoidPreviousHosts !== true) return endpoint;
-    for (let selection = 1; selection <= policy.hostSelectionAttempts; selection++) {
+    // Two at one endpoint would wait for the same thing: a hedge always goes elsewhere.
+    if (this.#previous === undefined || (this.#race === undefined && !this.#plan!.policy.avoidPreviousHosts))
+      return endpoint;
+    for (let selection = 1; selection <= this.#plan!.policy.hostSelectionAttempts; selection++) {
       if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) return endpoint;
       endpoint = picker.pick(this.#call, selection);
     }
@@ -244,38 +303,72 @@ class Try implements Sink, Abortable {
     error: MeshError | undefined,
     counts = true,
   ): boolean {
-    const { record, body } = this.#call;
+    const call = this.#call;
     const plan = this.#plan!;
-    if (sent && !named && !isIdempotent(this.#call)) return false;
+    if (this.#followed || !plan.takes(call)) return false;
+    if (sent && !named && !plan.isIdempotent(call)) return false;
     // Retries add along a chain of calls, they do not multiply: this work is being repeated from further up already, and who
     // repeats it there has a budget and a policy of its own. What never left cost nobody anything, and may go elsewhere.
-    if (sent && this.#call.callerAttempt > 1) return false;
-    if (!body.canReplay()) return false;
-    if (this.#number > plan.policy.retries) {
-      record.flag = "URX";
-      return false;
-    }
-    const asked = named ? pushback(headers) : undefined;
+    if (sent && call.callerAttempt > 1) return false;
+    if (!call.body.canReplay()) return false;
+    if (this.#number > plan.policy.retries) return this.#refuse("URX");
+    const { random, clock } = this.#env;
+    const asked = named ? pushback(headers) : headers && plan.pauseMs(headers, clock, random());
     if (asked === "never") return false;
-    const delayMs = asked ?? plan.backoffMs(this.#number, this.#env.random());
+    const delayMs = asked ?? plan.backoffMs(this.#number, random());
     // Better the answer that is there than one that cannot come in time.
     if (delayMs >= this.#restMs()) return false;
     // The budget guards the upstream from load. A request that never left was none, and going to another endpoint is what a
     // dead one asks for: such retries are bounded by their number alone (gRFC A6 calls them transparent).
     if (sent && !this.#holdsPlace) {
-      if (!this.#cluster.breaker.admitRetry()) {
-        record.flag = "UO";
-        return false;
-      }
+      if (!this.#cluster.breaker.admitRetry()) return this.#refuse("UO");
       this.#holdsPlace = true;
     }
-    const next = new Try(this.#call, this.#sink, this.#cluster, plan, this.#env, this);
-    this.#settle(error, counts);
-    this.#phase = "over";
-    this.#call.active = next;
+    const next = this.#successor();
+    // A retry that is itself repeated hands its place on.
+    next.#holdsPlace = this.#holdsPlace;
+    this.#holdsPlace = false;
+    if (this.#race === undefined) call.active = next;
+    this.#finish(error, counts);
     // Always by the clock, so that a transport that answers at once cannot make the stack grow.
-    next.#timer = this.#env.clock.after(delayMs, () => next.start());
+    next.#timer = clock.after(delayMs, () => next.start());
     return true;
+  }
+
+  #refuse(flag: "URX" | "UO"): false {
+    // Whoever still runs may yet bring an answer that needs no excuse.
+    if (this.#race?.hasOthers(this) !== true) this.#call.record.flag = flag;
+    return false;
+  }
+
+  #successor(): Try {
+    this.#followed = true;
+    const next = new Try(this.#call, this.#sink, this.#cluster, this.#plan, this.#env, this);
+    if (this.#race !== undefined) next.enter(this.#race);
+    return next;
+  }
+
+  /** When the newest try of a hedged call counts as slow; with Envoy's kind of hedging its per-try time-out says so. */
+  #slowTimer(nowMs: number): Timer | undefined {
+    const { delayMs, percentile } = this.#plan!.hedge!;
+    const usual = percentile === undefined ? undefined : this.#cluster.answerTimes.quantile(percentile);
+    const afterMs = usual ?? delayMs;
+    return afterMs === undefined ? undefined : this.#env.clock.at(nowMs + afterMs, Try.#isSlow, this);
+  }
+
+  /** Another try joins this one, unless the answer is here already, or the policy's number or the budget does not allow it. */
+  #onSlow(): void {
+    if (this.#phase !== "sent" || this.#followed || !this.#hasRetryLeft() || this.#restMs() <= 0) return;
+    if (!this.#cluster.breaker.admitRetry()) return;
+    const next = this.#successor();
+    next.#holdsPlace = true;
+    next.start();
+  }
+
+  /** One that lost was at least so slow. */
+  #noteTime(): void {
+    if (this.#plan?.hedge?.percentile !== undefined && this.#phase !== "waiting")
+      this.#cluster.answerTimes.add(this.#env.clock.now() - this.#sentMs);
   }
 
   #restMs(): number {
@@ -293,6 +386,10 @@ class Try implements Sink, Abortable {
       `no answer from ${attempt.endpoint.address} within ${limitMs} ms${own ? "; our own event loop was blocked meanwhile" : ""}`,
       { sent: attempt.sent, ownDelay: own },
     );
+    if (this.#race !== undefined && this.#plan!.hedge!.onPerTryTimeout) {
+      this.#overdue = !own;
+      return this.#onSlow();
+    }
     const grpc = this.#call.protocol === "grpc";
     if (this.#plan!.wantsError(error, grpc) && this.#retry(error.sent, false, undefined, error, !own))
       attempt.abort(error);
@@ -312,8 +409,9 @@ class Try implements Sink, Abortable {
   /** Whether an endpoint that may fail can be tried with this request: somebody else can answer it then. */
   #mayTry(): boolean {
     const plan = this.#plan;
-    if (plan === undefined || !this.#hasRetryLeft()) return false;
-    return isIdempotent(this.#call) || (this.#call.protocol === "grpc" && plan.watchesTrailers);
+    if (plan === undefined || this.#call.callerAttempt > 1 || !this.#hasRetryLeft() || !plan.takes(this.#call))
+      return false;
+    return plan.isIdempotent(this.#call) || (this.#call.protocol === "grpc" && plan.watchesTrailers);
   }
 
   /** Reads what is left of a refused answer, within bounds: a connection is worth more than a few kilobytes. */
@@ -332,11 +430,12 @@ class Try implements Sink, Abortable {
     this.#phase = "over";
   }
 
-  /** The end of what the caller will ever see. */
+  /** The end of this try: of what the caller will ever see, or of its part in it. */
   #finish(error: MeshError | undefined, counts: boolean): void {
     this.#settle(error, counts);
     if (this.#holdsPlace) this.#cluster.breaker.retryEnded();
     if (this.#call.active === this) this.#call.active = undefined;
+    this.#race?.leave(this);
     this.#phase = "over";
   }
 

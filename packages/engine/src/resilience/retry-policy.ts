@@ -1,7 +1,12 @@
 import type { Call } from "../call.ts";
-import type { RetryPolicy } from "../config.ts";
+import type { HedgePolicy, RetryPolicy } from "../config.ts";
+import type { Clock, Env } from "../env.ts";
 import type { MeshError } from "../errors.ts";
 import type { HeaderList } from "../headers.ts";
+import { compileField, compileHeader } from "../match/header.ts";
+import type { CallTest, FieldTest } from "../match/header.ts";
+import type { ResponseHead } from "../service.ts";
+import { askedPause } from "./pause.ts";
 
 /** The words of `retry_on` as bits, so that judging an answer is an `and`. */
 const ON = {
@@ -18,6 +23,8 @@ const ON = {
   internal: 1 << 10,
   "resource-exhausted": 1 << 11,
   unavailable: 1 << 12,
+  "envoy-ratelimited": 1 << 13,
+  "retriable-headers": 1 << 14,
 } as const;
 
 const GRPC_WORDS = ON.cancelled | ON["deadline-exceeded"] | ON.internal | ON["resource-exhausted"] | ON.unavailable;
@@ -34,21 +41,30 @@ const GRPC_STATUS: Readonly<Record<number, number>> = {
 
 /** RFC 9110 §9.2.2. */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
-/** A server that asks for a longer pause than this does not want a retry. */
-const MAX_PUSHBACK_MS = 300_000;
+/** Envoy's rate limits say so with an answer: it is repeated only where the policy names them. */
+const RATE_LIMITED = "x-envoy-ratelimited";
 
-/** A route's retry policy, compiled once. Says what is worth a retry; whether there may be one is asked elsewhere. */
+/**
+ * A route's retry and hedging policy, compiled once. Says what is worth a retry; whether there may be one is asked elsewhere.
+ */
 export class RetryPlan {
   readonly policy: RetryPolicy;
+  readonly hedge: HedgePolicy | undefined;
   readonly #words: number;
   readonly #codes: ReadonlySet<number>;
+  readonly #answers: readonly FieldTest[];
+  readonly #requests: readonly CallTest[] | undefined;
 
-  constructor(policy: RetryPolicy) {
+  constructor(policy: RetryPolicy, env: Pick<Env, "regex">, hedge?: HedgePolicy) {
     this.policy = policy;
+    this.hedge = hedge;
     let words = 0;
     for (const word of policy.retryOn) words |= Object.hasOwn(ON, word) ? ON[word as keyof typeof ON] : 0;
     this.#words = words;
     this.#codes = new Set(policy.statusCodes);
+    const named = (words & ON["retriable-headers"]) !== 0 ? policy.answerHeaders : undefined;
+    this.#answers = named?.map((match) => compileField(match, env)) ?? [];
+    this.#requests = policy.requestHeaders?.map((match) => compileHeader(match, env));
   }
 
   /** Whether an end can still bring what a head did not say: only then is a gRPC head held back. */
@@ -56,7 +72,30 @@ export class RetryPlan {
     return (this.#words & GRPC_WORDS) !== 0;
   }
 
-  wantsStatus(status: number): boolean {
+  /** Whether the policy is about this request at all. */
+  takes(call: Call): boolean {
+    return this.#requests === undefined || this.#requests.some((test) => test(call));
+  }
+
+  /** Whether repeating the request can do no harm: by its method, or because the caller or the route's owner says so. */
+  isIdempotent(call: Call): boolean {
+    return (
+      this.policy.idempotent === true ||
+      IDEMPOTENT.has(call.method) ||
+      (call.headers.get("idempotency-key") ?? "") !== ""
+    );
+  }
+
+  /** `grpcStatus` as the head says it; -1 when it does not. Header fields are read only where they can decide. */
+  wantsAnswer(head: ResponseHead, grpcStatus: number): boolean {
+    const words = this.#words;
+    const wanted = grpcStatus >= 0 ? this.wantsGrpcStatus(grpcStatus) : this.#wantsStatus(head.status);
+    if (!wanted && (words & ON["envoy-ratelimited"]) === 0 && this.#answers.length === 0) return false;
+    if (head.headers.has(RATE_LIMITED)) return (words & ON["envoy-ratelimited"]) !== 0;
+    return wanted || this.#answers.some((test) => test(head.headers));
+  }
+
+  #wantsStatus(status: number): boolean {
     const words = this.#words;
     if (status >= 500 && (words & ON["5xx"]) !== 0) return true;
     if (status >= 502 && status <= 504 && (words & ON["gateway-error"]) !== 0) return true;
@@ -94,6 +133,15 @@ export class RetryPlan {
   }
 
   /**
+   * The pause that an answer asks for, and up to half as much again, for others were told the same (Envoy's
+   * `rate_limited_retry_back_off`). `undefined`: it asks for none.
+   */
+  pauseMs(headers: HeaderList, clock: Clock, random: number): number | undefined {
+    const asked = askedPause(headers, clock, this.policy.resets);
+    return asked === undefined ? undefined : asked * (1 + random / 2);
+  }
+
+  /**
    * Full jitter: uniform in [0, min((2ⁿ − 1) × base, max)) before the n-th retry, n from 1 (R41; Envoy's
    * `retry_back_off`). Spread over the whole range, or those that failed together come back together.
    */
@@ -101,33 +149,6 @@ export class RetryPlan {
     const { backoffBaseMs, backoffMaxMs } = this.policy;
     return random * Math.min((2 ** retry - 1) * Math.max(1, backoffBaseMs), Math.max(1, backoffMaxMs));
   }
-}
-
-/** Whether repeating the request can do no harm: by its method, or because the caller says so. */
-export function isIdempotent(call: Call): boolean {
-  return IDEMPOTENT.has(call.method) || (call.headers.get("idempotency-key") ?? "") !== "";
-}
-
-/**
- * `grpc-retry-pushback-ms` (gRFC A6): the pause that the server asks for; `undefined`: it says nothing; `"never"`:
- * negative, unparsable or absurd, which all mean that it wants no retry.
- */
-export function pushback(headers: HeaderList | undefined): number | "never" | undefined {
-  const text = headers?.get("grpc-retry-pushback-ms");
-  if (text === undefined) return undefined;
-  const ms = /^\d{1,9}$/.test(text) ? Number(text) : Infinity;
-  return ms <= MAX_PUSHBACK_MS ? ms : "never";
-}
-
-/**
- * The pause that a failure asks for, whether anybody retries or not: `grpc-retry-pushback-ms`, or the seconds of `Retry-After`; -1: none,
- * or a date, which would say more of two clocks than of the pause.
- */
-export function askedMs(headers: HeaderList): number {
-  const pause = pushback(headers);
-  if (pause !== undefined) return pause === "never" ? MAX_PUSHBACK_MS : pause;
-  const seconds = headers.get("retry-after");
-  return seconds !== undefined && /^\d{1,9}$/.test(seconds) ? Number(seconds) * 1_000 : -1;
 }
 
 /** `grpc-status` of a trailers-only head or of trailers; -1 when there is none. */

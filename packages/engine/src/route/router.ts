@@ -3,6 +3,7 @@ import type {
   FilterConfig,
   FilterOverrides,
   ForwardAction,
+  HedgePolicy,
   RetryPolicy,
   RouteConfig,
   RouteConfiguration,
@@ -34,7 +35,7 @@ export interface ForwardTarget {
   /** What telemetry says of it, and no more: a route outlives many endpoint sets of its cluster. */
   readonly config: ClusterInfo;
   /** The cluster's ready-made service under this retry policy. Called when a route is compiled, never per call. */
-  service(retry: RetryPolicy | undefined): Service;
+  service(retry: RetryPolicy | undefined, hedge?: HedgePolicy): Service;
 }
 
 /** What routes are compiled against: one consistent configuration. */
@@ -140,12 +141,13 @@ function forward(place: Place, action: ForwardAction, deps: RouterDeps, layers: 
   const { config, host, route } = place;
   // The route's retry policy replaces the virtual host's as a whole (R40).
   const retry = action.retry ?? host.retry;
+  const hedge = action.hedge ?? host.hedge;
   const deadline = deadlineOf(action, deps.env);
   const counted = attemptCountLayer(host.attemptCount);
   const hash = compileHash(action.hash, deps.env, () => deps.state.counter("channel"));
   const withKey: Layer = hash === undefined ? (inner) => inner : keyed(hash);
   const service = (target: ForwardTarget): Service => {
-    const inner = withKey(target.service(retry));
+    const inner = withKey(target.service(retry, hedge));
     return counted === undefined ? inner : counted(inner);
   };
   const pairs = action.clusters.map((weighted) => {

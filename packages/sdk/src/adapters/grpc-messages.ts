@@ -57,7 +57,8 @@ export class OutboundMessages extends StreamBody {
   }
 
   isOpen(): boolean {
-    return !this.#ended;
+    // While one is being compressed, its first writer still waits for it.
+    return !this.#ended || this.#packing;
   }
 
   add(message: Buffer, flags: number, done: Entry["done"]): void {

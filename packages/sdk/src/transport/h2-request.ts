@@ -79,6 +79,7 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     this.#stream = stream;
     this.#connection = connection;
     this.#attempt.sent = true;
+    this.#attempt.peer = connection.peer;
     call.record.reached = true;
     call.record.mtls = connection.peer.mtls;
     call.record.peerPrincipal = connection.peer.spiffeId;

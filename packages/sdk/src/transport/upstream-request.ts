@@ -176,6 +176,7 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     }
     this.#controller = controller;
     this.#attempt.sent = true;
+    this.#attempt.peer = peer;
     this.#connection!.requests++;
     const { call } = this.#attempt;
     this.#body?.begin();

@@ -1,5 +1,6 @@
-import type { ForwardAction, WeightedCluster } from "@trama/engine";
+import type { ForwardAction, HedgePolicy, WeightedCluster } from "@trama/engine";
 import type {
+  HedgePolicy as ProtoHedgePolicy,
   RouteAction as ProtoRouteAction,
   WeightedCluster as ProtoWeightedCluster,
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
@@ -12,18 +13,20 @@ import { hashPolicies } from "./hash-policy.ts";
 import { headerFields, headerOperations } from "./header-operations.ts";
 import { retryPolicy } from "./retry.ts";
 import { rewrite } from "./rewrite.ts";
+import type { RouteHints } from "./route-hints.ts";
 import type { DecodeOptions } from "./type.ts";
 
 /** R37: what a route without `timeout` has. */
 const defaultTimeoutMs = 15_000;
 
-export function forwardAction(action: ProtoRouteAction, options: DecodeOptions): ForwardAction {
+export function forwardAction(action: ProtoRouteAction, hints: RouteHints, options: DecodeOptions): ForwardAction {
   onlyFields(
     action,
     [
       "clusterSpecifier",
       "timeout",
       "retryPolicy",
+      "hedgePolicy",
       "maxStreamDuration",
       "maxGrpcTimeout",
       "prefixRewrite",
@@ -34,6 +37,8 @@ export function forwardAction(action: ProtoRouteAction, options: DecodeOptions):
     ],
     harmless,
   );
+  const retry = action.retryPolicy && within("retry_policy", () => retryPolicy(action.retryPolicy!, options));
+  const hedge = hints.hedge ?? (action.hedgePolicy && within("hedge_policy", () => hedgePolicy(action.hedgePolicy!)));
   const own = rewrite(action, options);
   const hash = hashPolicies(action.hashPolicy, options);
   return {
@@ -41,10 +46,19 @@ export function forwardAction(action: ProtoRouteAction, options: DecodeOptions):
     clusters: clusters(action, options),
     timeoutMs: timeout(action),
     grpcTimeoutMs: grpcTimeout(action),
-    retry: action.retryPolicy && within("retry_policy", () => retryPolicy(action.retryPolicy!)),
+    retry: retry && hints.idempotent ? { ...retry, idempotent: true } : retry,
+    ...(hedge && { hedge }),
     ...(own && { rewrite: own }),
     ...(hash && { hash }),
   };
+}
+
+/** Envoy itself carries out no more of it than this one field. */
+export function hedgePolicy(policy: ProtoHedgePolicy): HedgePolicy | undefined {
+  onlyFields(policy, ["initialRequests", "hedgeOnPerTryTimeout"]);
+  if ((policy.initialRequests ?? 1) !== 1) unsupported("initial_requests");
+  if (!policy.hedgeOnPerTryTimeout) return undefined;
+  return { onPerTryTimeout: true, delayMs: undefined, percentile: undefined };
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { JsonObject } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { RouteConfiguration } from "@trama/engine";
 import type { RouteActionSchema, RouteSchema } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
@@ -6,6 +7,7 @@ import { FilterConfigSchema } from "@trama/proto/envoy/config/route/v3/route_com
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 import { CorsPolicySchema } from "@trama/proto/envoy/extensions/filters/http/cors/v3/cors_pb.js";
 import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
+import { PreviousPrioritiesConfigSchema } from "@trama/proto/envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config_pb.js";
 import { TypedStructSchema } from "@trama/proto/xds/type/v3/typed_struct_pb.js";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
@@ -161,7 +163,88 @@ test("R40, R41: retries", () => {
   expect(() => retry({ retryBackOff: { baseInterval: duration(9), maxInterval: duration(5) } })).toThrow(
     "max_interval",
   );
-  expect(() => retry({ retryPriority: { name: "x" } })).toThrow("retry_priority is not supported");
+  expect(() => retry({ retryPriority: { name: "x" } })).toThrow("retry_priority: x is not supported");
+});
+
+test("retries: headers of request and answer, reset headers, previous priorities", () => {
+  const retry = (policy: object) => actionOf(withAction({ retryPolicy: policy as never })).retry;
+  const present = { headerMatchSpecifier: { case: "presentMatch", value: true } };
+  expect(
+    retry({
+      retryOn: "retriable-headers,envoy-ratelimited,http3-post-connect-failure",
+      retriableHeaders: [{ name: "X-Again", ...present }],
+      retriableRequestHeaders: [{ name: ":method", ...present }],
+      rateLimitedRetryBackOff: {
+        resetHeaders: [{ name: "Retry-After" }, { name: "x-ratelimit-reset", format: 1 }],
+        maxInterval: duration(5_000),
+      },
+    }),
+  ).toMatchObject({
+    retryOn: ["retriable-headers", "envoy-ratelimited", "http3-post-connect-failure"],
+    answerHeaders: [{ name: "x-again" }],
+    requestHeaders: [{ name: ":method" }],
+    resets: {
+      headers: [
+        { name: "retry-after", unit: "seconds" },
+        { name: "x-ratelimit-reset", unit: "unix_time" },
+      ],
+      maxMs: 5_000,
+    },
+  });
+  const resets = (more: object) => () => retry({ rateLimitedRetryBackOff: more });
+  expect(resets({ resetHeaders: [{ name: "x" }] })()?.resets?.maxMs).toBe(300_000);
+  expect(resets({})).toThrow("reset_headers is empty");
+  expect(resets({ resetHeaders: [{ name: "" }] })).toThrow("name is empty");
+  expect(resets({ resetHeaders: [{ name: "x", format: 7 }] })).toThrow("format 7 is not supported");
+  expect(resets({ resetHeaders: [{ name: "x" }], maxInterval: duration(0) })).toThrow("max_interval");
+  expect(() => retry({ retriableHeaders: [{ name: ":status", ...present }] })).toThrow(":status is not supported");
+
+  const priorities = (updateFrequency: number) => ({
+    retryPriority: {
+      name: "envoy.retry_priorities.previous_priorities",
+      configType: { case: "typedConfig", value: any(PreviousPrioritiesConfigSchema, { updateFrequency }) },
+    },
+  });
+  expect(retry(priorities(3))?.avoidPreviousPriorities).toBe(3);
+  expect(() => retry(priorities(0))).toThrow("update_frequency must be at least 1");
+  expect(retry({ retryPriority: { name: "envoy.retry_priorities.previous_priorities" } })).toMatchObject({
+    avoidPreviousPriorities: 2,
+  });
+});
+
+test("hedging: of a route, of a virtual host, and what no router carries out", () => {
+  const hedge = (hedgePolicy: object) => actionOf(withAction({ hedgePolicy: hedgePolicy as never })).hedge;
+  expect(hedge({ hedgeOnPerTryTimeout: true, initialRequests: 1 })).toEqual({ onPerTryTimeout: true });
+  expect(hedge({})).toBeUndefined();
+  expect(() => hedge({ initialRequests: 2 })).toThrow("initial_requests is not supported");
+  expect(() => hedge({ additionalRequestChance: { numerator: 1 } })).toThrow("additional_request_chance");
+  const host = { name: "v", domains: ["a"], hedgePolicy: { hedgeOnPerTryTimeout: true } };
+  expect(read({ name: "r", virtualHosts: [host] as never }).virtualHosts[0]?.hedge?.onPerTryTimeout).toBe(true);
+});
+
+test("what only our control plane says of a route stands in its metadata", () => {
+  const hinted = (trama: JsonObject) =>
+    actionOf(
+      withRoute({
+        metadata: { filterMetadata: { trama } },
+        action: { case: "route", value: { ...toCluster, retryPolicy: { retryOn: "5xx" } } as never },
+      }),
+    );
+  expect(hinted({}).hedge).toBeUndefined();
+  expect(hinted({ idempotent: true }).retry?.idempotent).toBe(true);
+  expect(hinted({ hedge: { delay_ms: 50 } }).hedge).toEqual({ onPerTryTimeout: false, delayMs: 50 });
+  expect(hinted({ hedge: { percentile: 0.95 } }).hedge?.percentile).toBe(0.95);
+  for (const wrong of [
+    { more: 1 },
+    { idempotent: 1 },
+    { hedge: {} },
+    { hedge: 5 },
+    { hedge: { delay_ms: 0 } },
+    { hedge: { delay_ms: "5" } },
+    { hedge: { percentile: 1 } },
+    { hedge: { delay_ms: 1, more: 1 } },
+  ])
+    expect(() => hinted(wrong), JSON.stringify(wrong)).toThrow("trama");
 });
 
 test.each<[string, ConfigInit]>([
@@ -171,7 +254,6 @@ test.each<[string, ConfigInit]>([
   ],
   ["path_rewrite_policy", withAction({ pathRewritePolicy: { name: "x" } as never })],
   ["request_mirror_policies", withAction({ requestMirrorPolicies: [{ cluster: "m" }] as never })],
-  ["hedge_policy", withAction({ hedgePolicy: {} as never })],
   ["cors", withAction({ cors: {} as never })],
   ["rate_limits", withAction({ rateLimits: [{}] as never })],
   ["idle_timeout", withAction({ idleTimeout: duration(1) as never })],

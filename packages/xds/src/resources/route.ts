@@ -24,8 +24,9 @@ import { overrides } from "./filters/overrides.ts";
 import { type HeaderFields, headerFields, headerOperations } from "./header-operations.ts";
 import { headerMatch, perMillion, queryMatch, regexOf } from "./match.ts";
 import { retryPolicy } from "./retry.ts";
-import { forwardAction } from "./route-action.ts";
 import { redirect } from "./redirect.ts";
+import { forwardAction, hedgePolicy } from "./route-action.ts";
+import { routeHints } from "./route-hints.ts";
 import type { DecodeOptions, ResourceType } from "./type.ts";
 
 export const routeType: ResourceType<RouteConfiguration> = {
@@ -92,6 +93,7 @@ function virtualHost(host: ProtoVirtualHost, options: DecodeOptions): VirtualHos
       "domains",
       "routes",
       "retryPolicy",
+      "hedgePolicy",
       "typedPerFilterConfig",
       "includeRequestAttemptCount",
       "includeAttemptCountInResponse",
@@ -105,7 +107,8 @@ function virtualHost(host: ProtoVirtualHost, options: DecodeOptions): VirtualHos
     name: host.name,
     domains: [...new Set(host.domains.map(domain))],
     routes: each("routes", host.routes, (one) => route(one, options)),
-    retry: host.retryPolicy && within("retry_policy", () => retryPolicy(host.retryPolicy!)),
+    retry: host.retryPolicy && within("retry_policy", () => retryPolicy(host.retryPolicy!, options)),
+    ...(host.hedgePolicy && { hedge: within("hedge_policy", () => hedgePolicy(host.hedgePolicy!)) }),
     ...((host.includeRequestAttemptCount || host.includeAttemptCountInResponse) && {
       attemptCount: { request: host.includeRequestAttemptCount, response: host.includeAttemptCountInResponse },
     }),
@@ -128,8 +131,8 @@ function domain(written: string): string {
 function route(message: Route, options: DecodeOptions): RouteConfig {
   onlyFields(
     message,
-    ["name", "match", "action", "typedPerFilterConfig", ...headerFields],
-    ["metadata", "decorator", "tracing", "perRequestBufferLimitBytes", "statPrefix"],
+    ["name", "match", "action", "typedPerFilterConfig", "metadata", ...headerFields],
+    ["decorator", "tracing", "perRequestBufferLimitBytes", "statPrefix"],
   );
   if (message.match === undefined) throw new ResourceError("match is missing");
   const { match } = message;
@@ -142,10 +145,12 @@ function route(message: Route, options: DecodeOptions): RouteConfig {
   };
 }
 
-function action({ action: one }: Route, options: DecodeOptions): RouteAction {
+function action({ action: one, metadata }: Route, options: DecodeOptions): RouteAction {
   switch (one.case) {
-    case "route":
-      return within("route", () => forwardAction(one.value, options));
+    case "route": {
+      const hints = within("metadata", () => routeHints(metadata));
+      return within("route", () => forwardAction(one.value, hints, options));
+    }
     case "directResponse":
       return within("direct_response", () => directResponse(one.value));
     case "nonForwardingAction":
