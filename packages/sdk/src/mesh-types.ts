@@ -1,4 +1,5 @@
 import type { Server } from "node:http";
+import type { Http2Server } from "node:http2";
 import type { Registry } from "prom-client";
 import type { Dispatcher } from "undici";
 
@@ -21,9 +22,10 @@ export interface Mesh {
   interceptor(options?: InterceptorOptions): Dispatcher.DispatcherComposeInterceptor;
   /**
    * Makes a server that does not listen yet a mesh server on the same port: mTLS and, where policy permits, plaintext;
-   * authorization before any handler. Returns it. Idempotent.
+   * authorization before any handler. It takes an `http.Server`, which then speaks HTTP/2 as well, or a server of `http2.createServer`.
+   * Returns it. Idempotent.
    */
-  protect<S extends Server>(server: S): S;
+  protect<S extends Server | Http2Server>(server: S): S;
   /**
    * Resolves when every protected server whose `listen()` was called can serve: it is bound, configured, and the identity is there.
    * Rejects with `NOT_READY`, and what it waited for, after `joinTimeoutMs`.

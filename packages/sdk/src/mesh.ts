@@ -2,10 +2,12 @@ import type { Clock, Engine, MeshMetrics } from "@trama/engine";
 import type { XdsClient } from "@trama/xds";
 import type { IdentitySource } from "@trama/xds/ca";
 import type { Server } from "node:http";
+import type { Http2Server } from "node:http2";
 import type { Registry } from "prom-client";
 import type { Dispatcher } from "undici";
 
 import { ProtectedServer } from "./adapters/http-server.ts";
+import { isHttp2Server, ProtectedHttp2Server } from "./adapters/http2-server.ts";
 import { type InterceptorOptions, meshInterceptor } from "./adapters/interceptor.ts";
 import type { MeshDispatcher } from "./adapters/undici.ts";
 import type { DnsClusters } from "./dns.ts";
@@ -66,18 +68,21 @@ export class JoinedMesh implements Mesh {
     this.#changed();
   }
 
-  protect<S extends Server>(server: S): S {
+  protect<S extends Server | Http2Server>(server: S): S {
     if (this.#state !== "open") throw new TramaError("CLOSED", "protect() on a mesh that is closed");
     if (this.#servers.has(server)) return server;
     const { engine, identity, xds, clock, settings } = this.#parts;
-    const guard = new ProtectedServer(server, {
+    const options = {
       engine,
       identity,
       discovery: xds,
       clock,
       log: settings.log,
       onState: () => this.#changed(),
-    });
+    };
+    const guard = isHttp2Server(server)
+      ? new ProtectedHttp2Server(server, options)
+      : new ProtectedServer(server, options);
     this.#servers.set(server, guard);
     server.on("close", () => this.#servers.delete(server));
     return server;

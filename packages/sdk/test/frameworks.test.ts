@@ -37,8 +37,8 @@ function mesh(identity: TestIdentity): Pick<Mesh, "protect"> {
   const engine = createEngine({ clock, random: () => 0.5, telemetry: { onCall() {} }, log, regex: compileRegex });
   closers.push(() => clock.close());
   return {
-    protect<S extends Server>(server: S): S {
-      const guard = new ProtectedServer(server, {
+    protect<S>(server: S): S {
+      const guard = new ProtectedServer(server as Server, {
         engine,
         identity,
         clock,

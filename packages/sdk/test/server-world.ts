@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { Server } from "node:http";
+import type { Http2Server } from "node:http2";
 import type { AddressInfo } from "node:net";
 import {
   type Call,
@@ -14,6 +15,7 @@ import {
 import { chain, inboundListener, meshConfig } from "../../../test/kit/mesh-config.ts";
 import { seededRandom } from "../../../test/kit/random.ts";
 import { ProtectedServer } from "../src/adapters/http-server.ts";
+import { isHttp2Server, ProtectedHttp2Server } from "../src/adapters/http2-server.ts";
 import { createClock } from "../src/env/clock.ts";
 import { compileRegex } from "../src/env/regex.ts";
 import type { TestIdentity } from "../../../test/kit/identity.ts";
@@ -21,7 +23,7 @@ import type { TestIdentity } from "../../../test/kit/identity.ts";
 /** The server half of a mesh without a control plane. */
 export interface ServerWorld {
   readonly engine: Engine;
-  readonly guard: ProtectedServer;
+  readonly guard: ProtectedServer | ProtectedHttp2Server;
   readonly ended: Call[];
   /** `127.0.0.1:port`. */
   readonly address: string;
@@ -42,7 +44,7 @@ export interface ServerOptions {
 }
 
 /** `publish` is still to be called. */
-export async function serverWorld(server: Server, options: ServerOptions): Promise<ServerWorld> {
+export async function serverWorld(server: Server | Http2Server, options: ServerOptions): Promise<ServerWorld> {
   const ownClock = createClock();
   const clock = options.clock ?? ownClock;
   const ended: Call[] = [];
@@ -53,13 +55,16 @@ export async function serverWorld(server: Server, options: ServerOptions): Promi
     log: { debug() {}, info() {}, warn() {}, error() {} },
     regex: compileRegex,
   });
-  const guard = new ProtectedServer(server, {
+  const listenerOptions = {
     engine,
     identity: options.identity,
     clock,
     log: { debug() {}, info() {}, warn() {}, error() {} },
-    discovery: { inbound: options.inbound ?? (() => Promise.resolve("found")) },
-  });
+    discovery: { inbound: options.inbound ?? (() => Promise.resolve("found" as const)) },
+  };
+  const guard = isHttp2Server(server)
+    ? new ProtectedHttp2Server(server, listenerOptions)
+    : new ProtectedServer(server, listenerOptions);
   if (options.identity.current !== undefined) options.identity.onChange(() => guard.listener.refresh());
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

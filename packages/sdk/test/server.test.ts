@@ -448,7 +448,7 @@ test("what cannot be protected is refused with a reason", async () => {
   for (const unfit of [
     listening,
     (await import("node:https")).createServer(),
-    (await import("node:http2")).createServer(),
+    (await import("node:http2")).createSecureServer(),
   ])
     await expect(serverWorld(unfit as http.Server, { identity: { current: undefined } })).rejects.toMatchObject({
       code: "OPTIONS_INVALID",

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import type { Http2ServerRequest, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import type { ConnectionFacts, InboundChain, InboundSnapshot, Peer } from "@trama/engine";
 
@@ -72,12 +73,18 @@ export class Connection {
   }
 }
 
-/** By the socket that the HTTP server sees: the decrypted one. */
+/** By the socket that the HTTP server sees, the decrypted one; by its session at a native HTTP/2 server. */
 export const connections: WeakMap<object, Connection> = new WeakMap();
 
 /** Who sent this request, established from the verified certificate of its connection; `undefined` on a server that is not protected. */
-export function peerOf(request: IncomingMessage): Peer | undefined {
-  return connections.get(request.socket)?.mesh.peer;
+export function peerOf(
+  request: IncomingMessage | Http2ServerRequest | Pick<ServerHttp2Stream, "session">,
+): Peer | undefined {
+  // A native HTTP/2 server gives streams, or requests that have one; their sockets are proxies that nobody can know.
+  const { session } = "stream" in request ? request.stream : (request as Partial<Pick<ServerHttp2Stream, "session">>);
+  if (session !== undefined) return connections.get(session)?.mesh.peer;
+  const { mesh, socket } = request as IncomingMessage;
+  return (mesh ?? connections.get(socket)?.mesh)?.peer;
 }
 
 declare module "node:http" {

@@ -24,10 +24,7 @@ export type EntryPoint = (event: string, ...values: unknown[]) => boolean;
  * Node's own response object as ever; the sink only writes what the mesh answers itself, a refusal or a fault.
  */
 export abstract class Exchange implements RequestBody, Sink, Abortable {
-  readonly request: IncomingMessage;
   readonly connection: Connection;
-  protected readonly entry: EntryPoint;
-  protected readonly event: string;
   /** What calls made on behalf of this one inherit; absent when there is nothing. */
   context: CallContext | undefined = undefined;
   /** Where the application's answer is reported: filters and telemetry, outermost this exchange itself. */
@@ -37,10 +34,7 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
   #headed = false;
   #over = false;
 
-  constructor(entry: EntryPoint, event: string, request: IncomingMessage, connection: Connection) {
-    this.entry = entry;
-    this.event = event;
-    this.request = request;
+  constructor(connection: Connection) {
     this.connection = connection;
     connection.inFlight++;
     // One of many streams does not speak for its connection.
@@ -98,7 +92,7 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
   abort(reason: MeshError): void {
     if (this.#over) return;
     this.end();
-    this.request.socket.destroy();
+    this.cut();
     this.#report?.onError(reason);
   }
 
@@ -120,7 +114,7 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
   onError(error: MeshError): void {
     if (this.#report !== undefined || this.#over) return;
     if (error.status === 0 || this.#headed) {
-      this.request.socket.destroy();
+      this.cut();
       return;
     }
     this.refuse(error.status, error.code.toLowerCase().replaceAll("_", " "));
@@ -137,6 +131,8 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
   /** This answer tells the peer to send nothing more on this connection. */
   abstract announceClose(): void;
   abstract enter(): void;
+  /** Ends it without an answer, and nothing else of its connection where that carries more. */
+  protected abstract cut(): void;
   protected abstract head(status: number, fields: readonly string[]): void;
   protected abstract data(chunk: Uint8Array): void;
   protected abstract finish(): void;
@@ -146,11 +142,29 @@ function enter(exchange: Exchange): void {
   exchange.enter();
 }
 
+/** One of HTTP/1.1: it has a parsed request, and its socket to itself. */
+export abstract class RequestExchange extends Exchange {
+  readonly request: IncomingMessage;
+  protected readonly entry: EntryPoint;
+  protected readonly event: string;
+
+  constructor(entry: EntryPoint, event: string, request: IncomingMessage, connection: Connection) {
+    super(connection);
+    this.entry = entry;
+    this.event = event;
+    this.request = request;
+  }
+
+  protected cut(): void {
+    this.request.socket.destroy();
+  }
+}
+
 const exchangeOf = Symbol("trama.exchange");
 type Watched = ServerResponse & { [exchangeOf]?: ResponseExchange };
 
 /** `request`, `checkContinue` and `checkExpectation`: there is a response object. */
-export class ResponseExchange extends Exchange {
+export class ResponseExchange extends RequestExchange {
   readonly response: ServerResponse;
 
   constructor(
@@ -198,7 +212,7 @@ function closed(this: ServerResponse): void {
 }
 
 /** `upgrade` and `connect`: there is only the socket, which is the application's for as long as it lives. */
-export class SocketExchange extends Exchange {
+export class SocketExchange extends RequestExchange {
   readonly socket: Socket;
   readonly #head: Buffer;
 

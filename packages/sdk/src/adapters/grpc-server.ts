@@ -9,6 +9,7 @@ import type { Connection } from "./connection.ts";
 import { ProtectedGrpc } from "./grpc-protected.ts";
 import { speaksHttp2 } from "./grpc-preface.ts";
 import { type ListenerOptions, MeshListener } from "./listener.ts";
+import { stopListening } from "./stop-listening.ts";
 
 export interface ProtectGrpcOptions {
   /**
@@ -191,19 +192,7 @@ class GrpcPort implements GuardedServer {
 
   async stop(deadlineMs: number, lingerMs: number): Promise<void> {
     this.drain();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#tcp.close(() => resolve());
-    const idle = this.#clock.after(Math.min(lingerMs, deadlineMs), () => {
-      this.listener.stop();
-      for (const connection of this.listener.connections) connection.close();
-    });
-    const late = this.#clock.after(deadlineMs, () => {
-      for (const { socket } of this.listener.connections) socket.destroy();
-    });
-    await promise;
-    idle.cancel();
-    late.cancel();
-    this.listener.stop();
+    await stopListening(this.#tcp, this.listener, this.#clock, { deadlineMs, lingerMs });
     this.#forget();
   }
 }

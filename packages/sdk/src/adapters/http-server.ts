@@ -1,17 +1,17 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
-import { Server as NetServer, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { Server as TlsServer } from "node:tls";
-import { Call, type Engine, HeaderList, MeshError, type Transport } from "@trama/engine";
+import type { Engine } from "@trama/engine";
 
-import { contextOf } from "../context.ts";
 import { http } from "../env/node-http.ts";
 import { TramaError } from "../errors.ts";
 import { type Connection, connections } from "./connection.ts";
-import { type EntryPoint, Exchange, ResponseExchange, SocketExchange } from "./exchange.ts";
+import { type EntryPoint, type RequestExchange, ResponseExchange, SocketExchange } from "./exchange.ts";
 import { speaksHttp2 } from "./grpc-preface.ts";
 import { Http2Bridge } from "./http2-bridge.ts";
 import { type ListenerOptions, MeshListener } from "./listener.ts";
-import { checkRequest } from "./request-check.ts";
+import { serveRequest } from "./serve-request.ts";
+import { stopListening } from "./stop-listening.ts";
 
 /**
  * An `http.Server` that is part of the mesh. It stays the application's own server, on its own port, with its own listeners: what changes
@@ -91,23 +91,10 @@ export class ProtectedServer {
    */
   async stop(deadlineMs: number, lingerMs: number): Promise<void> {
     this.drain();
-    const { server, listener } = this;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    // Not the close of http.Server, which ends idle connections at once. It calls back with an error when the application has
-    // closed the server itself; then it is closed.
-    NetServer.prototype.close.call(server, () => resolve());
-    const idle = this.#clock.after(Math.min(lingerMs, deadlineMs), () => {
-      listener.stop();
-      for (const connection of listener.connections) connection.close();
-    });
-    const late = this.#clock.after(deadlineMs, () => {
-      for (const { socket } of listener.connections) socket.destroy();
-      server.closeAllConnections();
-    });
-    await promise;
-    idle.cancel();
-    late.cancel();
-    listener.stop();
+    const { server } = this;
+    await stopListening(server, this.listener, this.#clock, { deadlineMs, lingerMs }, () =>
+      server.closeAllConnections(),
+    );
     // What is left of the HTTP server's own close: the timer by which it watches connections.
     server.close(() => {});
   }
@@ -150,41 +137,10 @@ export class ProtectedServer {
     return undefined;
   }
 
-  #run(exchange: Exchange): void {
-    const { request, connection } = exchange;
-    const refusal = checkRequest(request, connection);
-    if (refusal !== undefined) {
-      if (connection.leave === undefined) {
-        connection.closing = true;
-        exchange.announceClose();
-      }
-      exchange.refuse(refusal.status, refusal.reason);
-      return;
-    }
-    request.mesh = connection.mesh;
-    const call = new Call({
-      snapshot: this.#engine.current,
-      side: "inbound",
-      protocol: "http",
-      method: request.method!,
-      authority: connection.host.authority,
-      path: request.url!,
-      headers: HeaderList.ofFlat(request.rawHeaders),
-      body: exchange,
-      transport: noTransport,
-      peer: connection.mesh.peer,
-      startMs: this.#clock.now(),
-    });
-    call.record.peerWorkload = connection.workload.believed;
-    exchange.context = contextOf(call, connection.hop.timeoutMs, connection.hop.attempt);
-    exchange.start(call, connection.chain.serve(Exchange.handler));
+  #run(exchange: RequestExchange): void {
+    serveRequest(exchange, this.#engine, this.#clock);
   }
 }
-
-/** Nothing is sent on from an inbound call; a configuration that wants it has no meaning here. */
-const noTransport: Transport = {
-  send: (_attempt, sink) => sink.onError(new MeshError("NO_CLUSTER", "an inbound route forwards to a cluster")),
-};
 
 const noTunnel =
   "HTTP/1.1 501 Not Implemented\r\nconnection: close\r\ncontent-length: 27\r\n\r\nCONNECT is not served here\n";
@@ -197,7 +153,7 @@ function refuseUnfit(server: Server): void {
       { field: "server" },
     );
   if (!(server instanceof http.Server))
-    throw new TramaError("OPTIONS_INVALID", "protect() takes an http.Server; HTTP/2 servers are not supported", {
+    throw new TramaError("OPTIONS_INVALID", "protect() takes an http.Server, or a server of http2.createServer", {
       field: "server",
     });
   if (server.listening)

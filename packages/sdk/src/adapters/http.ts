@@ -1,4 +1,5 @@
 import type { RequestListener, Server, ServerOptions } from "node:http";
+import type { Http2Server } from "node:http2";
 
 import { http } from "../env/node-http.ts";
 import type { Mesh } from "../mesh-types.ts";
@@ -10,8 +11,8 @@ export type { InterceptOptions } from "./intercept.ts";
 export { peerOf } from "./connection.ts";
 export type { MeshRequest } from "./connection.ts";
 
-/** Makes an `http.Server` that does not listen yet part of the mesh, on its own port. The same as `mesh.protect(server)`. */
-export function protect<S extends Server>(mesh: Mesh, server: S): S {
+/** Makes an `http.Server`, or a server of `http2.createServer`, that does not listen yet part of the mesh, on its own port. The same as `mesh.protect(server)`. */
+export function protect<S extends Server | Http2Server>(mesh: Mesh, server: S): S {
   return mesh.protect(server);
 }
 

@@ -271,7 +271,7 @@ function key(socket: Socket): string {
 }
 
 /** `undefined`: the peer is gone already. */
-function factsOf(socket: Socket, tls: boolean): ConnectionFacts | undefined {
+export function factsOf(socket: Socket, tls: boolean): ConnectionFacts | undefined {
   const { remoteAddress, remotePort, localAddress, localPort } = socket;
   if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined)
     return undefined;
@@ -289,7 +289,7 @@ function plain(address: string): string {
   return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }
 
-function plaintextPeer({ remoteAddress, remotePort, localAddress, localPort }: ConnectionFacts): Peer {
+export function plaintextPeer({ remoteAddress, remotePort, localAddress, localPort }: ConnectionFacts): Peer {
   return {
     spiffeId: undefined,
     trustDomain: "",
@@ -305,6 +305,6 @@ function plaintextPeer({ remoteAddress, remotePort, localAddress, localPort }: C
   };
 }
 
-function addressOf({ address, port, family }: AddressInfo): string {
+export function addressOf({ address, port, family }: AddressInfo): string {
   return family === "IPv6" ? `[${address}]:${port}` : `${address}:${port}`;
 }
