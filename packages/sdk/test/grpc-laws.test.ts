@@ -11,6 +11,7 @@ import { seededRandom } from "../../../test/kit/random.ts";
 import { TestSink } from "../../../test/kit/sink.ts";
 import { OutboundMessages } from "../src/adapters/grpc-messages.ts";
 import { createClock } from "../src/env/clock.ts";
+import { ClusterLimits } from "../src/transport/cluster-limits.ts";
 import { H2Transport } from "../src/transport/h2.ts";
 
 // The laws of engine/service.ts, for the transport of gRPC: a server that does whatever an HTTP/2 server can do, and callers that abort,
@@ -63,7 +64,8 @@ afterAll(async () => {
 
 test("laws 1, 2, 4 and 5 over 1,500 streams", { timeout: 30_000 }, async () => {
   const clock = createClock();
-  const transport = new H2Transport({ identity: { current: undefined }, clock, random });
+  const limits = new ClusterLimits();
+  const transport = new H2Transport({ identity: { current: undefined }, clock, random, limits });
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const config = cluster("c", { endpoints: [endpoint(address)], breaker: { maxConnections: 2, maxPending: 20 } });
   const one = async (): Promise<void> => {
@@ -107,7 +109,11 @@ test("laws 1, 2, 4 and 5 over 1,500 streams", { timeout: 30_000 }, async () => {
     else expect(attempt.sent).toBe(true);
   };
   for (let round = 0; round < 50; round++) await Promise.all(Array.from({ length: 30 }, one));
+  // Nothing leaks, however the requests ended.
+  expect(limits.of(config)!.pending).toBe(0);
+  expect(limits.of(config)!.connections).toBeLessThanOrEqual(2);
   await transport.close(1_000);
   expect(transport.size).toBe(0);
+  expect(limits.size).toBe(0);
   clock.close();
 });

@@ -10,6 +10,7 @@ import { cluster, endpoint } from "../../../test/kit/mesh-config.ts";
 import { seededRandom } from "../../../test/kit/random.ts";
 import { TestSink } from "../../../test/kit/sink.ts";
 import { createClock } from "../src/env/clock.ts";
+import { ClusterLimits } from "../src/transport/cluster-limits.ts";
 import { UndiciTransport } from "../src/transport/undici.ts";
 
 // The laws of engine/service.ts, for the transport that is not scripted: a server that does whatever a server can do, and callers
@@ -46,7 +47,8 @@ afterAll(async () => {
 
 test("laws 1, 2, 4 and 5 over 1,500 requests", async () => {
   const clock = createClock();
-  const transport = new UndiciTransport({ identity: { current: undefined }, clock, random });
+  const limits = new ClusterLimits();
+  const transport = new UndiciTransport({ identity: { current: undefined }, clock, random, limits });
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const config = cluster("c", { endpoints: [endpoint(address)], breaker: { maxConnections: 8, maxPending: 20 } });
   const one = async (): Promise<void> => {
@@ -92,7 +94,11 @@ test("laws 1, 2, 4 and 5 over 1,500 requests", async () => {
     } else expect(attempt.sent).toBe(true);
   };
   for (let round = 0; round < 50; round++) await Promise.all(Array.from({ length: 30 }, one));
+  // Nothing leaks, however the requests ended.
+  expect(limits.of(config)!.pending).toBe(0);
+  expect(limits.of(config)!.connections).toBeLessThanOrEqual(8);
   await transport.close(1_000);
   expect(transport.size).toBe(0);
+  expect(limits.size).toBe(0);
   clock.close();
 });

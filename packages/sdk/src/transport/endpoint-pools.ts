@@ -1,6 +1,7 @@
 import { type Attempt, type Clock, type ConnectionConfig, MeshError } from "@trama/engine";
 import type { IdentitySource } from "@trama/xds/ca";
 
+import { type ClusterLimit, ClusterLimits, type LimitedPool } from "./cluster-limits.ts";
 import { type ConnectOptions, refuseToConnect } from "./connect.ts";
 import { ServerContexts } from "./server-tls.ts";
 import { SecureContexts, tlsFor, tlsKey } from "./tls.ts";
@@ -9,20 +10,20 @@ export interface TransportOptions {
   readonly identity: Pick<IdentitySource, "current">;
   readonly clock: Clock;
   readonly random: () => number;
+  /** Shared by all transports of a process; without, the transport has its own. */
+  readonly limits?: ClusterLimits | undefined;
 }
 
 export interface PoolOptions extends ConnectOptions {
-  /** Connections at once to this endpoint; Envoy's `max_connections`. */
-  readonly maxConnections: number;
-  /** Requests that wait for a connection to be free; Envoy's `max_pending_requests`. */
-  readonly maxPending: number;
+  /** Of the cluster, if it has one: then the pool is the cluster's own. */
+  readonly limit: ClusterLimit | undefined;
   /** How connections live, where the configuration says so. */
   readonly connections: ConnectionConfig | undefined;
   readonly random: () => number;
 }
 
 /** The connections to one endpoint under one TLS setting and one identity. */
-export interface EndpointPool {
+export interface EndpointPool extends LimitedPool {
   readonly options: PoolOptions;
   /** For whoever sweeps unused pools and asks now and then: monotonic time of the question before which it was last in use. */
   usedBy(nowMs: number): number;
@@ -59,6 +60,7 @@ export class EndpointPools<P extends EndpointPool> {
   /** A pool that nobody used for this long is closed; looked for twice as often. */
   readonly #unusedMs: number;
   readonly #contexts = new SecureContexts();
+  readonly #limits: ClusterLimits;
   readonly #servers: ServerContexts;
   /** By endpoint address; nearly always one pool each. */
   readonly #pools = new Map<string, P[]>();
@@ -70,6 +72,7 @@ export class EndpointPools<P extends EndpointPool> {
     this.#options = options;
     this.#unusedMs = unusedMs;
     this.#make = make;
+    this.#limits = options.limits ?? new ClusterLimits();
     this.#servers = new ServerContexts(options.clock);
   }
 
@@ -86,6 +89,7 @@ export class EndpointPools<P extends EndpointPool> {
     const tls = tlsFor(cluster, endpoint);
     const identity = tls === undefined || tls.kind === "server" ? undefined : this.#options.identity.current;
     const epoch = identity?.epoch;
+    const limit = this.#limits.of(cluster);
     const pools = this.#pools.get(endpoint.address);
     if (pools !== undefined) {
       for (const pool of pools) {
@@ -93,13 +97,7 @@ export class EndpointPools<P extends EndpointPool> {
         const same =
           options.tls === tls ||
           (tls !== undefined && options.tls !== undefined && tlsKey(options.tls) === tlsKey(tls));
-        if (
-          !same ||
-          options.maxConnections !== cluster.breaker.maxConnections ||
-          options.maxPending !== cluster.breaker.maxPending ||
-          !sameConnections(options.connections, cluster.connections)
-        )
-          continue;
+        if (!same || options.limit !== limit || !sameConnections(options.connections, cluster.connections)) continue;
         if (options.identity?.epoch === epoch) return pool;
         // The identity was renewed: this one lives on until its last request has ended.
         pools.splice(pools.indexOf(pool), 1);
@@ -122,9 +120,9 @@ export class EndpointPools<P extends EndpointPool> {
       connectTimeoutMs: cluster.connectTimeoutMs,
       connections: cluster.connections,
       tcpKeepAliveMs: cluster.connections?.tcpKeepAliveMs,
-      maxConnections: cluster.breaker.maxConnections,
-      maxPending: cluster.breaker.maxPending,
+      limit,
     });
+    limit?.pools.add(pool);
     if (pools === undefined) this.#pools.set(endpoint.address, [pool]);
     else pools.push(pool);
     if (!this.#sweeping) this.#sweepLater();
@@ -155,7 +153,11 @@ export class EndpointPools<P extends EndpointPool> {
 
   #retire(pool: P): void {
     this.#closing.add(pool);
-    void pool.close().then(() => this.#closing.delete(pool));
+    void pool.close().then(() => {
+      this.#closing.delete(pool);
+      const { limit } = pool.options;
+      if (limit !== undefined) this.#limits.leave(pool, limit);
+    });
   }
 
   #sweepLater(): void {

@@ -39,21 +39,47 @@ export class H2Pool implements EndpointPool {
   submit(request: H2Request): void {
     this.#used = true;
     if (this.#begin(request)) return;
-    const { maxConnections, maxPending, endpoint } = this.options;
-    if (this.#waiting.length >= maxPending) {
-      request.fail(
-        new MeshError("OVERFLOW", `${endpoint.address}: ${maxPending} requests wait for a connection already`),
-      );
-      return;
+    const { limit, endpoint } = this.options;
+    if (limit !== undefined) {
+      if (limit.pending >= limit.maxPending) {
+        const text = `${endpoint.address}: ${limit.maxPending} requests of the cluster wait for a connection already`;
+        request.fail(new MeshError("OVERFLOW", text));
+        return;
+      }
+      limit.pending++;
     }
     this.#waiting.push(request);
-    this.#openIfNone(maxConnections);
+    this.#openIfNone();
   }
 
   /** A request that was aborted while it waited. */
   forget(request: H2Request): void {
     const at = this.#waiting.indexOf(request);
-    if (at >= 0) this.#waiting.splice(at, 1);
+    if (at < 0) return;
+    this.#waiting.splice(at, 1);
+    if (this.options.limit !== undefined) this.options.limit.pending--;
+  }
+
+  dropIdle(): boolean {
+    for (const connection of this.#usable) {
+      if (connection.streams > 0 || connection.connecting) continue;
+      connection.leave();
+      return true;
+    }
+    return false;
+  }
+
+  /** Whoever waited longest. */
+  #next(): H2Request | undefined {
+    const request = this.#waiting.shift();
+    if (request !== undefined && this.options.limit !== undefined) this.options.limit.pending--;
+    return request;
+  }
+
+  #forgetConnection(connection: H2Connection): boolean {
+    if (!this.#usable.delete(connection)) return false;
+    if (this.options.limit !== undefined) this.options.limit.connections--;
+    return true;
   }
 
   /** A stream has ended, so another may begin. */
@@ -64,7 +90,7 @@ export class H2Pool implements EndpointPool {
 
   /** A connection takes no new streams any more. */
   left(connection: H2Connection): void {
-    if (!this.#usable.delete(connection)) return;
+    if (!this.#forgetConnection(connection)) return;
     if (!connection.lost) this.#leaving.add(connection);
     this.#flush();
   }
@@ -86,7 +112,7 @@ export class H2Pool implements EndpointPool {
   /** Cuts everything. */
   destroy(error: MeshError): void {
     this.#closed = true;
-    for (const request of this.#waiting.splice(0)) request.fail(error);
+    for (let request = this.#next(); request !== undefined; request = this.#next()) request.fail(error);
     for (const connection of [...this.#usable, ...this.#leaving]) connection.destroy(error);
     this.#empty?.resolve();
   }
@@ -106,31 +132,31 @@ export class H2Pool implements EndpointPool {
   #open(): void {
     const connection = new H2Connection(this);
     this.#usable.add(connection);
+    if (this.options.limit !== undefined) this.options.limit.connections++;
     connection.open((error) => {
       if (error === undefined) return this.#flush();
-      this.#usable.delete(connection);
+      this.#forgetConnection(connection);
       this.#leaving.delete(connection);
       // Everyone who waited for it learns why; whether to try again is the engine's business.
-      for (const request of this.#waiting.splice(0)) request.fail(error);
+      for (let request = this.#next(); request !== undefined; request = this.#next()) request.fail(error);
       this.#endIfEmpty();
     });
   }
 
   /** One at a time: whoever waits may find room on it. */
-  #openIfNone(maxConnections: number): void {
-    if (this.#usable.size >= maxConnections) return;
+  #openIfNone(): void {
     for (const connection of this.#usable) if (connection.connecting) return;
-    this.#open();
+    if (this.options.limit?.admits(this, this.#usable.size) !== false) this.#open();
   }
 
   #flush(): void {
-    while (this.#waiting.length > 0) {
-      const request = this.#waiting.shift()!;
+    for (let request = this.#next(); request !== undefined; request = this.#next()) {
       if (this.#begin(request)) continue;
       this.#waiting.unshift(request);
+      if (this.options.limit !== undefined) this.options.limit.pending++;
       break;
     }
-    if (this.#waiting.length > 0) this.#openIfNone(this.options.maxConnections);
+    if (this.#waiting.length > 0) this.#openIfNone();
     if (this.#closed && this.#waiting.length === 0) for (const connection of this.#usable) connection.leave();
   }
 

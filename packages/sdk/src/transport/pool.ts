@@ -2,6 +2,7 @@ import { type ConnectionConfig, MeshError } from "@trama/engine";
 import type { Client as UndiciClient } from "undici";
 
 import { Client } from "../undici-parts.ts";
+import type { ClusterLimit } from "./cluster-limits.ts";
 import { connect, type ConnectedPeer, plaintextPeer } from "./connect.ts";
 import type { EndpointPool, PoolOptions } from "./endpoint-pools.ts";
 
@@ -85,7 +86,7 @@ export class Pool implements EndpointPool {
   }
 
   submit(request: Pooled): void {
-    const { clock, maxConnections, maxPending } = this.options;
+    const { clock, limit } = this.options;
     this.#used = true;
     let connection: Connection | undefined;
     while ((connection = this.#popIdle()) !== undefined) {
@@ -93,17 +94,7 @@ export class Pool implements EndpointPool {
       this.#drop(connection);
     }
     if (connection === undefined) {
-      if (this.#all.size >= maxConnections) {
-        if (this.#waiting.length < maxPending) this.#waiting.push(request);
-        else
-          request.fail(
-            new MeshError(
-              "OVERFLOW",
-              `${this.options.endpoint.address}: all ${maxConnections} connections are busy and ${maxPending} requests wait`,
-            ),
-          );
-        return;
-      }
+      if (limit?.admits(this, this.#all.size) === false) return this.#wait(request, limit);
       connection = this.#open();
     }
     if (!request.begin(connection)) this.release(connection);
@@ -121,14 +112,37 @@ export class Pool implements EndpointPool {
       this.#drop(connection);
       usable = this.#open();
     }
-    for (let request = this.#waiting.shift(); request !== undefined; request = this.#waiting.shift())
-      if (request.begin(usable)) return;
+    for (let request = this.#next(); request !== undefined; request = this.#next()) if (request.begin(usable)) return;
     if (this.#closed) this.#drop(usable);
     else {
       usable.nextIdle = this.#idle;
       this.#idle = usable;
       this.#idleCount++;
     }
+  }
+
+  /** Only where there is a limit. */
+  #wait(request: Pooled, limit: ClusterLimit): void {
+    if (limit.pending < limit.maxPending) {
+      limit.pending++;
+      this.#waiting.push(request);
+      return;
+    }
+    const text = `${this.options.endpoint.address}: the cluster has its ${limit.maxConnections} connections, and ${limit.maxPending} requests wait`;
+    request.fail(new MeshError("OVERFLOW", text));
+  }
+
+  #next(): Pooled | undefined {
+    const request = this.#waiting.shift();
+    if (request !== undefined) this.options.limit!.pending--;
+    return request;
+  }
+
+  dropIdle(): boolean {
+    const connection = this.#popIdle();
+    if (connection === undefined) return false;
+    this.#drop(connection);
+    return true;
   }
 
   #popIdle(): Connection | undefined {
@@ -143,7 +157,9 @@ export class Pool implements EndpointPool {
   /** A request that was aborted while it waited. */
   forget(request: Pooled): void {
     const at = this.#waiting.indexOf(request);
-    if (at >= 0) this.#waiting.splice(at, 1);
+    if (at < 0) return;
+    this.#waiting.splice(at, 1);
+    this.options.limit!.pending--;
   }
 
   /** Lets what is under way or waits end, then opens nothing more. Resolves when the last connection is closed. */
@@ -157,10 +173,11 @@ export class Pool implements EndpointPool {
   /** Cuts everything. */
   destroy(error: MeshError): void {
     this.#closed = true;
-    for (const request of this.#waiting.splice(0)) request.fail(error);
+    for (let request = this.#next(); request !== undefined; request = this.#next()) request.fail(error);
     this.#idle = undefined;
     this.#idleCount = 0;
     const connections = [...this.#all];
+    if (this.options.limit !== undefined) this.options.limit.connections -= connections.length;
     this.#all.clear();
     for (const { client } of connections) client.destroy(error).catch(() => {});
     this.#empty?.resolve();
@@ -197,12 +214,13 @@ export class Pool implements EndpointPool {
       nextIdle: undefined,
     };
     this.#all.add(connection);
+    if (this.options.limit !== undefined) this.options.limit.connections++;
     return connection;
   }
 
   /** Closes a connection once its request, if it has one, has ended. */
   #drop(connection: Connection): void {
-    this.#all.delete(connection);
+    if (this.#all.delete(connection) && this.options.limit !== undefined) this.options.limit.connections--;
     this.#closing++;
     const closed = (): void => {
       this.#closing--;

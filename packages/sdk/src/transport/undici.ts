@@ -1,6 +1,7 @@
 import { type Attempt, MeshError, type Sink, type Transport } from "@trama/engine";
 
 import { HttpBody } from "./body.ts";
+import { ClusterLimits } from "./cluster-limits.ts";
 import { EndpointPools, type TransportOptions } from "./endpoint-pools.ts";
 import { H2Transport } from "./h2.ts";
 import { Pool } from "./pool.ts";
@@ -18,7 +19,9 @@ export class UndiciTransport implements Transport {
   /** gRPC shares its connections. */
   readonly http2: H2Transport;
 
-  constructor(options: TransportOptions) {
+  constructor(given: TransportOptions) {
+    // A cluster's limits hold for both protocols together.
+    const options = { ...given, limits: given.limits ?? new ClusterLimits() };
     this.#pools = new EndpointPools(options, unusedMs, (pool) => new Pool(pool));
     this.http2 = new H2Transport(options);
   }
