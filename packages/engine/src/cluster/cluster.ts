@@ -14,6 +14,7 @@ import type { Endpoint } from "./endpoint.ts";
 import { LocalityHosts } from "./locality.ts";
 import type { AttemptObserver } from "./observer.ts";
 import type { Picker } from "./picker.ts";
+import { avoidedPriorities } from "./previous-priorities.ts";
 import { priorityLoads } from "./priority.ts";
 
 /**
@@ -37,6 +38,8 @@ export class Cluster {
   #picker: Picker;
   /** Those that the picker picks from, by locality, the best priority first. */
   #serving: readonly (readonly Endpoint[])[] = [];
+  /** By the priorities that a retry stays away from; made when the first one does. */
+  readonly #beyond = new Map<string, Picker>();
   /** Of the keyed state, when the picker was built. */
   #healthVersion: number;
 
@@ -82,6 +85,26 @@ export class Cluster {
       this.#picker = this.#build();
     }
     return this.#picker;
+  }
+
+  /**
+   * For a retry that stays away from priorities it has been at: picks among the others, by the loads that these would have
+   * alone. `tried`: in order; `every`: see {@link avoidedPriorities}.
+   */
+  beyond(tried: readonly Endpoint[], every: number): Picker {
+    const { picker } = this;
+    const priorities = tried.map((endpoint) =>
+      this.#priorities.findIndex((priority) => priority.some((each) => each.endpoints.includes(endpoint))),
+    );
+    // One that has left the cluster since was of no priority.
+    if (priorities.includes(-1)) return picker;
+    const serves = this.#priorities.map((priority) => priority.some((each) => each.ready.length > 0));
+    const avoided = avoidedPriorities(priorities, every, serves);
+    if (avoided === undefined) return picker;
+    const key = avoided.join();
+    let found = this.#beyond.get(key);
+    if (found === undefined) this.#beyond.set(key, (found = this.#assemble(avoided).picker));
+    return found;
   }
 
   /** After a change of `EndpointLoad.barred`: this cluster, and its like in other snapshots, pick anew. Costs nothing. */
@@ -150,15 +173,26 @@ export class Cluster {
   }
 
   #build(): Picker {
+    for (const priority of this.#priorities) for (const each of priority) each.refresh();
+    const { picker, serving } = this.#assemble(undefined);
+    this.#serving = serving;
+    this.#beyond.clear();
+    return picker;
+  }
+
+  /** Without the priorities that are `avoided`. */
+  #assemble(avoided: readonly boolean[] | undefined): {
+    readonly picker: Picker;
+    readonly serving: readonly (readonly Endpoint[])[];
+  } {
     const { balancer, panicPercent = 0, endpoints } = this.config;
     const { overprovisioningPercent = 140 } = endpoints;
     const healthy: number[] = [];
     const all: number[] = [];
-    for (const priority of this.#priorities) {
+    for (const [at, priority] of this.#priorities.entries()) {
       let ready = 0;
       let total = 0;
-      for (const each of priority) {
-        each.refresh();
+      for (const each of avoided?.[at] === true ? [] : priority) {
         ready += each.ready.length;
         total += each.endpoints.length;
       }
@@ -177,9 +211,8 @@ export class Cluster {
       weights.push(loads[at]!);
       for (const each of priority) serving.push(panic[at] ? each.endpoints : each.ready);
     }
-    this.#serving = serving;
-    if (pickers.length <= 1) return pickers[0] ?? nobody(this.config.name);
-    return acrossPriorities(balancer, pickers, weights, this.#dice);
+    if (pickers.length <= 1) return { picker: pickers[0] ?? nobody(this.config.name), serving };
+    return { picker: acrossPriorities(balancer, pickers, weights, this.#dice), serving };
   }
 }
 

@@ -2,6 +2,7 @@ import type { Call } from "../call.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { blamesEndpoint } from "../cluster/observer.ts";
+import type { Picker } from "../cluster/picker.ts";
 import type { Env, Timer } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { ownDelay } from "../own-delay.ts";
@@ -266,7 +267,7 @@ class Try implements Sink, Runner {
   }
 
   #pick(): Endpoint | MeshError {
-    const { picker } = this.#cluster;
+    const picker = this.#picker();
     let endpoint = picker.pick(this.#call);
     // Two at one endpoint would wait for the same thing: a hedge always goes elsewhere.
     if (this.#previous === undefined || (this.#race === undefined && !this.#plan!.policy.avoidPreviousHosts))
@@ -278,6 +279,15 @@ class Try implements Sink, Runner {
     if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) return endpoint;
     // Envoy goes back to the endpoint that failed; while another is there, that is a retry thrown away.
     return this.#cluster.untried((other) => this.#wasAt(other)) ?? endpoint;
+  }
+
+  #picker(): Picker {
+    const every = this.#plan?.policy.avoidPreviousPriorities;
+    if (every === undefined || this.#previous === undefined) return this.#cluster.picker;
+    const tried: Endpoint[] = [];
+    for (let each: Try | undefined = this.#previous; each !== undefined; each = each.#previous)
+      if (each.#endpoint !== undefined) tried.unshift(each.#endpoint);
+    return this.#cluster.beyond(tried, every);
   }
 
   #wasAt(endpoint: Endpoint): boolean {
