@@ -17,12 +17,25 @@ let client: Client;
 let strict: Client;
 let service: Service;
 let outside: http.Server;
+/** Declared to the mesh under another name, and found by DNS. */
+let declared: http.Server;
 /** On an address that is not loopback where the machine has one: loopback is never the mesh's business. */
 let outsideUrl: string;
 
 beforeAll(async () => {
+  declared = http.createServer((request, response) => response.end(`declared, as ${request.headers.host}`));
+  await new Promise<void>((resolve) => declared.listen(0, "127.0.0.1", resolve));
+  const byName = `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: files, namespace: shop }
+spec:
+  hosts: [files.example.com]
+  resolution: DNS
+  ports: [{ number: 80, name: http, targetPort: ${(declared.address() as AddressInfo).port} }]
+  endpoints: [{ address: localhost }]
+`;
   mesh = await startMesh({
-    yaml: { "shop.yaml": documents(peerAuthentication("shop", "STRICT"), serviceEntry("catalog", "shop")) },
+    yaml: { "shop.yaml": documents(peerAuthentication("shop", "STRICT"), serviceEntry("catalog", "shop"), byName) },
   });
   const address =
     Object.values(networkInterfaces())
@@ -45,8 +58,10 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await mesh?.close();
-  outside?.closeAllConnections();
-  await new Promise((resolve) => outside?.close(resolve));
+  for (const server of [outside, declared]) {
+    server?.closeAllConnections();
+    await new Promise((resolve) => server?.close(resolve));
+  }
   await expectNoLeaks();
 });
 
@@ -82,6 +97,11 @@ describe.each(["mesh.fetch", "undici.request", "undici.fetch"] as const)("%s", (
 
   test("a host that the mesh does not know passes through, and learns nothing of the mesh", async () => {
     expect((await client.call("call", { url: outsideUrl, via })).text).toBe("outside");
+  });
+
+  test("a host that is declared is looked up by its endpoint's name, at the first call already", async () => {
+    const { text } = await strict.call("call", { url: "http://files.example.com/", via });
+    expect(text).toBe("declared, as files.example.com");
   });
 
   test("under REGISTRY_ONLY such a host is refused with a code, and one in the mesh is not", async () => {
