@@ -55,10 +55,10 @@ export function recipe(model: Model, node: NodeView, typeUrl: string, name: stri
  * so are the answers.
  */
 export function basis(model: Model, typeUrl: string): readonly unknown[] {
-  const { services, routes: tables, destinations, endpoints, peers, scopes } = model;
+  const { services, routes: tables, destinations, selecting, endpoints, peers, scopes } = model;
   if (typeUrl === typeUrls.listener) return [services, scopes];
   if (typeUrl === typeUrls.routeConfiguration) return [services, tables, scopes];
-  return [services, destinations, endpoints, peers];
+  return [services, destinations, selecting, endpoints, peers];
 }
 
 /** Every full name of a type that a node can ask for. */
@@ -67,7 +67,7 @@ export function* allNames(model: Model, node: NodeView, typeUrl: string): Iterab
   for (const host of model.services.hosts()) {
     const service = visibleService(model, node, host);
     if (service === undefined) continue;
-    const subsets = destinationPolicy(model, service, node.namespace)?.subsets.map(({ name }) => name) ?? [];
+    const subsets = destinationPolicy(model, service, node)?.subsets.map(({ name }) => name) ?? [];
     for (const { number: port } of service.ports) {
       if (typeUrl === typeUrls.listener && node.kind !== "envoy") yield `${host}:${port}`;
       else if (typeUrl === typeUrls.routeConfiguration && node.kind !== "envoy")
@@ -130,9 +130,9 @@ function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefin
   const traffic = service.resolution === "dns" ? effectiveTraffic(policy, subset) : {};
   const placed = placing(traffic, node);
   return {
-    variant: placed?.key ?? "",
+    variant: policyVariant(model, node, policy) + (placed?.key ?? ""),
     inputs: [service, policy, endpoints, peers.namespace, peers.root],
-    shared: placed === undefined && !looksAtCallers(traffic),
+    shared: placed === undefined && !looksAtCallers(traffic) && !model.selecting.has(node.namespace),
     make: () => cluster({ mesh, service, port, policy, subset, endpoints, kind, proxy, peers, placing: placed }),
   };
 }
@@ -150,7 +150,7 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   const placed = placing(traffic, node);
   return {
     // The same for all callers of a class: of a zone, mostly.
-    variant: placed?.key ?? "",
+    variant: policyVariant(model, node, policy) + (placed?.key ?? ""),
     inputs: [
       service,
       endpoints,
@@ -160,9 +160,14 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
       ...(placed === undefined ? [] : [traffic.locality]),
     ],
     // A policy that looks at callers may say the same to some of them and not to others.
-    shared: placed === undefined && !looksAtCallers(traffic),
+    shared: placed === undefined && !looksAtCallers(traffic) && !model.selecting.has(node.namespace),
     make: () => assignment({ name, port, endpoints, subset: subset ?? {}, peers, placing: placed }),
   };
+}
+
+/** Where callers of one namespace may follow different rules, each rule has a resource of its own. */
+function policyVariant(model: Model, node: NodeView, policy: Target["policy"]): string {
+  return model.selecting.has(node.namespace) && policy !== undefined ? `${policy.namespace}/${policy.name}` : "";
 }
 
 /**

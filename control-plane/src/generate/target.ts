@@ -18,7 +18,7 @@ export function find(model: Model, node: NodeView, name: string): Target | undef
   const service = serviceOf(model, node.namespace, id.host);
   const port = service?.ports.find(({ number }) => number === id.port);
   if (service === undefined || port === undefined) return undefined;
-  const policy = destinationPolicy(model, service, node.namespace);
+  const policy = destinationPolicy(model, service, node);
   const exists = id.subset === "" || policy?.subsets.some((subset) => subset.name === id.subset) === true;
   return exists ? { service, port, policy, subset: id.subset } : undefined;
 }

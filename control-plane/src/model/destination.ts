@@ -7,6 +7,8 @@ export interface DestinationPolicy {
   /** Full; a wildcard is possible. */
   readonly host: string;
   readonly visible: Visibility;
+  /** Labels of the calling workloads of its namespace that it is for; empty: all. */
+  readonly selector: Readonly<Record<string, string>>;
   readonly traffic: TrafficPolicy;
   readonly subsets: readonly Subset[];
   /** Whether one request tries an ejected endpoint before it gets its share again. */

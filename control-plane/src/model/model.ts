@@ -4,7 +4,7 @@ import { type HostIndex, covers, getOrMake } from "./host-index.ts";
 import type { MeshSettings } from "./mesh.ts";
 import type { RouteTable } from "./route.ts";
 import { type Scope, type Scopes, scopeOf, sees } from "./scope.ts";
-import { type Endpoint, type Service, itself } from "./service.ts";
+import { type Endpoint, type Service, hasLabels, itself } from "./service.ts";
 
 /**
  * The whole mesh as plain data, whatever the policy was written in. Immutable, and parts that did not change are the same
@@ -17,6 +17,8 @@ export interface Model {
   readonly routes: HostIndex<RouteTable>;
   /** By namespace; several for one host are joined already. */
   readonly destinations: ReadonlyMap<string, HostIndex<DestinationPolicy>>;
+  /** By namespace: those that are for some calling workloads only. */
+  readonly selecting: ReadonlyMap<string, readonly DestinationPolicy[]>;
   /** By namespace, each list by name. */
   readonly peers: ReadonlyMap<string, readonly PeerPolicy[]>;
   readonly access: ReadonlyMap<string, readonly AccessPolicy[]>;
@@ -28,21 +30,40 @@ export interface Model {
 
 /**
  * Namespace of the client, then of the service, then the root namespace: the first that has a matching rule decides alone,
- * subsets included (istio-api §3.1).
+ * subsets included; a rule that selects the client goes before all (istio-api §3.1).
  */
 export function destinationPolicy(
-  model: Pick<Model, "mesh" | "destinations">,
+  model: Pick<Model, "mesh" | "destinations" | "selecting">,
   service: Service,
-  client: string,
+  { namespace: client, labels }: Viewer,
 ): DestinationPolicy | undefined {
   const { rootNamespace } = model.mesh;
   return (
+    selectingPolicy(model.selecting.get(client) ?? [], service.host, labels) ??
     model.destinations.get(client)?.find(service.host, client) ??
     (service.namespace === client
       ? undefined
       : model.destinations.get(service.namespace)?.find(service.host, client)) ??
     model.destinations.get(rootNamespace)?.find(service.host, client)
   );
+}
+
+/** An exact host before the longest wildcard, as everywhere; of several for one host the first by name. */
+function selectingPolicy(
+  policies: readonly DestinationPolicy[],
+  host: string,
+  labels: Viewer["labels"],
+): DestinationPolicy | undefined {
+  let found: DestinationPolicy | undefined;
+  for (const policy of policies) {
+    if (!covers(policy.host, host) || !hasLabels(labels, policy.selector)) continue;
+    if (found === undefined || specificity(policy.host) > specificity(found.host)) found = policy;
+  }
+  return found;
+}
+
+function specificity(host: string): number {
+  return host.startsWith("*") ? host.length : Infinity;
 }
 
 /** Always the same list: what was made from it is not made again. */

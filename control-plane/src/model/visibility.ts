@@ -16,6 +16,7 @@ export function visibility(exportTo: readonly string[] | undefined, own: string)
   if (exportTo === undefined || exportTo.length === 0 || exportTo.includes("*")) {
     return { all: true, namespaces: new Set() };
   }
+  if (exportTo.includes("~")) return { all: false, namespaces: new Set() };
   return { all: false, namespaces: new Set(exportTo.map((entry) => (entry === "." ? own : entry))) };
 }
 

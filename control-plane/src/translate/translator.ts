@@ -7,7 +7,7 @@ import type { Model } from "../model/model.ts";
 import { Reuse } from "../model/reuse.ts";
 import type { RouteTable } from "../model/route.ts";
 import type { Scope } from "../model/scope.ts";
-import { type Endpoint, type Service, endpointPort, itself, socketAddress } from "../model/service.ts";
+import { type Endpoint, type Service, endpointPort, itself, labelsKey, socketAddress } from "../model/service.ts";
 import type { Visibility } from "../model/visibility.ts";
 import { type Kind, kinds } from "../sources/istio/kinds.ts";
 import type { Content } from "../sources/object.ts";
@@ -43,12 +43,14 @@ export class Translator {
     const services = [...found.keys()];
     const parts = [...found].flat();
     const tables = of.VirtualService.map((content) => this.routeTable(content));
+    const general = of.DestinationRule.filter(({ spec }) => spec.workloadSelector === undefined);
     const model: Model = {
       mesh: this.mesh,
       services: reuse.of("services", services, () => new HostIndex(services.map((value) => claim(value.host, value)))),
       endpoints: reuse.of("endpoints", parts, () => found),
       routes: reuse.of("routes", tables, () => new HostIndex(tables.flatMap(claims))),
-      destinations: this.#destinations(of.DestinationRule),
+      destinations: this.#destinations(general),
+      selecting: this.#selecting(of.DestinationRule.filter((content) => !general.includes(content))),
       peers: this.#listed("peers", of.PeerAuthentication, peerPolicy),
       access: this.#listed("access", of.AuthorizationPolicy, accessPolicy),
       scopes: this.#listed("scopes", of.Sidecar, (content) => this.scope(content)),
@@ -128,6 +130,16 @@ export class Translator {
       const byNamespace = Map.groupBy(joined, ({ namespace }) => namespace);
       return new Map([...byNamespace].map(([namespace, policies]) => [namespace, indexByHost(policies)]));
     });
+  }
+
+  /** Those for some workloads only: several for the same host and labels are joined like those for all. */
+  #selecting(contents: readonly Content<"DestinationRule">[]): Map<string, readonly DestinationPolicy[]> {
+    const groups = Map.groupBy(
+      contents.map((content) => this.destination(content)),
+      ({ namespace, host, selector }) => `${namespace}/${host} ${labelsKey(selector)}`,
+    );
+    const joined = [...groups].map(([key, policies]) => this.#reuse.of(`selecting ${key}`, policies, join));
+    return this.#reuse.of("selecting", joined, () => Map.groupBy(joined, ({ namespace }) => namespace));
   }
 
   /** By namespace; the lists are those of the last build when nothing in them changed. */

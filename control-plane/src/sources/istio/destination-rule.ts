@@ -4,12 +4,14 @@ import { connectionPool, type ConnectionPoolSpec } from "./connection-pool.ts";
 import { type LocalitySettingSpec, localityLbSetting } from "./locality-setting.ts";
 import { message } from "./message.ts";
 import { type OutlierDetectionSpec, outlierDetection } from "./outlier-detection.ts";
-import { count, dnsLabel, exportTo, hostName, labels, wildcardHost } from "./values.ts";
+import { count, dnsLabel, exportTo, hostName, labels, selector, wildcardHost } from "./values.ts";
 
 /** DestinationRule as validated (istio-api §3). */
 export interface DestinationRuleSpec {
   readonly host: string;
   readonly exportTo?: readonly string[] | undefined;
+  /** Of the calling workloads that it is for; absent: all. */
+  readonly workloadSelector?: { readonly matchLabels: Readonly<Record<string, string>> } | undefined;
   readonly trafficPolicy?: TrafficPolicySpec | undefined;
   readonly subsets: readonly SubsetSpec[];
 }
@@ -147,24 +149,28 @@ const subset = message({
   trafficPolicy: trafficPolicy.optional(),
 });
 
-export const destinationRuleSchema: z.ZodType<DestinationRuleSpec> = message(
-  {
-    host: wildcardHost,
-    exportTo: exportTo.optional(),
-    trafficPolicy: trafficPolicy.optional(),
-    subsets: z
-      .array(subset)
-      .default([])
-      .superRefine((subsets, context) => {
-        const seen = new Set<string>();
-        for (const [index, { name }] of subsets.entries()) {
-          if (seen.has(name)) {
-            const message = `the subset ${name} is defined twice: rename or remove one`;
-            context.addIssue({ code: "custom", path: [index, "name"], message });
-          }
-          seen.add(name);
+export const destinationRuleSchema: z.ZodType<DestinationRuleSpec> = message({
+  host: wildcardHost,
+  exportTo: exportTo.optional(),
+  workloadSelector: selector
+    .refine((found) => Object.keys(found.matchLabels).length > 0, "selects every workload: write labels, or remove it")
+    .optional(),
+  trafficPolicy: trafficPolicy.optional(),
+  subsets: z
+    .array(subset)
+    .default([])
+    .superRefine((subsets, context) => {
+      const seen = new Set<string>();
+      for (const [index, { name }] of subsets.entries()) {
+        if (seen.has(name)) {
+          const message = `the subset ${name} is defined twice: rename or remove one`;
+          context.addIssue({ code: "custom", path: [index, "name"], message });
         }
-      }),
-  },
-  { workloadSelector: "rules for some client workloads only; limit it by exportTo" },
-);
+        seen.add(name);
+      }
+    }),
+}).superRefine(({ workloadSelector, exportTo: to }, context) => {
+  if (workloadSelector === undefined || to === undefined || (to.length === 1 && to[0] === ".")) return;
+  const message = "a rule with a workloadSelector is for workloads of its own namespace: remove exportTo, or write .";
+  context.addIssue({ code: "custom", path: ["exportTo"], message });
+});

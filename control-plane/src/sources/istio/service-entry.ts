@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import * as z from "zod";
 
 import { message } from "./message.ts";
-import { dnsLabel, exportTo, labels, portNumber, wildcardHost } from "./values.ts";
+import { dnsLabel, labels, portNumber, serviceExportTo, wildcardHost } from "./values.ts";
 import { type WorkloadEntrySpec, workloadEntrySchema } from "./workload-entry.ts";
 
 /** ServiceEntry as validated (istio-api §4). */
@@ -86,7 +86,7 @@ const fields = message({
   workloadSelector: message({ labels: labels.default({}) })
     .refine((found) => Object.keys(found.labels).length > 0, "selects every workload of the namespace: write labels")
     .optional(),
-  exportTo: exportTo.optional(),
+  exportTo: serviceExportTo.optional(),
   subjectAltNames: z.array(z.string().min(1, "an empty name is not allowed: remove it")).default([]),
 });
 

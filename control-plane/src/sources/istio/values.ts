@@ -139,17 +139,25 @@ export const selector: z.ZodType<{ readonly matchLabels: Readonly<Record<string,
   matchLabels: labels.default({}),
 });
 
-const visibility = z.string().refine((text) => text === "." || text === "*" || dnsLabel.safeParse(text).success, {
-  error: (issue) =>
-    issue.input === "~"
-      ? "not supported by this release: leave the object out instead of hiding it from everyone"
-      : `"${cut(String(issue.input))}" must be "." (own namespace), "*" (all) or the name of a namespace`,
-});
+/** Whoever may use an object; `nobody` is written `~`. */
+function exportList(nobody: boolean): z.ZodType<readonly string[]> {
+  const alone = nobody ? ["*", "~"] : ["*"];
+  const entry = z.string().refine((text) => text === "." || alone.includes(text) || dnsLabel.safeParse(text).success, {
+    error: (issue) =>
+      issue.input === "~"
+        ? "~ hides a ServiceEntry from everyone, and nothing else: leave the object out"
+        : `"${cut(String(issue.input))}" must be "." (own namespace), "*" (all) or the name of a namespace`,
+  });
+  return z
+    .array(entry)
+    .refine((list) => list.length === 1 || !list.includes("*"), `"*" must stand alone: remove the other entries`)
+    .refine((list) => list.length === 1 || !list.includes("~"), `"~" must stand alone: remove the other entries`)
+    .refine((list) => new Set(list).size === list.length, "names a namespace twice: remove one of the two");
+}
 
-export const exportTo: z.ZodType<readonly string[]> = z
-  .array(visibility)
-  .refine((list) => !list.includes("*") || list.length === 1, `"*" must stand alone: remove the other entries`)
-  .refine((list) => new Set(list).size === list.length, "names a namespace twice: remove one of the two");
+export const exportTo: z.ZodType<readonly string[]> = exportList(false);
+/** Of a ServiceEntry, which alone may be hidden from everyone. */
+export const serviceExportTo: z.ZodType<readonly string[]> = exportList(true);
 
 export const regex: z.ZodType<string> = z.string().transform(checkedRegex);
 

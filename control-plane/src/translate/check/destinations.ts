@@ -1,6 +1,6 @@
 import type { Diagnostic } from "../../diagnostics.ts";
 import { hostsOf } from "../../model/model.ts";
-import { type Endpoint, hasLabels } from "../../model/service.ts";
+import { type Endpoint, hasLabels, labelsKey } from "../../model/service.ts";
 import type { TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
 import { nearest } from "../../sources/names.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
@@ -13,8 +13,8 @@ type DestinationRule = ConfigObject<"DestinationRule">;
 export function* checkDestinations({ model, translator, all }: Subject): Iterable<Diagnostic> {
   const groups = new Map<string, DestinationRule[]>();
   for (const object of all("DestinationRule")) {
-    const { namespace, host } = translator.destination(object.content);
-    const key = `${namespace}/${host}`;
+    const { namespace, host, selector } = translator.destination(object.content);
+    const key = `${namespace}/${host} ${labelsKey(selector)}`;
     const group = groups.get(key) ?? [];
     groups.set(key, [...group, object]);
     for (const earlier of group) yield* checkJoin(earlier, object);

@@ -1,4 +1,5 @@
 import type { Diagnostic } from "../../diagnostics.ts";
+import { labelsKey } from "../../model/service.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
 import type { Subject } from "./check.ts";
 import { place } from "./duplicates.ts";
@@ -9,17 +10,18 @@ export function* checkPolicies({ model, all }: Subject): Iterable<Diagnostic> {
   const seen = new Map<string, ConfigObject<"PeerAuthentication">>();
   for (const object of peers) {
     const { namespace, spec } = object.content;
-    const labels = Object.entries(spec.selector?.matchLabels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-    const key = `${namespace} ${JSON.stringify(labels)}`;
+    const labels = spec.selector?.matchLabels ?? {};
+    const selects = Object.keys(labels).length > 0;
+    const key = `${namespace} ${labelsKey(labels)}`;
     const first = seen.get(key);
     if (first !== undefined) {
-      const whom = labels.length === 0 ? `the whole namespace ${namespace}` : "the same workloads";
+      const whom = !selects ? `the whole namespace ${namespace}` : "the same workloads";
       const text = `${objectName(first.content)} is for ${whom} too, at ${place(first, ["spec"])}: keep one of the two`;
-      yield object.error("conflict", ["spec", labels.length === 0 ? "mtls" : "selector"], text, true);
+      yield object.error("conflict", ["spec", selects ? "selector" : "mtls"], text, true);
     } else {
       seen.set(key, object);
     }
-    if (labels.length > 0 && namespace === model.mesh.rootNamespace) {
+    if (selects && namespace === model.mesh.rootNamespace) {
       const text = `spec.selector: selects workloads of ${namespace} alone, although it is the root namespace: put the object into theirs`;
       yield object.warning("advice", ["spec", "selector"], text);
     }

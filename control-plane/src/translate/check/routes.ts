@@ -108,11 +108,15 @@ function portProblem({ host, ports }: Service, wanted: number | undefined, calle
 }
 
 function hasSubset(model: Model, service: Service, subset: string, caller: string): boolean {
-  return destinationPolicy(model, service, caller)?.subsets.some(({ name }) => name === subset) === true;
+  return (
+    destinationPolicy(model, service, { namespace: caller, labels: {} })?.subsets.some(
+      ({ name }) => name === subset,
+    ) === true
+  );
 }
 
 function subsetProblem(model: Model, service: Service, subset: string, caller: string): Problem {
-  const policy = destinationPolicy(model, service, caller);
+  const policy = destinationPolicy(model, service, { namespace: caller, labels: {} });
   if (policy === undefined) {
     return { field: "subset", text: `no DestinationRule for ${service.host} defines the subset ${subset}: write one` };
   }

@@ -1,5 +1,6 @@
 import type { Diagnostic } from "../../diagnostics.ts";
 import { covered } from "../../model/scope.ts";
+import { labelsKey } from "../../model/service.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
 import type { Subject } from "./check.ts";
 import { place } from "./duplicates.ts";
@@ -9,11 +10,11 @@ export function* checkSidecars({ model, translator, all }: Subject): Iterable<Di
   const seen = new Map<string, ConfigObject<"Sidecar">>();
   for (const object of all("Sidecar")) {
     const { namespace, spec } = object.content;
-    const labels = Object.entries(spec.workloadSelector?.labels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-    const key = `${namespace} ${JSON.stringify(labels)}`;
+    const labels = spec.workloadSelector?.labels;
+    const key = `${namespace} ${labelsKey(labels ?? {})}`;
     const first = seen.get(key);
     if (first !== undefined) {
-      const whom = labels.length === 0 ? `the whole namespace ${namespace}` : "the same workloads";
+      const whom = labels === undefined ? `the whole namespace ${namespace}` : "the same workloads";
       const text = `spec: ${objectName(first.content)} is for ${whom} too, at ${place(first, ["spec"])}: keep one of the two`;
       yield object.error("conflict", ["spec"], text, true);
     } else seen.set(key, object);

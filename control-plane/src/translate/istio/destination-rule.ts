@@ -22,7 +22,8 @@ export function destinationRule(content: Content<"DestinationRule">, mesh: MeshS
     namespace,
     name,
     host: fullHost(mesh, spec.host, namespace),
-    visible: visibility(spec.exportTo, namespace),
+    visible: visibility(spec.workloadSelector === undefined ? spec.exportTo : ["."], namespace),
+    selector: spec.workloadSelector?.matchLabels ?? {},
     probing: content.settings["trama.io/outlier-probing"] !== "false",
     traffic: translateTraffic(spec.trafficPolicy),
     subsets: spec.subsets.map((subset) => ({
