@@ -10,6 +10,10 @@ export interface Request {
   readonly path?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
+  /** HTTP: what else than GET, or PUT with a body. */
+  readonly method?: string;
+  /** HTTP: the body is a stream of unknown length. */
+  readonly streams?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -20,6 +24,10 @@ export interface Reply {
   readonly error?: unknown;
   /** Header of the answer, for gRPC its metadata; absent where none is looked at. */
   readonly header?: (name: string) => string | undefined;
+  /** HTTP: statuses of interim answers. */
+  readonly interim?: readonly number[] | undefined;
+  /** HTTP: fields behind the body. */
+  readonly trailers?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** What is recorded of a call, as far as scenarios ask. */
@@ -36,6 +44,8 @@ export interface ClientUnderTest {
   publish(config: MeshConfig): void;
   /** Reads one long answer slowly: chunks that its server had written when the reader had stopped, and chunks read in the end. */
   readSlowly(): Promise<{ readonly ahead: number; readonly read: number; readonly total: number }>;
+  /** HTTP: switches to the protocol `shout`, says a word, and returns what comes back. */
+  upgrade?(word: string): Promise<string>;
   readonly recorded: readonly Recorded[];
   /** Hosts that the control plane was asked for. */
   readonly asked: readonly string[];

@@ -14,5 +14,7 @@ test("every adapter plays every scenario, or says why not", { timeout: 120_000 }
   expect(lines.filter((line) => / fail(:|$)/.test(line))).toEqual([]);
   expect(code).toBe(0);
   expect(lines).toContain("grpc-client retry-on-unavailable pass");
-  expect(lines.length).toBeGreaterThan(90);
+  expect(lines).toContain("node:https upgrade pass");
+  expect(lines).toContain("http2-native authorization-before-the-handler pass");
+  expect(lines.length).toBeGreaterThan(240);
 });

@@ -25,7 +25,7 @@ import type {
   ServerAdapter,
   ServerUnderTest,
 } from "./adapter.ts";
-import { settled } from "./http-adapters.ts";
+import { settled } from "./http-clients.ts";
 import { recordOf } from "./record.ts";
 
 type Unary = ServerUnaryCall<string, string>;
@@ -86,7 +86,13 @@ async function bind(server: Server): Promise<string> {
 
 export const grpcClient: ClientAdapter = {
   name: "grpc-client",
-  lacks: {},
+  lacks: {
+    "interim-answer": "gRPC has none",
+    "trailers-of-the-answer": "every answer of gRPC has them: retry-on-trailing-status reads them",
+    head: "gRPC has one method",
+    "retry-sends-a-streamed-body-again": "messages are kept for a retry one by one: retry-sends-the-body-again",
+    upgrade: "gRPC has none",
+  },
   open(scope, config, identity, policy): ClientUnderTest {
     const world = grpcWorld(config, identity, policy);
     scope.defer(() => world.close());

@@ -1,7 +1,8 @@
 import { type ClientAdapter, Scope, type ServerAdapter } from "./adapter.ts";
 import { clientScenarios } from "./client-scenarios.ts";
 import { grpcClient, grpcServer } from "./grpc-adapters.ts";
-import { httpClients, httpServers } from "./http-adapters.ts";
+import { httpScenarios } from "./http-scenarios.ts";
+import { httpClients, httpServers } from "./http-servers.ts";
 import { routingScenarios } from "./routing-scenarios.ts";
 import { serverScenarios } from "./server-scenarios.ts";
 
@@ -17,7 +18,7 @@ const clients: readonly ClientAdapter[] = [...httpClients, grpcClient];
 const servers: readonly ServerAdapter[] = [...httpServers, grpcServer];
 
 export const cases: readonly Case[] = [
-  ...clients.flatMap((adapter) => list(adapter, { ...clientScenarios, ...routingScenarios })),
+  ...clients.flatMap((adapter) => list(adapter, { ...clientScenarios, ...routingScenarios, ...httpScenarios })),
   ...servers.flatMap((adapter) => list(adapter, serverScenarios)),
 ];
 
