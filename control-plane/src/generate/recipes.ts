@@ -114,8 +114,11 @@ function routeConfiguration(model: Model, node: NodeView, name: string): Recipe 
 }
 
 /** A rule by its place in the table, its matches by their place in the rule. */
-function staticChoice(table: RouteTable | undefined, { rule, matches, ports }: StaticRule): readonly unknown[] {
-  return [table?.rules.indexOf(rule), matches.map((match) => rule.matches.indexOf(match)), ports];
+function staticChoice(
+  table: RouteTable | undefined,
+  { rule, matches, ports, mirrorPorts }: StaticRule,
+): readonly unknown[] {
+  return [table?.rules.indexOf(rule), matches.map((match) => rule.matches.indexOf(match)), ports, mirrorPorts];
 }
 
 function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefined {

@@ -43,6 +43,8 @@ export interface StaticRule {
   readonly matches: readonly RuleMatch[];
   /** In the order of the rule's destinations. */
   readonly ports: readonly number[];
+  /** In the order of its mirrors. */
+  readonly mirrorPorts: readonly number[];
 }
 
 type RouteInit = MessageInitShape<typeof RouteSchema>;
@@ -88,8 +90,12 @@ function defaultRoute(cluster: string): RouteInit {
 }
 
 /** Alternatives of a match become routes of their own: on the wire, conditions can only be ANDed. */
-function ruleRoutes({ rule, matches, ports }: StaticRule, port: number, kind: NodeView["kind"]): readonly RouteInit[] {
-  const action = ruleAction(rule, ports, port, kind);
+function ruleRoutes(
+  { rule, matches, ...found }: StaticRule,
+  port: number,
+  kind: NodeView["kind"],
+): readonly RouteInit[] {
+  const action = ruleAction(rule, found, port, kind);
   const overrides = rule.fault === undefined ? {} : { [faultFilter]: fault(rule.fault) };
   const alternatives =
     matches.length === 0 ? [undefined] : matches.filter((match) => kind !== "grpc" || isPlain(match));
@@ -105,7 +111,7 @@ function ruleRoutes({ rule, matches, ports }: StaticRule, port: number, kind: No
 
 function ruleAction(
   rule: Rule,
-  ports: readonly number[],
+  found: Pick<StaticRule, "ports" | "mirrorPorts">,
   port: number,
   kind: NodeView["kind"],
 ): RouteInit["action"] & {} {
@@ -113,7 +119,7 @@ function ruleAction(
   // gRPC's libraries would call the method or host that was not meant: for them such a route fails (docs/mixed-mesh.md).
   if (kind === "grpc" && (rule.rewrite ?? rule.authority) !== undefined)
     return { case: "nonForwardingAction", value: {} };
-  return { case: "route", value: routeAction(rule, ports) };
+  return { case: "route", value: routeAction(rule, found, kind) };
 }
 
 /**
@@ -184,15 +190,31 @@ function authorityMatcher(match: NonNullable<RuleMatch["authority"]>, port: numb
   return headerMatcher(":authority", { kind: "regex", value: `${escapeRegex(match.value)}(:${port})?` });
 }
 
-function routeAction(rule: Rule, ports: readonly number[]): MessageInitShape<typeof RouteActionSchema> {
+function routeAction(
+  rule: Rule,
+  { ports, mirrorPorts }: Pick<StaticRule, "ports" | "mirrorPorts">,
+  kind: NodeView["kind"],
+): MessageInitShape<typeof RouteActionSchema> {
   const retry = rule.retry ?? defaultRetry;
   return {
     clusterSpecifier: clusterSpecifier(rule, ports),
     ...hostRewrite(rule.destinations.length === 1 ? (rule.destinations[0]?.authority ?? rule.authority) : undefined),
     ...pathRewrite(rule.rewrite),
+    // gRPC's own libraries have no mirrors; a cluster that they never call is none of theirs.
+    ...(kind === "grpc" ? {} : { requestMirrorPolicies: mirrorPolicies(rule, mirrorPorts) }),
     ...timeouts(rule.timeoutMs),
     ...(retry === "off" ? {} : { retryPolicy: retryPolicy(retry) }),
   };
+}
+
+function mirrorPolicies(
+  { mirrors }: Rule,
+  ports: readonly number[],
+): MessageInitShape<typeof RouteActionSchema>["requestMirrorPolicies"] & {} {
+  return mirrors.map(({ host, subset, perMillion }, index) => ({
+    cluster: clusterName({ port: ports[index] ?? 0, subset, host }),
+    ...(perMillion < 1_000_000 ? { runtimeFraction: { defaultValue: share(perMillion), runtimeKey: "" } } : {}),
+  }));
 }
 
 function pathRewrite(

@@ -1,5 +1,5 @@
 import { type Model, serviceOf } from "../model/model.ts";
-import { type Destination, type RouteTable, type RuleMatch, destinationPort } from "../model/route.ts";
+import { type RouteTable, type RuleMatch, type Target, destinationPort } from "../model/route.ts";
 import { hasLabels } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 import type { StaticRule } from "./routes.ts";
@@ -11,7 +11,8 @@ export function staticRules(model: Model, node: NodeView, table: RouteTable, por
     if (matches.length === 0 && rule.matches.length > 0) return [];
     const ports = rule.destinations.map((destination) => portOf(model, node, destination, port));
     // Only the match on port or caller was there, and it holds: every request.
-    return [{ rule, matches, ports }];
+    const mirrorPorts = rule.mirrors.map((mirror) => portOf(model, node, mirror, port));
+    return [{ rule, matches, ports, mirrorPorts }];
   });
 }
 
@@ -24,7 +25,7 @@ function applies(match: RuleMatch, node: NodeView, port: number): boolean {
   );
 }
 
-function portOf(model: Model, node: NodeView, { host, port }: Destination, called: number): number {
+function portOf(model: Model, node: NodeView, { host, port }: Target, called: number): number {
   const service = serviceOf(model, node.namespace, host);
   return (service === undefined ? undefined : destinationPort(service, port, called)) ?? called;
 }

@@ -20,6 +20,8 @@ export interface Rule {
   /** Given to the caller without asking anybody. */
   readonly answer: Redirect | DirectResponse | undefined;
   readonly rewrite: PathRewrite | undefined;
+  /** Get copies of the calls that go to the destinations. */
+  readonly mirrors: readonly Mirror[];
   readonly timeoutMs: number | undefined;
   /** `undefined`: the mesh's default. */
   readonly retry: Retry | "off" | undefined;
@@ -95,13 +97,22 @@ export interface HeaderCondition {
   readonly negated: boolean;
 }
 
-export interface Destination {
+/** What a rule can name as the place to go to. */
+export interface Target {
   /** Full. */
   readonly host: string;
   /** Empty: the whole service. */
   readonly subset: string;
   /** `undefined`: the only port of the service, else the port called. */
   readonly port: number | undefined;
+}
+
+export interface Mirror extends Target {
+  /** Share of the calls in parts of a million, more than none. */
+  readonly perMillion: number;
+}
+
+export interface Destination extends Target {
   readonly weight: number;
   /** The rule's and its own in one; `undefined`: the rule's hold. */
   readonly headers: HeaderChanges | undefined;

@@ -20,6 +20,20 @@ export interface RequestBody {
    * retry: a caller that waits for it before it goes on would wait for ever. Absent: the body is whole.
    */
   isOpen?(): boolean;
+  /**
+   * The same bytes for a copy of the call, asked for before its first attempt (mirroring). Never holds the body itself back: what
+   * the copy's reader does not take in time is given up, and the copy with it. Absent, or `undefined`: there can be no copy.
+   */
+  copy?(budget: CopyBudget): RequestBody | undefined;
+}
+
+/** What a copy of a body may hold in memory. */
+export interface CopyBudget {
+  /** False when there is no room for them; the copy is then lost. */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+  /** The copy will never be whole. */
+  lost(): void;
 }
 
 /** A body that is not there. */

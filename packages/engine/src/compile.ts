@@ -203,7 +203,8 @@ class ListenerScope {
       this.#counters.push(key);
       return this.#state.counters.use(key, () => ({ value: 0 }));
     };
-    return { env: this.#env, filters, state: { counter }, cluster: (name) => this.#target(name) };
+    const mirrors = { load: this.#state.mirrors, counter: pinned };
+    return { env: this.#env, filters, state: { counter }, mirrors, cluster: (name) => this.#target(name) };
   }
 
   dispose(): void {

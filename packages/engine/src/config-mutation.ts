@@ -62,3 +62,12 @@ export interface RedirectAction {
   /** The caller's query is left out. */
   readonly stripQuery: boolean;
 }
+
+/** A copy of each call, or of a share of them, whose answer nobody reads. */
+export interface MirrorPolicy {
+  readonly cluster: string;
+  /** Share of the calls, rolled per call and policy; 1,000,000 = all. */
+  readonly perMillion: number;
+  /** The copy names the same host (`disable_shadow_host_suffix_append`). Default: its host ends in `-shadow`. */
+  readonly keepHost: boolean;
+}

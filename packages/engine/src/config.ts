@@ -1,5 +1,5 @@
 import type { BalancerConfig, HashPolicy } from "./config-balancing.ts";
-import type { HeaderOperations, RedirectAction, Rewrite } from "./config-mutation.ts";
+import type { HeaderOperations, MirrorPolicy, RedirectAction, Rewrite } from "./config-mutation.ts";
 import type { HedgePolicy, RetryPolicy } from "./config-retry.ts";
 
 export type * from "./config-balancing.ts";
@@ -175,6 +175,7 @@ export interface ForwardAction {
   readonly rewrite?: Rewrite | undefined;
   /** What a hashing balancer goes by (R46); empty or absent: nothing, and it picks at random. */
   readonly hash?: readonly HashPolicy[] | undefined;
+  readonly mirrors?: readonly MirrorPolicy[] | undefined;
 }
 
 export interface WeightedCluster {

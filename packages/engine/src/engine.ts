@@ -77,6 +77,7 @@ export function createEngine(env: Env, initial: MeshConfig = emptyConfig): Engin
       observed((_call, answer) => answer.onError(error))(call, sink);
     },
     close(timeoutMs) {
+      state.mirrors.stop();
       return (closing ??= idle(state, env, timeoutMs).then(() => {
         closed = true;
       }));

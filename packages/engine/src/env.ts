@@ -1,4 +1,5 @@
 import type { Call } from "./call.ts";
+import type { ClusterInfo } from "./config.ts";
 
 /** Time, injected. Monotonic for everything that measures, wall only for certificates. */
 export interface Clock {
@@ -38,7 +39,12 @@ export interface Telemetry {
   /** A gRPC call begins: it may stay open for days, and who counts must not wait for its end. `onCall` follows, once. */
   onOpen?(call: Call): void;
   onCall(call: Call): void;
+  /** A copy of a call has ended, or was not made. `status`: of its answer; 0 when none came. */
+  onMirror?(cluster: ClusterInfo, outcome: MirrorOutcome, status: number): void;
 }
+
+/** `dropped`: for lack of room, or because its body could not be copied to the end. */
+export type MirrorOutcome = "answered" | "failed" | "dropped";
 
 /** A compiled policy regex: RE2 semantics, linear time (R29). `matches` is a whole-text match. */
 export interface Regex {

@@ -91,11 +91,24 @@ export interface ClusterState {
   answerTimes: AnswerTimes | undefined;
 }
 
+/** Copies of calls that are under way, of all routes: what bounds mirroring. */
+export class MirrorLoad {
+  readonly under: Set<{ stop(): void }> = new Set();
+  /** Bytes of bodies that copies hold. */
+  bytes = 0;
+
+  /** A drain does not wait for what nobody waits for. */
+  stop(): void {
+    for (const each of this.under) each.stop();
+  }
+}
+
 /** All state of one engine. */
 export class State {
   readonly clusters: RefTable<ClusterState> = new RefTable();
   /** Counters of filters, by listener and filter. */
   readonly counters: RefTable<{ value: number }> = new RefTable();
+  readonly mirrors: MirrorLoad = new MirrorLoad();
   /** Calls between begin and end, both sides: what a drain waits for. */
   active = 0;
   /** How often telemetry threw; it fails open, so this is the only trace of it. */

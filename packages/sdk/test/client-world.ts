@@ -14,6 +14,8 @@ export interface ClientWorld {
   readonly transport: UndiciTransport;
   /** Calls as telemetry was told of them. */
   readonly ended: Call[];
+  /** Copies of calls, in words: `cluster outcome status`. */
+  readonly mirrored: string[];
   /** What the control plane says of a host that is not in the configuration. */
   answer: (listener: string) => Promise<"found" | "missing">;
   /** Hosts that it was asked for. */
@@ -28,12 +30,16 @@ export function clientWorld(
 ): ClientWorld {
   const clock = createClock();
   const ended: Call[] = [];
+  const mirrored: string[] = [];
   const asked: string[] = [];
   const engine = createEngine(
     {
       clock,
       random: seededRandom(1),
-      telemetry: { onCall: (call) => void ended.push(call) },
+      telemetry: {
+        onCall: (call) => void ended.push(call),
+        onMirror: ({ name }, outcome, status) => void mirrored.push(`${name} ${outcome} ${status}`),
+      },
       log: { debug() {}, info() {}, warn() {}, error() {} },
       regex: compileRegex,
     },
@@ -48,6 +54,7 @@ export function clientWorld(
     engine,
     transport,
     ended,
+    mirrored,
     asked,
     answer: () => Promise.resolve("missing"),
     dispatcher: new MeshDispatcher({

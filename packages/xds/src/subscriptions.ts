@@ -56,14 +56,16 @@ export function wanted(roots: Iterable<Root>, tables: Tables, assembly: Assembly
 
 const names = new WeakMap<RouteConfiguration, readonly string[]>();
 
-/** Every cluster that a route configuration names, weight zero included (R36). Once for each configuration. */
+/** Every cluster that a route configuration names, weight zero and mirrors included (R36). Once for each configuration. */
 export function clusterNames(routes: RouteConfiguration): readonly string[] {
   const known = names.get(routes);
   if (known !== undefined) return known;
   const found = new Set<string>();
   for (const host of routes.virtualHosts) {
     for (const { action } of host.routes) {
-      if (action.kind === "forward") for (const cluster of action.clusters) found.add(cluster.name);
+      if (action.kind !== "forward") continue;
+      for (const cluster of action.clusters) found.add(cluster.name);
+      for (const { cluster } of action.mirrors ?? []) found.add(cluster);
     }
   }
   const list = [...found];

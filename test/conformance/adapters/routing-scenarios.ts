@@ -78,6 +78,27 @@ export const routingScenarios: Readonly<Record<string, ClientScenario>> = {
       if (header !== undefined) assert.match(header("location") ?? "", /^https?:\/\/reviews:9090\/shop\.Reviews\/Two$/);
     }
   },
+  "mirrored-and-not-waited-for": async (adapter, scope) => {
+    const copied = Promise.withResolvers<{ path: string; body: string; authority: string }>();
+    const silence = Promise.withResolvers<never>();
+    const main = await adapter.backend(scope, ({ body }) => ({ ending: "ok", text: body }));
+    // It never answers: nobody may notice.
+    const shadow = await adapter.backend(scope, (request) => (copied.resolve(request), silence.promise));
+    const mirrors = [{ cluster: "shadow", perMillion: 1_000_000, keepHost: false }];
+    const client = adapter.open(
+      scope,
+      meshConfig({
+        outbound: [listener("reviews:9090", [route(forward("c", { mirrors }))])],
+        clusters: [cluster("c", { endpoints: [endpoint(main)] }), cluster("shadow", { endpoints: [endpoint(shadow)] })],
+      }),
+    );
+    const reply = await client.call({ body: "the very same" });
+    assert.deepEqual([reply.ending, reply.text], ["ok", "the very same"]);
+    const { path, body, authority } = await copied.promise;
+    assert.deepEqual([path, body], ["/shop.Reviews/One", "the very same"]);
+    assert.equal(authority, "reviews-shadow:9090");
+    assert.equal(client.recorded.length, 1);
+  },
   "answered-by-the-route": async (adapter, scope) => {
     const body = new TextEncoder().encode("closed today");
     const client = adapter.open(scope, under(route({ kind: "direct", status: 503, body })));

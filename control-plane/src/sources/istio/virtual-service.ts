@@ -5,6 +5,8 @@ import { type HeaderChangesSpec, headerChanges } from "./header-changes.ts";
 import { type DirectResponseSpec, type RedirectSpec, directResponse, redirect } from "./http-answers.ts";
 import { type RewriteSpec, rewrite } from "./http-rewrite.ts";
 import { message } from "./message.ts";
+import { type MirrorFields, mirrorFields, mirrorProblems } from "./mirror.ts";
+import { type DestinationSpec, destination } from "./route-destination.ts";
 import {
   type TextMatch,
   cut,
@@ -12,7 +14,6 @@ import {
   duration,
   exportTo,
   fail,
-  hostName,
   labels,
   portNumber,
   textMatch,
@@ -30,7 +31,7 @@ export interface VirtualServiceSpec {
 }
 
 /** Exactly one of route, redirect and directResponse says something. */
-export interface HttpRuleSpec {
+export interface HttpRuleSpec extends MirrorFields {
   readonly name: string;
   readonly match: readonly HttpMatchSpec[];
   readonly route: readonly RouteDestinationSpec[];
@@ -67,12 +68,6 @@ export interface RouteDestinationSpec {
   readonly weight: number;
   /** After those of the rule, whatever the number of destinations. */
   readonly headers?: HeaderChangesSpec | undefined;
-}
-
-export interface DestinationSpec {
-  readonly host: string;
-  readonly subset?: string | undefined;
-  readonly port?: { readonly number: number } | undefined;
 }
 
 export interface RetriesSpec {
@@ -148,12 +143,6 @@ const match = message({
   return found;
 });
 
-const destination = message({
-  host: hostName,
-  subset: dnsLabel.optional(),
-  port: message({ number: portNumber }).optional(),
-});
-
 const routeDestination = message({
   destination,
   weight: whole(0, 1_000_000, "a weight").default(0),
@@ -219,13 +208,10 @@ const rule = message(
     rewrite: rewrite.optional(),
     redirect: redirect.optional(),
     directResponse: directResponse.optional(),
+    ...mirrorFields,
   },
   {
     delegate: "delegation; write the rules into this object",
-    mirror: `mirroring; ${later}`,
-    mirrors: `mirroring; ${later}`,
-    mirrorPercentage: `mirroring; ${later}`,
-    mirrorPercent: `mirroring; ${later}`,
     corsPolicy: `CORS; ${later}`,
   },
 ).transform(({ route = [], ...found }, context): HttpRuleSpec => {
@@ -242,12 +228,13 @@ function* ruleProblems(found: HttpRuleSpec): Iterable<{ readonly path: string[];
     yield { path: [second], message: `cannot stand beside ${first}: remove one of the two` };
   if (found.route.length > 1 && found.route.every(({ weight }) => weight === 0))
     yield { path: ["route"], message: "the weights sum to 0: give a destination a weight" };
+  yield* mirrorProblems(found);
   if (first === "route") {
     const hosts = found.route.filter(({ headers }) => headers?.request?.authority !== undefined);
     if (found.rewrite?.authority !== undefined && (found.headers?.request?.authority !== undefined || hosts.length > 0))
       yield { path: ["rewrite", "authority"], message: "Host is among the headers already: keep one of the two" };
   } else if (first !== undefined) {
-    for (const field of ["rewrite", "fault", "timeout", "retries"] as const)
+    for (const field of ["rewrite", "fault", "timeout", "retries", "mirror", "mirrors"] as const)
       if (found[field] !== undefined)
         yield { path: [field], message: `has no effect beside ${first}, which sends nothing on: remove it` };
     if (found.headers?.request !== undefined)

@@ -1,11 +1,13 @@
 import type { Diagnostic } from "../../diagnostics.ts";
 import { covers, getOrMake } from "../../model/host-index.ts";
 import { type Model, destinationPolicy, hostsOf } from "../../model/model.ts";
-import { type Destination, type RouteTable, destinationPort } from "../../model/route.ts";
+import { type RouteTable, type Target, destinationPort } from "../../model/route.ts";
 import type { Service } from "../../model/service.ts";
 import { anyNamespace, isVisible } from "../../model/visibility.ts";
 import { nearest } from "../../sources/names.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
+import { mirrorsOf } from "../../sources/istio/mirror.ts";
+import { translateTarget } from "../istio/virtual-service.ts";
 import type { Subject } from "./check.ts";
 import { type Claim, checkClaims } from "./claims.ts";
 import { adviseRules } from "./rule-advice.ts";
@@ -50,13 +52,26 @@ function* checkDestinations(
   served: readonly string[],
   rules: RuleIndex,
 ): Iterable<Diagnostic> {
-  for (const [rule, { destinations }] of table.rules.entries()) {
-    for (const [index, destination] of destinations.entries()) {
-      const path = ["spec", "http", rule, "route", index, "destination"];
-      const problem = problemOf(model, table, served, destination, rules);
+  const { content } = object;
+  for (const [index, rule] of content.spec.http.entries()) {
+    const named = [
+      ...rule.route.map(({ destination }, at) => ({ path: ["route", at, "destination"], destination })),
+      ...mirrorsOf(rule),
+    ];
+    for (const { path, destination } of named) {
+      const problem = problemOf(
+        model,
+        table,
+        served,
+        translateTarget(destination, content.namespace, model.mesh),
+        rules,
+      );
       if (problem === undefined) continue;
-      const field = `spec.http[${rule}].route[${index}].destination.${problem.field}`;
-      yield object.error("reference", [...path, problem.field], `${field}: ${problem.text}`);
+      const place = [index, ...path, problem.field].map((part) =>
+        typeof part === "number" ? `[${part}]` : `.${part}`,
+      );
+      const text = `spec.http${place.join("")}: ${problem.text}`;
+      yield object.error("reference", ["spec", "http", index, ...path, problem.field], text);
     }
   }
 }
@@ -70,7 +85,7 @@ function problemOf(
   model: Model,
   table: RouteTable,
   served: readonly string[],
-  destination: Destination,
+  destination: Target,
   rules: RuleIndex,
 ): Problem | undefined {
   const { host, subset, port } = destination;

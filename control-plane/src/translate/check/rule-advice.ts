@@ -43,7 +43,9 @@ function* idleMatches({ match }: HttpRuleSpec): Iterable<Advice> {
   }
 }
 
-function* oldShares({ fault }: HttpRuleSpec): Iterable<Advice> {
+function* oldShares({ fault, mirrorPercent }: HttpRuleSpec): Iterable<Advice> {
+  if (mirrorPercent !== undefined)
+    yield { path: ["mirrorPercent"], text: "is the deprecated form: write mirrorPercentage: {value: …}" };
   for (const part of ["delay", "abort"] as const)
     if (fault?.[part]?.deprecated === true)
       yield { path: ["fault", part, "percent"], text: "is the deprecated form: write percentage: {value: …}" };

@@ -1,11 +1,22 @@
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
-import type { Fault, HeaderCondition, PathRewrite, Retry, RouteTable, Rule, RuleMatch } from "../../model/route.ts";
+import type {
+  Fault,
+  HeaderCondition,
+  PathRewrite,
+  Retry,
+  RouteTable,
+  Rule,
+  RuleMatch,
+  Target,
+} from "../../model/route.ts";
 import { defaultRetry } from "../../model/route.ts";
 import { joinHeaders } from "./header-changes.ts";
 import { visibility } from "../../model/visibility.ts";
 import type { FaultSpec } from "../../sources/istio/fault.ts";
 import type { HttpMatchSpec, HttpRuleSpec, RetriesSpec } from "../../sources/istio/virtual-service.ts";
 import type { RewriteSpec } from "../../sources/istio/http-rewrite.ts";
+import { mirrorsOf } from "../../sources/istio/mirror.ts";
+import type { DestinationSpec } from "../../sources/istio/route-destination.ts";
 import type { TextMatch } from "../../sources/istio/values.ts";
 import type { Content } from "../../sources/object.ts";
 
@@ -29,10 +40,11 @@ function translateRule(rule: HttpRuleSpec, namespace: string, mesh: MeshSettings
   return {
     name: rule.name,
     matches: rule.match.map(translateMatch),
+    mirrors: mirrorsOf(rule)
+      .filter(({ perMillion }) => perMillion > 0)
+      .map(({ destination, perMillion }) => ({ ...translateTarget(destination, namespace, mesh), perMillion })),
     destinations: rule.route.map(({ destination, weight, headers }) => ({
-      host: fullHost(mesh, destination.host, namespace),
-      subset: destination.subset ?? "",
-      port: destination.port?.number,
+      ...translateTarget(destination, namespace, mesh),
       weight,
       headers: headers === undefined ? undefined : joinHeaders(rule.headers, headers),
       authority: headers?.request?.authority,
@@ -45,6 +57,14 @@ function translateRule(rule: HttpRuleSpec, namespace: string, mesh: MeshSettings
     headers: rule.headers === undefined ? undefined : joinHeaders(undefined, rule.headers),
     authority: rule.rewrite?.authority ?? rule.headers?.request?.authority,
   };
+}
+
+export function translateTarget(
+  { host, subset, port }: DestinationSpec,
+  namespace: string,
+  mesh: MeshSettings,
+): Target {
+  return { host: fullHost(mesh, host, namespace), subset: subset ?? "", port: port?.number };
 }
 
 function translateAnswer({ redirect, directResponse }: HttpRuleSpec): Rule["answer"] {

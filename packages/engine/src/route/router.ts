@@ -23,6 +23,7 @@ import type { Layer, Service } from "../service.ts";
 import { attemptCountLayer } from "./attempt-count.ts";
 import { deadlineLayer } from "./deadline.ts";
 import { hasHeaderOperations, headerEditors, headerLayer } from "./header-operations.ts";
+import { type MirrorState, mirrorLayer } from "./mirror.ts";
 import { redirectService } from "./redirect.ts";
 import { rewriteLayer } from "./rewrite.ts";
 import { compileRouteTable } from "./route-table.ts";
@@ -44,6 +45,8 @@ export interface RouterDeps {
   /** The listener's filters, in xDS order. */
   readonly filters: readonly FilterConfig[];
   readonly state: FilterState;
+  /** Absent: nothing is mirrored. */
+  readonly mirrors?: MirrorState | undefined;
   /** `undefined`: nothing is known of such a cluster; its routes answer NO_CLUSTER. */
   cluster(name: string): ForwardTarget | undefined;
 }
@@ -52,7 +55,8 @@ export interface RouterDeps {
  * Outbound: virtual host → route → weighted cluster ⇒ that pair's ready-made service, which is, from the caller down:
  * the record (so that whatever ends the call is told under its route), the filters (chosen per weighted cluster, hence
  * after the split), the header operations and the rewrites (filters see what the application wrote; values are made out of
- * what was not rewritten yet), the deadline (an injected delay is not part of it), the cluster with its retries.
+ * what was not rewritten yet), the deadline (an injected delay is not part of it), the mirrors (a copy is of what is sent, and one
+ * for all attempts), the cluster with its retries.
  */
 export function compileRoutes(config: RouteConfiguration, deps: RouterDeps): Service {
   const layers = layersOf(deps.filters, deps.env, deps.state);
@@ -143,6 +147,7 @@ function forward(place: Place, action: ForwardAction, deps: RouterDeps, layers: 
   const retry = action.retry ?? host.retry;
   const hedge = action.hedge ?? host.hedge;
   const deadline = deadlineOf(action, deps.env);
+  const mirror = mirrorLayer(action.mirrors, deps);
   const counted = attemptCountLayer(host.attemptCount);
   const hash = compileHash(action.hash, deps.env, () => deps.state.counter("channel"));
   const withKey: Layer = hash === undefined ? (inner) => inner : keyed(hash);
@@ -154,7 +159,8 @@ function forward(place: Place, action: ForwardAction, deps: RouterDeps, layers: 
     const { name, weight, overrides } = weighted;
     const levels: FilterOverrides[] = [overrides, route.overrides, host.overrides];
     const target = deps.cluster(name);
-    const upstream = target === undefined ? noCluster(name) : deadline(service(target));
+    const sent = target === undefined ? undefined : service(target);
+    const upstream = sent === undefined ? noCluster(name) : deadline(mirror?.(sent) ?? sent);
     const rewritten = rewriteLayer(route, action, deps.env)?.(upstream) ?? upstream;
     const editors = headerEditors(config, host, route, weighted);
     const edited = headerLayer(editors)?.(rewritten) ?? rewritten;

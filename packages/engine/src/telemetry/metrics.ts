@@ -3,6 +3,7 @@ import type { Telemetry } from "../env.ts";
 import { clientLabels, endsOnly, overflowLabels, serverLabels, withOperation } from "./labels.ts";
 import type { Labels, OwnWorkload } from "./labels.ts";
 import { Merged } from "./merged.ts";
+import { MirrorCounts } from "./mirrors.ts";
 import { noOperation, Operations } from "./operations.ts";
 import { outcomeRange, packOutcome, unpackOutcome } from "./outcome.ts";
 import { Cell, durationBounds, MessageCounts, SeriesTable } from "./series.ts";
@@ -90,7 +91,9 @@ export function createMetrics(own: Readonly<OwnWorkload>, options: MetricsOption
     );
   };
 
+  const mirrors = new MirrorCounts();
   return {
+    onMirror: (cluster, outcome, status) => mirrors.count(cluster, outcome, status),
     onOpen(call: Call): void {
       open.add(call);
     },
@@ -115,7 +118,8 @@ export function createMetrics(own: Readonly<OwnWorkload>, options: MetricsOption
       const sent = new Merged<MessageCounts>(MessageCounts.sum);
       gather(client, own, "source", operations, found, sent);
       gather(server, own, "destination", operations, found, sent);
-      return [requests(found), durations(found), messages(sent, "request"), messages(sent, "response")];
+      const counted = [requests(found), durations(found), messages(sent, "request"), messages(sent, "response")];
+      return [...counted, mirrors.collect()];
     },
   };
 }

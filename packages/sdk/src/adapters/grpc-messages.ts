@@ -1,5 +1,5 @@
 import type { experimental } from "@grpc/grpc-js";
-import type { CallRecord } from "@trama/engine";
+import type { CallRecord, CopyBudget } from "@trama/engine";
 
 import { type BodyWriter, type KeepAlive, StreamBody } from "../transport/stream-body.ts";
 import type { packerOf } from "../transport/grpc-compression.ts";
@@ -43,6 +43,7 @@ export class OutboundMessages extends StreamBody {
   #outside: InnerCall | undefined = undefined;
   #count = 0;
   #record: Pick<CallRecord, "requestMessages"> | undefined = undefined;
+  #copies: { readonly body: OutboundMessages; readonly budget: CopyBudget }[] | undefined = undefined;
 
   constructor(authority: string, wireAuthority: string, keepAlive: KeepAlive | undefined, packer: Packer) {
     super();
@@ -68,6 +69,7 @@ export class OutboundMessages extends StreamBody {
       this.#outside.sendMessageWithContext(context(flags, done), message);
       return;
     }
+    for (const copy of this.#copies ?? []) addCopy(copy, message, flags);
     this.#entries.push({ message, flags, done, wire: undefined });
     this.#bytes += message.length;
     if (this.#bytes > replayBytes) this.#letGo();
@@ -81,8 +83,22 @@ export class OutboundMessages extends StreamBody {
 
   halfClose(): void {
     this.#ended = true;
+    for (const { body } of this.#copies ?? []) body.halfClose();
     if (this.#outside !== undefined) this.#outside.halfClose();
     else this.#pump();
+  }
+
+  /** It gets each message when the application has written it, and what its own peer does not take in time is its loss. */
+  copy(budget: CopyBudget): OutboundMessages | undefined {
+    if (this.#dropped) return undefined;
+    const body = new OutboundMessages(this.authority, this.wireAuthority, undefined, this.#packer);
+    // Sent once only.
+    body.commit();
+    const copy = { body, budget };
+    for (const { message, flags } of this.#entries) addCopy(copy, message, flags);
+    if (this.#ended) body.halfClose();
+    (this.#copies ??= []).push(copy);
+    return body;
   }
 
   attach(writer: BodyWriter): void {
@@ -111,6 +127,7 @@ export class OutboundMessages extends StreamBody {
   /** The call is over: whoever waits to send more must not wait for ever. */
   close(): void {
     this.#writer = undefined;
+    if (!this.#ended) for (const { budget } of this.#copies ?? []) budget.lost();
     for (const entry of this.#entries.splice(0)) tell(entry);
     this.#next = 0;
   }
@@ -155,6 +172,15 @@ export class OutboundMessages extends StreamBody {
     });
     return true;
   }
+}
+
+function addCopy(
+  { body, budget }: { readonly body: OutboundMessages; readonly budget: CopyBudget },
+  message: Buffer,
+  flags: number,
+): void {
+  if (budget.take(message.length)) body.add(message, flags, () => budget.give(message.length));
+  else budget.lost();
 }
 
 function tell(entry: Entry): void {

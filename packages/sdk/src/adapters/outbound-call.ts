@@ -201,6 +201,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
 
   /** Nobody will read the rest of an application's stream whose request was answered or refused before. */
   #leaveBody(): void {
+    this.endCopies();
     const body = this.value;
     if (body instanceof ReplayBody) body.release();
     else if (isStream(body) && !body.readableEnded && !body.destroyed) body.destroy();

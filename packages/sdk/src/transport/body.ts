@@ -1,4 +1,4 @@
-import type { HeaderRecord, RequestBody } from "@trama/engine";
+import type { CopyBudget, HeaderRecord, RequestBody } from "@trama/engine";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
@@ -23,6 +23,8 @@ export abstract class HttpBody implements RequestBody {
   abstract get upgrade(): string | null;
   /** A stream that is read cannot be read again. */
   #consumed = false;
+  /** Copies of a body that comes piece by piece; they get each piece when an attempt takes it. */
+  #copies: StreamCopy[] | undefined = undefined;
 
   canReplay(): boolean {
     return !this.#consumed;
@@ -31,6 +33,26 @@ export abstract class HttpBody implements RequestBody {
   /** Called when the first byte may leave. */
   begin(): void {
     if (isOneShot(this.value)) this.#consumed = true;
+  }
+
+  /** What an attempt sends. */
+  get wire(): BodyValue {
+    const { value } = this;
+    return this.#copies === undefined ? value : teed(value as Pieces, this.#copies);
+  }
+
+  copy(budget: CopyBudget): RequestBody | undefined {
+    const { value } = this;
+    if (this.upgrade !== null || this.#consumed) return undefined;
+    if (!isOneShot(value)) return budget.take(bytesOf(value)) ? new BodyCopy(this, value) : undefined;
+    const copy = new StreamCopy(this, budget);
+    (this.#copies ??= []).push(copy);
+    return copy;
+  }
+
+  /** The call is over: what was not copied by now never will be. */
+  protected endCopies(): void {
+    for (const copy of this.#copies ?? []) copy.end(false);
   }
 
   /** Fields behind the body, asked when its last byte was sent; absent: there will be none. Only HTTP/2 carries them (transport/h2-request.ts). */
@@ -52,4 +74,91 @@ export function isOneShot(value: BodyValue): boolean {
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return false;
   if (value instanceof Blob || "append" in (value as object)) return false;
   return true;
+}
+
+/** What is held in memory for as long as it is being sent. */
+function bytesOf(value: BodyValue): number {
+  if (typeof value === "string") return value.length;
+  if (value instanceof Blob) return value.size;
+  return ArrayBuffer.isView(value) || value instanceof ArrayBuffer ? value.byteLength : 0;
+}
+
+/** The body of a mirrored request. Nobody waits for its answer, so nobody is told of what happens to it. */
+class BodyCopy extends HttpBody {
+  readonly value: BodyValue;
+  readonly authority: string;
+  readonly headersTimeout: number | null | undefined;
+  readonly bodyTimeout: number | null | undefined;
+  readonly upgrade = null;
+  readonly trailers = undefined;
+
+  constructor({ authority, headersTimeout, bodyTimeout }: HttpBody, value: BodyValue) {
+    super();
+    this.value = value;
+    this.authority = authority;
+    this.headersTimeout = headersTimeout;
+    this.bodyTimeout = bodyTimeout;
+  }
+
+  informed(): void {}
+
+  failed(): void {}
+
+  /** Never: an upgrade is not copied. */
+  switched(_status: number, _headers: object, socket: Duplex): void {
+    socket.destroy();
+  }
+}
+
+type Pieces = AsyncIterable<Uint8Array | string> | Iterable<Uint8Array | string>;
+
+/** The pieces of a body, each for the copies as well. The copies take or lose it; none of them is waited for. */
+async function* teed(pieces: Pieces, copies: readonly StreamCopy[]): AsyncGenerator<Uint8Array | string> {
+  for await (const piece of pieces) {
+    for (const copy of copies) copy.add(piece);
+    yield piece;
+  }
+  for (const copy of copies) copy.end(true);
+}
+
+/** A bounded queue between the body that is sent and its copy. */
+class StreamCopy extends BodyCopy {
+  readonly #budget: CopyBudget;
+  readonly #pieces: Buffer[] = [];
+  #state: "open" | "whole" | "lost" = "open";
+  #wake: (() => void) | undefined = undefined;
+
+  constructor(original: HttpBody, budget: CopyBudget) {
+    super(original, null);
+    this.#budget = budget;
+    Object.defineProperty(this, "value", { value: this.#read() });
+  }
+
+  add(piece: Uint8Array | string): void {
+    if (this.#state !== "open") return;
+    // Its owner may write into the same memory again.
+    const own = Buffer.from(piece as Uint8Array);
+    if (!this.#budget.take(own.length)) return this.end(false);
+    this.#pieces.push(own);
+    this.#wake?.();
+  }
+
+  end(whole: boolean): void {
+    if (this.#state !== "open") return;
+    this.#state = whole ? "whole" : "lost";
+    if (!whole) this.#budget.lost();
+    this.#wake?.();
+  }
+
+  async *#read(): AsyncGenerator<Buffer> {
+    for (;;) {
+      const piece = this.#pieces.shift();
+      if (piece !== undefined) {
+        this.#budget.give(piece.length);
+        yield piece;
+      } else if (this.#state === "open") await new Promise<void>((resolve) => (this.#wake = resolve));
+      else if (this.#state === "whole") return;
+      else throw new Error("the body that this is a copy of broke off, or was faster than its copy");
+    }
+  }
 }

@@ -63,7 +63,7 @@ export class H2Request implements BodyWriter, Flow, Abortable {
   begin(connection: H2Connection, session: ClientHttp2Session): boolean {
     const { call } = this.#attempt;
     const { body } = call;
-    const http = body instanceof HttpBody ? sendable(body.value) : undefined;
+    const http = body instanceof HttpBody ? sendable(body.wire) : undefined;
     let stream: ClientHttp2Stream;
     try {
       stream = session.request(this.#head(http) as unknown as Parameters<ClientHttp2Session["request"]>[0], {

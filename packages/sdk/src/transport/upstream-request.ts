@@ -106,7 +106,7 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   }
 
   get body(): BodyValue {
-    return this.#body?.value ?? null;
+    return this.#body?.wire ?? null;
   }
 
   get headersTimeout(): number | null | undefined {

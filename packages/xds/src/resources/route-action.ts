@@ -1,7 +1,8 @@
-import type { ForwardAction, HedgePolicy, WeightedCluster } from "@trama/engine";
+import type { ForwardAction, HedgePolicy, MirrorPolicy, WeightedCluster } from "@trama/engine";
 import type {
   HedgePolicy as ProtoHedgePolicy,
   RouteAction as ProtoRouteAction,
+  RouteAction_RequestMirrorPolicy,
   WeightedCluster as ProtoWeightedCluster,
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 
@@ -11,6 +12,7 @@ import { onlyFields, snake } from "./fields.ts";
 import { overrides } from "./filters/overrides.ts";
 import { hashPolicies } from "./hash-policy.ts";
 import { headerFields, headerOperations } from "./header-operations.ts";
+import { perMillion } from "./match.ts";
 import { retryPolicy } from "./retry.ts";
 import { rewrite } from "./rewrite.ts";
 import type { RouteHints } from "./route-hints.ts";
@@ -34,6 +36,7 @@ export function forwardAction(action: ProtoRouteAction, hints: RouteHints, optio
       "hostRewriteSpecifier",
       "appendXForwardedHost",
       "hashPolicy",
+      "requestMirrorPolicies",
     ],
     harmless,
   );
@@ -50,6 +53,24 @@ export function forwardAction(action: ProtoRouteAction, hints: RouteHints, optio
     ...(hedge && { hedge }),
     ...(own && { rewrite: own }),
     ...(hash && { hash }),
+    ...(action.requestMirrorPolicies.length > 0 && {
+      mirrors: each("request_mirror_policies", action.requestMirrorPolicies, mirrorPolicy),
+    }),
+  };
+}
+
+/** Only the default of `runtime_fraction` counts (R32); without one every call is copied. Spans are the tracer's business. */
+function mirrorPolicy(policy: RouteAction_RequestMirrorPolicy): MirrorPolicy {
+  onlyFields(policy, ["cluster", "runtimeFraction", "disableShadowHostSuffixAppend"], ["traceSampled"]);
+  if (policy.cluster === "") throw new ResourceError("cluster is empty");
+  const fraction = policy.runtimeFraction?.defaultValue;
+  return {
+    cluster: policy.cluster,
+    perMillion:
+      policy.runtimeFraction === undefined
+        ? 1_000_000
+        : within("runtime_fraction", () => (fraction ? perMillion(fraction) : 0)),
+    keepHost: policy.disableShadowHostSuffixAppend,
   };
 }
 

@@ -190,3 +190,14 @@ test("redirects", () => {
   expect(() => of({ portRedirect: 70_000 })).toThrow("port_redirect 70000 is not a port");
   expect(() => of({ schemeRewriteSpecifier: { case: "schemeRedirect", value: "a b" } })).toThrow("scheme_redirect");
 });
+
+test("mirrors: all calls without a fraction, none with an empty one (R32)", () => {
+  const of = (policy: object) => actionOf({ requestMirrorPolicies: [{ cluster: "m", ...policy }] }).mirrors;
+  expect(of({})).toEqual([{ cluster: "m", perMillion: 1_000_000, keepHost: false }]);
+  expect(of({ runtimeFraction: {} })).toMatchObject([{ perMillion: 0 }]);
+  const half = { defaultValue: { numerator: 50, denominator: 0 }, runtimeKey: "ours.only" };
+  expect(of({ runtimeFraction: half, disableShadowHostSuffixAppend: true })).toEqual([
+    { cluster: "m", perMillion: 500_000, keepHost: true },
+  ]);
+  expect(() => of({ cluster: "" })).toThrow("request_mirror_policies[0]: cluster is empty");
+});

@@ -253,7 +253,7 @@ test.each<[string, ConfigInit]>([
     withAction({ hostRewriteSpecifier: { case: "autoHostRewrite", value: { value: true } } as never }),
   ],
   ["path_rewrite_policy", withAction({ pathRewritePolicy: { name: "x" } as never })],
-  ["request_mirror_policies", withAction({ requestMirrorPolicies: [{ cluster: "m" }] as never })],
+  ["cluster_header", withAction({ requestMirrorPolicies: [{ cluster: "m", clusterHeader: "x" }] as never })],
   ["cors", withAction({ cors: {} as never })],
   ["rate_limits", withAction({ rateLimits: [{}] as never })],
   ["idle_timeout", withAction({ idleTimeout: duration(1) as never })],
