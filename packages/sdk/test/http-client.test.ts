@@ -7,6 +7,7 @@ import { MeshError } from "@trama/engine";
 
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import { meshConfig } from "../../../test/kit/mesh-config.ts";
+import { settled, until } from "../../../test/kit/until.ts";
 import { keptByReplays } from "../src/transport/replay-body.ts";
 import { type HttpClientWorld, httpClientWorld, listening, reviewsAt } from "./http-client-world.ts";
 
@@ -247,8 +248,7 @@ test("back-pressure both ways", async () => {
   };
   push();
   await until(() => written > 0 && read > 0);
-  for (let before = -1; before !== written + sent; await new Promise((resolve) => setTimeout(resolve, 100)))
-    before = written + sent;
+  await settled(() => written + sent);
   // What two sockets of the system hold.
   expect(written).toBeLessThan(400);
   expect(sent).toBeLessThan(400);
@@ -281,11 +281,3 @@ test("a request runs in the context of whoever made it, not of the one whose pip
   await read(http.request({ ...target, agent: client.agents.http }));
   expect(seen).toEqual(["one", "two", undefined]);
 });
-
-async function until(holds: () => boolean): Promise<void> {
-  const end = performance.now() + 4_000;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error("waited in vain");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

@@ -6,6 +6,7 @@ import { makeCertificate, spiffe } from "../../../test/kit/certs.ts";
 import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../../test/kit/mesh-config.ts";
+import { until } from "../../../test/kit/until.ts";
 import { peerOf } from "../src/adapters/connection.ts";
 import { type ClientWorld, clientWorld, mutualTls } from "./client-world.ts";
 import { allow, type ServerWorld, serverWorld } from "./server-world.ts";
@@ -133,11 +134,3 @@ test("unfit servers are refused", async () => {
     "TLS is the mesh's own business",
   );
 });
-
-async function until(holds: () => boolean): Promise<void> {
-  const end = performance.now() + 4_000;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error("waited in vain");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

@@ -10,6 +10,7 @@ import { makeCertificate, spiffe } from "../../../test/kit/certs.ts";
 import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../../test/kit/mesh-config.ts";
+import { settled, until } from "../../../test/kit/until.ts";
 import { serverFactory } from "../src/adapters/fastify.ts";
 import type { Mesh } from "../src/mesh-types.ts";
 import { clientWorld, mutualTls } from "./client-world.ts";
@@ -333,16 +334,3 @@ test("Fastify serves it too", async () => {
   );
   expect(JSON.parse(answer.text)).toEqual({ sum: 6 });
 });
-
-async function until(holds: () => boolean): Promise<void> {
-  const end = performance.now() + 4_000;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error("waited in vain");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-async function settled(count: () => number): Promise<void> {
-  for (let before = -1, now = count(); before !== now; before = now, now = count())
-    await new Promise((resolve) => setTimeout(resolve, 50));
-}

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import http from "node:http";
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
@@ -19,6 +20,8 @@ import {
   retryPolicy,
   route,
 } from "../../../test/kit/mesh-config.ts";
+import { until } from "../../../test/kit/until.ts";
+import { meshAgents } from "../src/adapters/http-agent.ts";
 import { type ClientWorld, clientWorld, mutualTls } from "./client-world.ts";
 
 // HTTP calls to clusters of HTTP/2, over real sockets and Node's own HTTP/2 servers.
@@ -328,6 +331,34 @@ test("a connection that is silent when asked by pings is lost; an idle one leave
   }
 });
 
+test("trailers of a request of node:http go behind its body", async () => {
+  const seen: unknown[] = [];
+  const server = await serve((stream) => {
+    stream.on("trailers", (fields: http2.IncomingHttpHeaders) => seen.push(fields["x-sum"]));
+    stream.resume();
+    stream.on("end", () => {
+      stream.respond({ ":status": 200 });
+      stream.end("ok");
+    });
+  });
+  const client = world(server.address);
+  const pair = meshAgents(client.dispatcher, "ALLOW_ANY");
+  try {
+    const asked = http.request(url, { method: "POST", agent: pair.http });
+    asked.write("body");
+    asked.addTrailers({ "x-sum": "4" });
+    asked.end();
+    const [answer] = (await once(asked, "response")) as [http.IncomingMessage];
+    answer.resume();
+    await once(answer, "end");
+    expect(seen).toEqual(["4"]);
+  } finally {
+    pair.http.destroy();
+    await client.close();
+    server.close();
+  }
+});
+
 test("interim answers come as undici gives them", async () => {
   const server = await serve((stream) => {
     stream.additionalHeaders({ ":status": 103, link: "</a.css>" });
@@ -348,11 +379,3 @@ test("interim answers come as undici gives them", async () => {
     server.close();
   }
 });
-
-async function until(holds: () => boolean): Promise<void> {
-  const end = performance.now() + 4_000;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error("waited in vain");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

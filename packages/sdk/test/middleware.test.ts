@@ -11,6 +11,7 @@ import { makeCertificate, spiffe } from "../../../test/kit/certs.ts";
 import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import { meshConfig } from "../../../test/kit/mesh-config.ts";
+import { until } from "../../../test/kit/until.ts";
 import { guarded, middleware, type MeshMiddleware, peerOf } from "../src/adapters/middleware.ts";
 import { currentContext } from "../src/context.ts";
 import { createClock } from "../src/env/clock.ts";
@@ -205,11 +206,3 @@ test("first in Express, and on upgrades", async () => {
   expect(await upgrade()).toBe(403);
   expect(upgrades).toBe(1);
 });
-
-async function until(holds: () => boolean): Promise<void> {
-  const end = performance.now() + 4_000;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error("waited in vain");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

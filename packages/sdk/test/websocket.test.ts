@@ -9,6 +9,7 @@ import { makeCertificate, spiffe } from "../../../test/kit/certs.ts";
 import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../../test/kit/mesh-config.ts";
+import { until } from "../../../test/kit/until.ts";
 import { meshInterceptor } from "../src/adapters/interceptor.ts";
 import { mutualTls } from "./client-world.ts";
 import { type HttpClientWorld, httpClientWorld, listening } from "./http-client-world.ts";
@@ -108,6 +109,17 @@ test("ws: refused by authorization before the application hears of it, with the 
   expect(error).toMatchObject({ code: "CONNECT_FAILED" });
 });
 
+test("closing the mesh cuts what was switched", async () => {
+  const { client } = await chat();
+  const socket = new WebSocket("ws://reviews:9090/chat", { agent: client.agents.http });
+  socket.on("error", () => {});
+  await once(socket, "open");
+  const closed = once(socket, "close");
+  await client.transport.close(20);
+  await closed;
+  expect(client.engine.active).toBe(0);
+});
+
 test("a peer that vanishes closes the other end", async () => {
   const { server, client } = await chat();
   const socket = new WebSocket("ws://reviews:9090/chat", { agent: client.agents.http });
@@ -165,11 +177,3 @@ test("an Agent and a Pool of the application's own, composed with the mesh", asy
   await agent.close();
   await pool.close();
 });
-
-async function until(holds: () => boolean): Promise<void> {
-  const end = performance.now() + 4_000;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error("waited in vain");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

@@ -14,6 +14,7 @@ import {
 import { peerOf } from "../../../packages/sdk/src/adapters/grpc-peer.ts";
 import { grpcServerWorld } from "../../../packages/sdk/test/grpc-server-world.ts";
 import { grpcWorld, ReviewsClient } from "../../../packages/sdk/test/grpc-world.ts";
+import { settled } from "../../kit/until.ts";
 import type {
   Behaviour,
   ClientAdapter,
@@ -25,7 +26,6 @@ import type {
   ServerAdapter,
   ServerUnderTest,
 } from "./adapter.ts";
-import { settled } from "./http-clients.ts";
 import { recordOf } from "./record.ts";
 
 type Unary = ServerUnaryCall<string, string>;

@@ -7,6 +7,7 @@ import { type MeshConfig, MeshError } from "@trama/engine";
 import { meshAgents } from "../../../packages/sdk/src/adapters/http-agent.ts";
 import { clientWorld } from "../../../packages/sdk/test/client-world.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../kit/mesh-config.ts";
+import { settled } from "../../kit/until.ts";
 import type { Behaviour, ClientAdapter, ClientUnderTest, Reply, Request, Scope, ServerAdapter } from "./adapter.ts";
 import { type HttpLibrary, viaFetch, viaHttp, viaHttps, viaUndici } from "./http-exchanges.ts";
 import { endingOf, statusOf } from "./http-statuses.ts";
@@ -154,14 +155,6 @@ async function answer(
     response.addTrailers(trailers as http.OutgoingHttpHeaders);
     response.end();
   } else response.end(text);
-}
-
-/** A count that has stopped to grow. */
-export async function settled(count: () => number): Promise<number> {
-  for (let before = -1, now = count(); ; before = now, now = count()) {
-    if (before === now) return now;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
 }
 
 export async function listen(server: Server | Http2Server): Promise<string> {

@@ -6,6 +6,7 @@ import { allow } from "../../../packages/sdk/test/server-world.ts";
 import { makeCertificate, spiffe } from "../../kit/certs.ts";
 import { type TestIdentity, testIdentity } from "../../kit/identity.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../kit/mesh-config.ts";
+import { until } from "../../kit/until.ts";
 import type { ClientUnderTest, Scope, ServerAdapter, ServerUnderTest } from "./adapter.ts";
 
 export type ServerScenario = (adapter: ServerAdapter, scope: Scope) => Promise<void>;
@@ -40,14 +41,6 @@ function caller(
 }
 
 const onlyPath = (path: string): RbacConfig => allow(webId, path);
-
-async function until(holds: () => boolean, what: string): Promise<void> {
-  const end = performance.now() + 4_000;
-  while (!holds()) {
-    if (performance.now() > end) assert.fail(`waited in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 /** What every server adapter must do, under the same engine and policy. */
 export const serverScenarios: Readonly<Record<string, ServerScenario>> = {

@@ -33,6 +33,8 @@ export class H2Pool implements EndpointPool {
   usedBy(nowMs: number): number {
     if (this.#used || this.busy > 0) this.#lastUsedMs = nowMs;
     this.#used = false;
+    // One whose time has come and that nobody wants leaves when it is looked at.
+    for (const connection of this.#usable) void connection.free;
     return this.#lastUsedMs;
   }
 

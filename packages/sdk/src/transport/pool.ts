@@ -1,4 +1,5 @@
 import { type ConnectionConfig, MeshError } from "@trama/engine";
+import type { Duplex } from "node:stream";
 import type { Client as UndiciClient } from "undici";
 
 import { Client } from "../undici-parts.ts";
@@ -43,6 +44,8 @@ export interface Connection {
   retireAtMs: number;
   /** Requests that have begun on it; Envoy's `max_requests_per_connection` bounds them. */
   requests: number;
+  /** Its socket, once it speaks another protocol: undici knows nothing of it any more. */
+  switched: Duplex | undefined;
   /** The one that was idle before it, while it is idle itself. */
   nextIdle: Connection | undefined;
 }
@@ -82,7 +85,18 @@ export class Pool implements EndpointPool {
   usedBy(nowMs: number): number {
     if (this.#used || this.busy > 0) this.#lastUsedMs = nowMs;
     this.#used = false;
+    this.#dropRetired();
     return this.#lastUsedMs;
+  }
+
+  /** Idle ones whose time has come are looked at when they are wanted; those that nobody wants, here. */
+  #dropRetired(): void {
+    const wallMs = this.options.clock.wall();
+    const kept: Connection[] = [];
+    for (let idle = this.#popIdle(); idle !== undefined; idle = this.#popIdle())
+      if (wallMs < idle.retireAtMs) kept.push(idle);
+      else this.#drop(idle);
+    for (const connection of kept.toReversed()) this.#pushIdle(connection);
   }
 
   submit(request: Pooled): void {
@@ -114,11 +128,7 @@ export class Pool implements EndpointPool {
     }
     for (let request = this.#next(); request !== undefined; request = this.#next()) if (request.begin(usable)) return;
     if (this.#closed) this.#drop(usable);
-    else {
-      usable.nextIdle = this.#idle;
-      this.#idle = usable;
-      this.#idleCount++;
-    }
+    else this.#pushIdle(usable);
   }
 
   /** Only where there is a limit. */
@@ -143,6 +153,12 @@ export class Pool implements EndpointPool {
     if (connection === undefined) return false;
     this.#drop(connection);
     return true;
+  }
+
+  #pushIdle(connection: Connection): void {
+    connection.nextIdle = this.#idle;
+    this.#idle = connection;
+    this.#idleCount++;
   }
 
   #popIdle(): Connection | undefined {
@@ -179,7 +195,10 @@ export class Pool implements EndpointPool {
     const connections = [...this.#all];
     if (this.options.limit !== undefined) this.options.limit.connections -= connections.length;
     this.#all.clear();
-    for (const { client } of connections) client.destroy(error).catch(() => {});
+    for (const { client, switched } of connections) {
+      switched?.destroy();
+      client.destroy(error).catch(() => {});
+    }
     this.#empty?.resolve();
   }
 
@@ -211,6 +230,7 @@ export class Pool implements EndpointPool {
       peer: plaintextPeer,
       retireAtMs: Infinity,
       requests: 0,
+      switched: undefined,
       nextIdle: undefined,
     };
     this.#all.add(connection);

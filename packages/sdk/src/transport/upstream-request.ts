@@ -228,8 +228,9 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
       socket.destroy();
       return;
     }
-    this.#switched = socket;
+    this.#switched = this.#connection!.switched = socket;
     socket.once("close", () => {
+      this.#connection!.switched = undefined;
       this.#release();
       if (this.over) return;
       this.over = true;
