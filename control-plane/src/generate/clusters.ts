@@ -3,17 +3,17 @@ import type { CircuitBreakersSchema } from "@trama/proto/envoy/config/cluster/v3
 import {
   Cluster_DiscoveryType,
   Cluster_DnsLookupFamily,
-  Cluster_LbPolicy,
   ClusterSchema,
 } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 import { ApiVersion } from "@trama/proto/envoy/config/core/v3/config_source_pb.js";
 import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
 
 import type { PeerPolicies } from "../model/access.ts";
-import type { DestinationPolicy, TrafficPolicy } from "../model/destination.ts";
+import { type DestinationPolicy, type TrafficPolicy, effectiveTraffic } from "../model/destination.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import { type Endpoint, type Service, type ServicePort, hasLabels } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
+import { balancerFields } from "./balancer.ts";
 import { sidecarUpstreamTls } from "./envoy/tls.ts";
 import { httpOptions, protocolOf } from "./http-options.ts";
 import { loadAssignment } from "./endpoints.ts";
@@ -54,12 +54,12 @@ export function cluster(input: ClusterInput): WireResource {
   const { service, port, kind } = input;
   const id: ClusterName = { port: port.number, subset: input.subset, host: service.host };
   const name = clusterName(id);
-  const traffic = effectiveTraffic(input.policy, input.subset);
+  const traffic = effectiveTraffic(input.policy, input.subset, port.number);
   return wireResource(ClusterSchema, name, {
     name,
     ...discovery(name, input),
     connectTimeout: durationOf(traffic.pool?.connectTimeoutMs ?? connectTimeoutMs),
-    lbPolicy: balancer(traffic, kind),
+    ...balancerFields(traffic.balancer, kind),
     circuitBreakers: breakers(traffic),
     ...outlierDetection(traffic, kind),
     metadata: {
@@ -109,28 +109,6 @@ const dnsSettings = {
   respectDnsTtl: true,
   dnsLookupFamily: Cluster_DnsLookupFamily.V4_PREFERRED,
 };
-
-/** A subset's blocks replace those of the destination, each as a whole (istio-api §3.1). */
-export function effectiveTraffic(policy: DestinationPolicy | undefined, subset: string): Partial<TrafficPolicy> {
-  if (policy === undefined) return {};
-  const own = policy.subsets.find(({ name }) => name === subset)?.traffic;
-  const base = policy.traffic;
-  return {
-    balancer: own?.balancer ?? base.balancer,
-    pool: own?.pool ?? base.pool,
-    tls: own?.tls ?? base.tls,
-    retryBudget: own?.retryBudget ?? base.retryBudget,
-    outlier: own?.outlier ?? base.outlier,
-    // Parts of one block.
-    locality: own?.balancer === undefined ? base.locality : own.locality,
-  };
-}
-
-/** A policy that a gRPC library does not know would make it refuse every cluster of the answer (S38). */
-function balancer({ balancer: wanted }: Partial<TrafficPolicy>, kind: NodeView["kind"]): Cluster_LbPolicy {
-  if (kind === "grpc" || wanted === "round_robin") return Cluster_LbPolicy.ROUND_ROBIN;
-  return wanted === "random" ? Cluster_LbPolicy.RANDOM : Cluster_LbPolicy.LEAST_REQUEST;
-}
 
 /**
  * Retries are the one thing that is never without a limit: without a word in the policy, the defaults of Istio's own

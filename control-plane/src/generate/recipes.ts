@@ -11,10 +11,11 @@ import {
   visibleService,
 } from "../model/model.ts";
 import type { RouteTable } from "../model/route.ts";
+import { effectiveTraffic } from "../model/destination.ts";
 import type { Endpoint } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
-import { cluster, effectiveTraffic } from "./clusters.ts";
+import { cluster } from "./clusters.ts";
 import { assignment } from "./endpoints.ts";
 import { looksAtCallers, placing } from "./locality.ts";
 import { inboundListener, outboundListener } from "./listeners.ts";
@@ -23,7 +24,7 @@ import { envoyNames, envoyRecipe } from "./envoy/recipes.ts";
 import { clusterName, fullNames, readAuthority, readInboundName } from "./names.ts";
 import { isUnspecified, ownPort } from "./own-port.ts";
 import { type StaticRule, routes } from "./routes.ts";
-import { sameForAll, staticRules } from "./static-rules.ts";
+import { hashKeys, sameForAll, staticRules } from "./static-rules.ts";
 import { type Target, find } from "./target.ts";
 
 type Maker = (model: Model, node: NodeView, name: string) => Recipe | undefined;
@@ -57,7 +58,7 @@ export function recipe(model: Model, node: NodeView, typeUrl: string, name: stri
 export function basis(model: Model, typeUrl: string): readonly unknown[] {
   const { services, routes: tables, destinations, selecting, endpoints, peers, scopes } = model;
   if (typeUrl === typeUrls.listener) return [services, scopes];
-  if (typeUrl === typeUrls.routeConfiguration) return [services, tables, scopes];
+  if (typeUrl === typeUrls.routeConfiguration) return [services, tables, scopes, destinations, selecting];
   return [services, destinations, selecting, endpoints, peers];
 }
 
@@ -99,26 +100,27 @@ function routeConfiguration(model: Model, node: NodeView, name: string): Recipe 
   if (name === blockAllName) return { variant: "", inputs: [], shared: true, make: blockAll };
   const target = find(model, node, name);
   if (target === undefined || target.subset !== "") return undefined;
-  const { service, port } = target;
+  const { service, port, policy } = target;
   const { mesh } = model;
   const { namespace, kind } = node;
   const table = model.routes.find(service.host, namespace);
   const rules = table === undefined ? [] : staticRules(model, node, table, port.number);
+  const hash = hashKeys(policy, "", port.number);
   return {
-    // Which rules and matches there are for this caller, and which ports their destinations mean.
-    variant: JSON.stringify(rules.map((rule) => staticChoice(table, rule))),
+    // Which rules and matches there are for this caller, which ports their destinations mean, and what those go by.
+    variant: JSON.stringify([hash, ...rules.map((rule) => staticChoice(table, rule))]),
     inputs: [service, table],
-    shared: sameForAll(table),
-    make: () => routes({ mesh, service, port: port.number, namespace, rules, kind }),
+    shared: sameForAll(table) && !model.selecting.has(namespace),
+    make: () => routes({ mesh, service, port: port.number, namespace, rules, hash, kind }),
   };
 }
 
 /** A rule by its place in the table, its matches by their place in the rule. */
 function staticChoice(
   table: RouteTable | undefined,
-  { rule, matches, ports, mirrorPorts }: StaticRule,
+  { rule, matches, ports, mirrorPorts, hash }: StaticRule,
 ): readonly unknown[] {
-  return [table?.rules.indexOf(rule), matches.map((match) => rule.matches.indexOf(match)), ports, mirrorPorts];
+  return [table?.rules.indexOf(rule), matches.map((match) => rule.matches.indexOf(match)), ports, mirrorPorts, hash];
 }
 
 function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefined {
@@ -130,7 +132,7 @@ function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefin
   const { kind, proxy } = node;
   if (kind === "grpc" && !reachedByGrpc(target, endpoints)) return undefined;
   const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
-  const traffic = service.resolution === "dns" ? effectiveTraffic(policy, subset) : {};
+  const traffic = service.resolution === "dns" ? effectiveTraffic(policy, subset, port.number) : {};
   const placed = placing(traffic, node);
   return {
     variant: policyVariant(model, node, policy) + (placed?.key ?? ""),
@@ -149,7 +151,7 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   // All endpoints of a service are in the namespace of its entry.
   const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
   const subset = policy?.subsets.find((each) => each.name === target.subset)?.labels;
-  const traffic = effectiveTraffic(policy, target.subset);
+  const traffic = effectiveTraffic(policy, target.subset, port.number);
   const placed = placing(traffic, node);
   return {
     // The same for all callers of a class: of a zone, mostly.
@@ -178,7 +180,7 @@ function policyVariant(model: Model, node: NodeView, policy: Target["policy"]): 
  * them, and is never done without TLS.
  */
 function reachedByGrpc({ service, port, policy, subset }: Target, endpoints: readonly Endpoint[]): boolean {
-  const tls = effectiveTraffic(policy, subset).tls?.mode;
+  const tls = effectiveTraffic(policy, subset, port.number).tls?.mode;
   return (
     tls !== "server" && (!port.tls || tls === "mesh") && (service.resolution === "static" || endpoints.length === 1)
   );

@@ -13,11 +13,13 @@ import { PreviousHostsPredicateSchema } from "@trama/proto/envoy/extensions/retr
 import { FractionalPercent_DenominatorType } from "@trama/proto/envoy/type/v3/percent_pb.js";
 import { RE2JS } from "re2js";
 
+import type { HashKey } from "../model/balancer.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import { type Fault, type PathRewrite, type Retry, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
 import type { Service } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { answerAction, answerLimit } from "./answers.ts";
+import { hashPolicies } from "./balancer.ts";
 import { headerFields } from "./header-changes.ts";
 import { escapeRegex, headerMatcher, negatedHeaderMatcher, stringMatcher } from "./match.ts";
 import { clusterName, spellings } from "./names.ts";
@@ -33,6 +35,8 @@ export interface RoutesInput {
   readonly namespace: string;
   /** What applies to the port and the caller, in order; none: straight to the service. */
   readonly rules: readonly StaticRule[];
+  /** Without rules: what the balancer of the service goes by. */
+  readonly hash: readonly HashKey[];
   readonly kind: NodeView["kind"];
 }
 
@@ -45,7 +49,12 @@ export interface StaticRule {
   readonly ports: readonly number[];
   /** In the order of its mirrors. */
   readonly mirrorPorts: readonly number[];
+  /** What the balancers of the destinations go by. */
+  readonly hash: readonly HashKey[];
 }
+
+/** What was found out of a rule beyond what it says. */
+type FoundParts = Pick<StaticRule, "ports" | "mirrorPorts" | "hash">;
 
 type RouteInit = MessageInitShape<typeof RouteSchema>;
 
@@ -62,19 +71,19 @@ export function routes(input: RoutesInput): WireResource {
 
 /** All routes to one port of one service. */
 export function virtualHost(
-  { service, port, rules, kind }: Pick<RoutesInput, "service" | "port" | "rules" | "kind">,
+  { service, port, rules, hash, kind }: Pick<RoutesInput, "service" | "port" | "rules" | "hash" | "kind">,
   domains: readonly string[],
 ): MessageInitShape<typeof VirtualHostSchema> {
   const own = clusterName({ port, subset: "", host: service.host });
   return {
     name: `${service.host}:${port}`,
     domains: [...domains],
-    routes: rules.length === 0 ? [defaultRoute(own)] : rules.flatMap((rule) => ruleRoutes(rule, port, kind)),
+    routes: rules.length === 0 ? [defaultRoute(own, hash)] : rules.flatMap((rule) => ruleRoutes(rule, port, kind)),
   };
 }
 
 /** What a service without a VirtualService does. */
-function defaultRoute(cluster: string): RouteInit {
+function defaultRoute(cluster: string, hash: readonly HashKey[]): RouteInit {
   return {
     name: "default",
     match: { pathSpecifier: { case: "prefix", value: "/" } },
@@ -84,6 +93,7 @@ function defaultRoute(cluster: string): RouteInit {
         clusterSpecifier: { case: "cluster", value: cluster },
         ...timeouts(undefined),
         retryPolicy: retryPolicy(defaultRetry),
+        hashPolicy: [...hashPolicies(hash)],
       },
     },
   };
@@ -109,12 +119,7 @@ function ruleRoutes(
   }));
 }
 
-function ruleAction(
-  rule: Rule,
-  found: Pick<StaticRule, "ports" | "mirrorPorts">,
-  port: number,
-  kind: NodeView["kind"],
-): RouteInit["action"] & {} {
+function ruleAction(rule: Rule, found: FoundParts, port: number, kind: NodeView["kind"]): RouteInit["action"] & {} {
   if (rule.answer !== undefined) return answerAction(rule.answer, port);
   // gRPC's libraries would call the method or host that was not meant: for them such a route fails (docs/mixed-mesh.md).
   if (kind === "grpc" && (rule.rewrite ?? rule.authority) !== undefined)
@@ -192,7 +197,7 @@ function authorityMatcher(match: NonNullable<RuleMatch["authority"]>, port: numb
 
 function routeAction(
   rule: Rule,
-  { ports, mirrorPorts }: Pick<StaticRule, "ports" | "mirrorPorts">,
+  { ports, mirrorPorts, hash }: FoundParts,
   kind: NodeView["kind"],
 ): MessageInitShape<typeof RouteActionSchema> {
   const retry = rule.retry ?? defaultRetry;
@@ -202,6 +207,7 @@ function routeAction(
     ...pathRewrite(rule.rewrite),
     // gRPC's own libraries have no mirrors; a cluster that they never call is none of theirs.
     ...(kind === "grpc" ? {} : { requestMirrorPolicies: mirrorPolicies(rule, mirrorPorts) }),
+    hashPolicy: [...hashPolicies(hash)],
     ...timeouts(rule.timeoutMs),
     ...(retry === "off" ? {} : { retryPolicy: retryPolicy(retry) }),
   };

@@ -1,4 +1,6 @@
-import { type Model, serviceOf } from "../model/model.ts";
+import type { HashKey } from "../model/balancer.ts";
+import { type DestinationPolicy, effectiveTraffic } from "../model/destination.ts";
+import { type Model, destinationPolicy, serviceOf } from "../model/model.ts";
 import { type RouteTable, type RuleMatch, type Target, destinationPort } from "../model/route.ts";
 import { hasLabels } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
@@ -10,10 +12,24 @@ export function staticRules(model: Model, node: NodeView, table: RouteTable, por
     const matches = rule.matches.filter((match) => applies(match, node, port));
     if (matches.length === 0 && rule.matches.length > 0) return [];
     const ports = rule.destinations.map((destination) => portOf(model, node, destination, port));
+    const hash = rule.destinations.flatMap(({ host, subset }, at) =>
+      hashKeys(policyOf(model, node, host), subset, ports[at] ?? port),
+    );
     // Only the match on port or caller was there, and it holds: every request.
     const mirrorPorts = rule.mirrors.map((mirror) => portOf(model, node, mirror, port));
-    return [{ rule, matches, ports, mirrorPorts }];
+    return [{ rule, matches, ports, mirrorPorts, hash }];
   });
+}
+
+function policyOf(model: Model, node: NodeView, host: string): DestinationPolicy | undefined {
+  const service = serviceOf(model, node.namespace, host);
+  return service && destinationPolicy(model, service, node);
+}
+
+/** What the balancer of a destination goes by, for the route that leads there. */
+export function hashKeys(policy: DestinationPolicy | undefined, subset: string, port: number): readonly HashKey[] {
+  const { balancer } = effectiveTraffic(policy, subset, port);
+  return balancer?.kind === "hash" ? [balancer.key] : [];
 }
 
 function applies(match: RuleMatch, node: NodeView, port: number): boolean {

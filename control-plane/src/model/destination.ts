@@ -1,3 +1,4 @@
+import type { Balancer } from "./balancer.ts";
 import type { Visibility } from "./visibility.ts";
 
 /** How a destination is called once a route has chosen it. */
@@ -24,14 +25,19 @@ export interface Subset {
 
 /** `undefined` blocks: the default. */
 export interface TrafficPolicy {
-  readonly balancer: "least_request" | "round_robin" | "random" | undefined;
+  readonly balancer: Balancer | undefined;
   readonly pool: ConnectionPool | undefined;
   readonly tls: DestinationTls | undefined;
   readonly retryBudget: { readonly percent: number; readonly minConcurrency: number } | undefined;
+  /** What holds for single ports, in place of all blocks but the retry budget. */
+  readonly ports: ReadonlyMap<number, PortTraffic>;
   readonly outlier: OutlierPolicy | undefined;
   /** Goes with `balancer`; `undefined`: the mesh's default, which is the nearest first. */
   readonly locality: LocalityPolicy | undefined;
 }
+
+/** Blocks that are not there are the defaults, whatever is said for the whole host (istio-api §3.1). */
+export type PortTraffic = Omit<TrafficPolicy, "retryBudget" | "ports">;
 
 /** When an endpoint is left out for a while. A count of 0 is never reached. */
 export interface OutlierPolicy {
@@ -108,4 +114,30 @@ export const noTraffic: TrafficPolicy = {
   retryBudget: undefined,
   outlier: undefined,
   locality: undefined,
+  ports: new Map(),
 };
+
+/**
+ * What holds for one port of a host, or of a subset: the host's blocks, or the port's in place of all of them; over that
+ * the subset's, each as a whole; and over that again the subset's own for the port. As Istio merges them.
+ */
+export function effectiveTraffic(
+  policy: DestinationPolicy | undefined,
+  subset: string,
+  port: number,
+): Omit<TrafficPolicy, "ports"> {
+  const base = policy?.traffic ?? noTraffic;
+  const merged = { ...base, ...base.ports.get(port) };
+  const own = policy?.subsets.find(({ name }) => name === subset)?.traffic;
+  if (own === undefined) return merged;
+  return {
+    balancer: own.balancer ?? merged.balancer,
+    pool: own.pool ?? merged.pool,
+    tls: own.tls ?? merged.tls,
+    retryBudget: own.retryBudget ?? merged.retryBudget,
+    outlier: own.outlier ?? merged.outlier,
+    // Goes with the balancer: parts of one block.
+    locality: own.balancer === undefined ? merged.locality : own.locality,
+    ...own.ports.get(port),
+  };
+}

@@ -139,7 +139,7 @@ function readObject(
 
 /** By kind: our annotations with their values. */
 const settingsOf: Partial<Record<Kind, Readonly<Record<string, readonly string[]>>>> = {
-  DestinationRule: { "trama.io/outlier-probing": ["true", "false"] },
+  DestinationRule: { "trama.io/outlier-probing": ["true", "false"], "trama.io/load-balancer": ["PEAK_EWMA"] },
 };
 
 function wrongSetting(

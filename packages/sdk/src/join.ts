@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { claimProcess } from "./election.ts";
 import { DnsClusters } from "./dns.ts";
 import { createClock } from "./env/clock.ts";
+import { ownAddress } from "./env/own-address.ts";
 import { compileRegex } from "./env/regex.ts";
 import { TramaError, type TramaErrorCode } from "./errors.ts";
 import { JoinedMesh } from "./mesh.ts";
@@ -60,7 +61,8 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const random = Math.random;
   const own = ownWorkload(named(settings, bootstrap));
   const metrics = createMetrics(own, { maxOperations: settings.metrics.grpcMethods });
-  const engine = createEngine({ clock, random, telemetry: metrics, log, regex: compileRegex });
+  const address = settings.address ?? ownAddress();
+  const engine = createEngine({ clock, random, telemetry: metrics, log, regex: compileRegex, address });
   const identity = identityFor(bootstrap, settings, { clock, random, log });
   const [server] = bootstrap.servers;
   /** The control plane cannot be reached: what was kept will do, if there is something. */

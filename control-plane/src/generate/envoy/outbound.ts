@@ -4,14 +4,14 @@ import { ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_p
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 import { HttpConnectionManagerSchema } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
-import { type Model, visibleService } from "../../model/model.ts";
+import { type Model, destinationPolicy, visibleService } from "../../model/model.ts";
 import type { Service } from "../../model/service.ts";
 import type { NodeView, ProxySettings, WireResource } from "../../snapshot.ts";
 import { fault, router } from "../listeners.ts";
 import { spellings } from "../names.ts";
 import { answerLimit } from "../answers.ts";
 import { type StaticRule, virtualHost } from "../routes.ts";
-import { staticRules } from "../static-rules.ts";
+import { hashKeys, staticRules } from "../static-rules.ts";
 import { pack, wireResource } from "../wire.ts";
 import { socketAddress } from "./inbound.ts";
 import { outboundName } from "./names.ts";
@@ -59,13 +59,15 @@ export function sidecarRoutes(model: Model, node: NodeView): WireResource {
   const all: StaticRule[] = [];
   const virtualHosts = services.flatMap((service) => {
     const table = model.routes.find(service.host, namespace);
+    const policy = destinationPolicy(model, service, node);
     const names = spellings(mesh, service, namespace).filter((spelling) => owners.get(spelling) === service);
     return service.ports.map(({ number: port }) => {
       const rules = table === undefined ? [] : staticRules(model, node, table, port);
       // Without a port, HTTP means 80; where there is but one, that is meant.
       const bare = port === 80 || service.ports.length === 1 ? names : [];
       all.push(...rules);
-      return virtualHost({ service, port, rules, kind: node.kind }, [
+      const hash = hashKeys(policy, "", port);
+      return virtualHost({ service, port, rules, hash, kind: node.kind }, [
         ...bare,
         ...names.map((name) => `${name}:${port}`),
       ]);

@@ -1,7 +1,7 @@
 import { typeUrls } from "@trama/proto";
 import { SecretSchema } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
 
-import type { Model } from "../../model/model.ts";
+import { type Model, destinationPolicy } from "../../model/model.ts";
 import { socketAddress } from "../../model/service.ts";
 import type { NodeView, ProxySettings } from "../../snapshot.ts";
 import type { Recipe } from "../cache.ts";
@@ -97,11 +97,11 @@ function inboundCluster(model: Model, node: NodeView, proxy: ProxySettings, name
 function routes(model: Model, node: NodeView): Recipe {
   const services = visibleServices(model, node);
   const tables = services.map((service) => model.routes.find(service.host, node.namespace));
-  const shared = tables.every(sameForAll);
+  const shared = tables.every(sameForAll) && !model.selecting.has(node.namespace);
   return {
     // A table may speak of the caller's labels.
     variant: shared ? "" : JSON.stringify(Object.entries(node.labels).map(String).sort()),
-    inputs: [...services, ...tables],
+    inputs: [...services, ...tables, ...services.map((service) => destinationPolicy(model, service, node))],
     shared,
     make: () => sidecarRoutes(model, node),
   };

@@ -1,10 +1,10 @@
 import * as z from "zod";
 
 import { connectionPool, type ConnectionPoolSpec } from "./connection-pool.ts";
-import { type LocalitySettingSpec, localityLbSetting } from "./locality-setting.ts";
+import { type LoadBalancerSpec, loadBalancer } from "./load-balancer.ts";
 import { message } from "./message.ts";
 import { type OutlierDetectionSpec, outlierDetection } from "./outlier-detection.ts";
-import { count, dnsLabel, exportTo, hostName, labels, selector, wildcardHost } from "./values.ts";
+import { count, dnsLabel, exportTo, hostName, labels, portNumber, selector, wildcardHost } from "./values.ts";
 
 /** DestinationRule as validated (istio-api §3). */
 export interface DestinationRuleSpec {
@@ -23,16 +23,21 @@ export interface SubsetSpec {
 }
 
 export interface TrafficPolicySpec {
-  readonly loadBalancer?:
-    | { readonly simple: BalancerName; readonly localityLbSetting?: LocalitySettingSpec | undefined }
-    | undefined;
+  readonly loadBalancer?: LoadBalancerSpec | undefined;
   readonly connectionPool?: ConnectionPoolSpec | undefined;
   readonly outlierDetection?: OutlierDetectionSpec | undefined;
   readonly tls?: TlsSpec | undefined;
   readonly retryBudget?: RetryBudgetSpec | undefined;
+  readonly portLevelSettings: readonly PortPolicySpec[];
 }
 
-export type BalancerName = "UNSPECIFIED" | "ROUND_ROBIN" | "LEAST_REQUEST" | "LEAST_CONN" | "RANDOM";
+/** What holds for one port in place of all of the above that it has a field for (istio-api §3.1). */
+export interface PortPolicySpec extends Pick<
+  TrafficPolicySpec,
+  "loadBalancer" | "connectionPool" | "outlierDetection" | "tls"
+> {
+  readonly port: { readonly number: number };
+}
 
 /** The files are the caller's own, in PEM. */
 export interface TlsSpec {
@@ -51,28 +56,6 @@ export interface RetryBudgetSpec {
   readonly percent: number;
   readonly minRetryConcurrency: number;
 }
-
-const later = "that comes with a later release, remove it";
-
-const loadBalancer = message(
-  {
-    simple: z
-      .enum(["UNSPECIFIED", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "RANDOM"], {
-        error: (issue) =>
-          issue.input === "PASSTHROUGH"
-            ? "not supported by this release: PASSTHROUGH; a call has no address of its own to pass through to"
-            : undefined,
-      })
-      .default("UNSPECIFIED"),
-    localityLbSetting: localityLbSetting.optional(),
-  },
-  {
-    consistentHash: `hashing; ${later}`,
-    zoneAwareLbSetting: "zone-aware balancing; localityLbSetting keeps traffic near",
-    warmup: `warm-up; ${later}`,
-    warmupDurationSecs: `warm-up; ${later}`,
-  },
-);
 
 const file = z.string().regex(/^\//, "is no file: write its absolute path on the caller's machine").optional();
 
@@ -125,6 +108,17 @@ const retryBudget = message(
   { budgetInterval: "an interval; the budget looks at the requests of this moment, remove it" },
 );
 
+const portPolicy: z.ZodType<PortPolicySpec> = message(
+  {
+    port: message({ number: portNumber }),
+    loadBalancer: loadBalancer.optional(),
+    connectionPool: connectionPool.optional(),
+    outlierDetection: outlierDetection.optional(),
+    tls: tls.optional(),
+  },
+  { retryBudget: "a budget by port; write it for the whole host" },
+);
+
 const trafficPolicy: z.ZodType<TrafficPolicySpec> = message(
   {
     loadBalancer: loadBalancer.optional(),
@@ -132,14 +126,27 @@ const trafficPolicy: z.ZodType<TrafficPolicySpec> = message(
     outlierDetection: outlierDetection.optional(),
     tls: tls.optional(),
     retryBudget: retryBudget.optional(),
+    portLevelSettings: z
+      .array(portPolicy)
+      .default([])
+      .superRefine((list, context) => {
+        const seen = new Set<number>();
+        for (const [index, { port }] of list.entries()) {
+          if (seen.has(port.number)) {
+            const message = `port ${port.number} has settings already: put them together`;
+            context.addIssue({ code: "custom", path: [index, "port"], message });
+          }
+          seen.add(port.number);
+        }
+      }),
   },
   {
-    portLevelSettings: "settings by port; write them for the whole host",
     tunnel: "tunnels; remove it",
     proxyProtocol: "the PROXY protocol; remove it",
   },
 ).refine(
-  (policy) => Object.values(policy).some((block) => block !== undefined),
+  ({ portLevelSettings, ...blocks }) =>
+    portLevelSettings.length > 0 || Object.values(blocks).some((block) => block !== undefined),
   "is empty: write a setting, or remove it",
 );
 

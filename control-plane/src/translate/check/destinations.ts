@@ -1,4 +1,5 @@
 import type { Diagnostic } from "../../diagnostics.ts";
+import type { DestinationPolicy } from "../../model/destination.ts";
 import { hostsOf } from "../../model/model.ts";
 import { type Endpoint, hasLabels, labelsKey } from "../../model/service.ts";
 import type { TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
@@ -20,6 +21,7 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
     for (const earlier of group) yield* checkJoin(earlier, object);
     yield* checkVerified(object);
     yield* checkOutliers(object);
+    yield* checkBalancers(object, translator.destination(object.content));
     const served = hostsOf(model, host);
     if (served.length === 0) {
       const meant = nearest(host, model.services.hosts());
@@ -37,6 +39,31 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
       yield object.warning("advice", ["spec", "subsets", index], text);
     }
   }
+}
+
+/** Old names, and a choice that nothing in the rule leaves room for. */
+function* checkBalancers(object: DestinationRule, { traffic, subsets }: DestinationPolicy): Iterable<Diagnostic> {
+  for (const { policy, at } of policiesOf(object)) {
+    const places = [
+      { block: policy?.loadBalancer, where: at },
+      ...(policy?.portLevelSettings ?? []).map(({ loadBalancer }, index) => ({
+        block: loadBalancer,
+        where: [...at, "portLevelSettings", index],
+      })),
+    ];
+    for (const { block, where } of places)
+      for (const { path, instead } of block?.deprecated ?? []) {
+        const full = [...where, "loadBalancer", ...path];
+        yield object.warning("advice", full, `${textOf(full)}: is the old name: write ${instead}`);
+      }
+  }
+  const byLatency = [traffic, ...subsets.map((subset) => subset.traffic)]
+    .flatMap((each) => [each, ...each.ports.values()])
+    .some(({ balancer }) => balancer?.kind === "peak_ewma");
+  if (object.content.settings["trama.io/load-balancer"] === undefined || byLatency) return;
+  const text =
+    "trama.io/load-balancer: has no effect, for it takes the place of LEAST_REQUEST without warmup, and the rule has none";
+  yield object.warning("advice", ["metadata", "annotations", "trama.io/load-balancer"], text);
 }
 
 /** Each policy of a rule, with the place of it and the labels of those that it is about. */

@@ -1,23 +1,27 @@
+import type { Balancer } from "../../model/balancer.ts";
 import {
   type ConnectionPool,
   type DestinationPolicy,
   type LocalityPolicy,
   type OutlierPolicy,
   type DestinationTls,
+  type PortTraffic,
   type TrafficPolicy,
   noTraffic,
 } from "../../model/destination.ts";
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
 import { visibility } from "../../model/visibility.ts";
 import type { ConnectionPoolSpec } from "../../sources/istio/connection-pool.ts";
+import type { LoadBalancerSpec } from "../../sources/istio/load-balancer.ts";
 import type { LocalitySettingSpec } from "../../sources/istio/locality-setting.ts";
 import type { OutlierDetectionSpec } from "../../sources/istio/outlier-detection.ts";
-import type { BalancerName, TlsSpec, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
+import type { PortPolicySpec, TlsSpec, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
 import type { Content } from "../../sources/object.ts";
 
 /** DestinationRule → destination policy (istio-api §3). */
 export function destinationRule(content: Content<"DestinationRule">, mesh: MeshSettings): DestinationPolicy {
   const { namespace, name, spec } = content;
+  const byLatency = content.settings["trama.io/load-balancer"] === "PEAK_EWMA";
   return {
     namespace,
     name,
@@ -25,11 +29,11 @@ export function destinationRule(content: Content<"DestinationRule">, mesh: MeshS
     visible: visibility(spec.workloadSelector === undefined ? spec.exportTo : ["."], namespace),
     selector: spec.workloadSelector?.matchLabels ?? {},
     probing: content.settings["trama.io/outlier-probing"] !== "false",
-    traffic: translateTraffic(spec.trafficPolicy),
+    traffic: translateTraffic(spec.trafficPolicy, byLatency, byLatency),
     subsets: spec.subsets.map((subset) => ({
       name: subset.name,
       labels: subset.labels,
-      traffic: translateTraffic(subset.trafficPolicy),
+      traffic: translateTraffic(subset.trafficPolicy, byLatency, false),
     })),
   };
 }
@@ -47,20 +51,43 @@ export function join(policies: readonly DestinationPolicy[]): DestinationPolicy 
   return { ...first, traffic, probing, subsets: policies.flatMap((policy) => policy.subsets) };
 }
 
-function translateTraffic(spec: TrafficPolicySpec | undefined): TrafficPolicy {
-  if (spec === undefined) return noTraffic;
-  const { loadBalancer, connectionPool, tls, retryBudget, outlierDetection } = spec;
+/** `byLatency`: peak EWMA where it would be least request; with `all`, also where nothing is said. */
+function translateTraffic(spec: TrafficPolicySpec | undefined, byLatency: boolean, all: boolean): TrafficPolicy {
+  if (spec === undefined) return all ? { ...noTraffic, balancer: { kind: "peak_ewma" } } : noTraffic;
+  const { retryBudget, portLevelSettings } = spec;
   return {
-    balancer: loadBalancer === undefined ? undefined : balancers[loadBalancer.simple],
-    pool: connectionPool === undefined ? undefined : translatePool(connectionPool),
-    tls: tls === undefined ? undefined : translateTls(tls),
+    ...translateBlocks(spec, byLatency, all),
     retryBudget:
       retryBudget === undefined
         ? undefined
         : { percent: retryBudget.percent, minConcurrency: retryBudget.minRetryConcurrency },
+    // Of a port, what is not said is the default and not inherited.
+    ports: new Map(portLevelSettings.map((each) => [each.port.number, translateBlocks(each, byLatency, byLatency)])),
+  };
+}
+
+/** The blocks that a host, a subset and a port of it can have alike. */
+function translateBlocks(spec: TrafficPolicySpec | PortPolicySpec, byLatency: boolean, all: boolean): PortTraffic {
+  const { loadBalancer, connectionPool, tls, outlierDetection } = spec;
+  const unsaid: Balancer | undefined = all ? { kind: "peak_ewma" } : undefined;
+  return {
+    balancer: loadBalancer === undefined ? unsaid : translateBalancer(loadBalancer, byLatency),
+    pool: connectionPool && translatePool(connectionPool),
+    tls: tls && translateTls(tls),
     outlier: outlierDetection && translateOutlier(outlierDetection),
     locality: loadBalancer?.localityLbSetting && translateLocality(loadBalancer.localityLbSetting),
   };
+}
+
+/** LEAST_CONN is the old name of LEAST_REQUEST. */
+function translateBalancer({ simple, consistentHash, warmup }: LoadBalancerSpec, byLatency: boolean): Balancer {
+  if (consistentHash !== undefined) {
+    const { key, table } = consistentHash;
+    return { kind: "hash", key, table };
+  }
+  if (simple === "RANDOM") return { kind: "random" };
+  if (simple === "ROUND_ROBIN") return { kind: "round_robin", warmup };
+  return byLatency && warmup === undefined ? { kind: "peak_ewma" } : { kind: "least_request", warmup };
 }
 
 function translateTls(spec: TlsSpec): DestinationTls {
@@ -102,15 +129,6 @@ function translateLocality({ enabled, distribute, failover, failoverPriority }: 
     failoverPriority,
   };
 }
-
-/** LEAST_CONN is the old name of LEAST_REQUEST. */
-const balancers: Readonly<Record<BalancerName, TrafficPolicy["balancer"]>> = {
-  UNSPECIFIED: "least_request",
-  LEAST_REQUEST: "least_request",
-  LEAST_CONN: "least_request",
-  ROUND_ROBIN: "round_robin",
-  RANDOM: "random",
-};
 
 /**
  * The names mislead: both HTTP limits count for HTTP/1 and HTTP/2, and the idle time of TCP holds for HTTP where that has none of its own
