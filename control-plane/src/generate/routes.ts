@@ -1,7 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import {
-  type RetryPolicySchema,
   type RouteActionSchema,
   type RouteMatchSchema,
   type RouteSchema,
@@ -9,13 +8,12 @@ import {
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
-import { PreviousHostsPredicateSchema } from "@trama/proto/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js";
 import { FractionalPercent_DenominatorType } from "@trama/proto/envoy/type/v3/percent_pb.js";
 import { RE2JS } from "re2js";
 
 import type { HashKey } from "../model/balancer.ts";
 import type { MeshSettings } from "../model/mesh.ts";
-import { type Fault, type PathRewrite, type Retry, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
+import { type Fault, type PathRewrite, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
 import type { Service } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { answerAction, answerLimit } from "./answers.ts";
@@ -23,6 +21,7 @@ import { hashPolicies } from "./balancer.ts";
 import { headerFields } from "./header-changes.ts";
 import { escapeRegex, headerMatcher, negatedHeaderMatcher, stringMatcher } from "./match.ts";
 import { clusterName, spellings } from "./names.ts";
+import { retryHints, retryPolicy } from "./retries.ts";
 import { durationOf, pack, wireResource } from "./wire.ts";
 
 export const faultFilter = "envoy.filters.http.fault";
@@ -92,7 +91,7 @@ function defaultRoute(cluster: string, hash: readonly HashKey[]): RouteInit {
       value: {
         clusterSpecifier: { case: "cluster", value: cluster },
         ...timeouts(undefined),
-        retryPolicy: retryPolicy(defaultRetry),
+        retryPolicy: retryPolicy(defaultRetry, hash.length > 0),
         hashPolicy: [...hashPolicies(hash)],
       },
     },
@@ -113,6 +112,7 @@ function ruleRoutes(
   return alternatives.map((match) => ({
     name: [rule.name, match?.name ?? ""].filter((part) => part !== "").join("."),
     match: routeMatch(match, port, kind),
+    ...retryHints(rule),
     action,
     typedPerFilterConfig: overrides,
     ...headerFields(own),
@@ -209,7 +209,7 @@ function routeAction(
     ...(kind === "grpc" ? {} : { requestMirrorPolicies: mirrorPolicies(rule, mirrorPorts) }),
     hashPolicy: [...hashPolicies(hash)],
     ...timeouts(rule.timeoutMs),
-    ...(retry === "off" ? {} : { retryPolicy: retryPolicy(retry) }),
+    ...(retry === "off" ? {} : { retryPolicy: retryPolicy(retry, hash.length > 0) }),
   };
 }
 
@@ -271,30 +271,6 @@ function timeouts(
   if (ms === undefined) return { timeout: durationOf(0) };
   return { timeout: durationOf(ms), maxStreamDuration: { maxStreamDuration: durationOf(ms) } };
 }
-
-function retryPolicy(retry: Retry): MessageInitShape<typeof RetryPolicySchema> {
-  return {
-    retryOn: retry.conditions.join(","),
-    numRetries: retry.retries,
-    retriableStatusCodes: [...retry.statusCodes],
-    ...(retry.perTryTimeoutMs === undefined ? {} : { perTryTimeout: durationOf(retry.perTryTimeoutMs) }),
-    ...(retry.backoffMs === undefined
-      ? {}
-      : { retryBackOff: { baseInterval: durationOf(retry.backoffMs), maxInterval: durationOf(retry.backoffMs * 10) } }),
-    ...(retry.avoidPreviousHosts ? avoidPreviousHosts : {}),
-  };
-}
-
-/** Five re-selections, as in Istio. */
-const avoidPreviousHosts = {
-  retryHostPredicate: [
-    {
-      name: "envoy.retry_host_predicates.previous_hosts",
-      configType: { case: "typedConfig" as const, value: pack(PreviousHostsPredicateSchema, {}) },
-    },
-  ],
-  hostSelectionRetryMaxAttempts: 5n,
-};
 
 function fault({ delay, abort }: Fault): Any {
   return pack(HTTPFaultSchema, {

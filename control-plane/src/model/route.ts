@@ -25,6 +25,9 @@ export interface Rule {
   readonly timeoutMs: number | undefined;
   /** `undefined`: the mesh's default. */
   readonly retry: Retry | "off" | undefined;
+  /** Its requests can be repeated whatever their method. */
+  readonly idempotent: boolean;
+  readonly hedge: Hedge | undefined;
   readonly fault: Fault | undefined;
   /** Of all destinations; what a destination says itself has been joined with it there. */
   readonly headers: HeaderChanges | undefined;
@@ -125,9 +128,20 @@ export interface Retry {
   readonly perTryTimeoutMs: number | undefined;
   readonly conditions: readonly string[];
   readonly statusCodes: readonly number[];
-  readonly avoidPreviousHosts: boolean;
+  /** `undefined`: yes, unless the destination hashes: then a key would leave its endpoint with the first failure. */
+  readonly avoidPreviousHosts: boolean | undefined;
+  /** Whether retries go to priorities, and with them localities, that were not tried yet. */
+  readonly remoteLocalities: boolean;
   /** `undefined`: 25 ms. The cap is ten times the base. */
   readonly backoffMs: number | undefined;
+}
+
+/** A second attempt beside one that is slow. */
+export interface Hedge {
+  /** Of a hundred answers, those that have come by then. */
+  readonly percent: number | undefined;
+  /** Alone, or for as long as too few answers were seen. */
+  readonly afterMs: number | undefined;
 }
 
 /** Shares are parts of a million. */
@@ -147,7 +161,8 @@ export const defaultRetry: Retry = {
   perTryTimeoutMs: undefined,
   conditions: ["connect-failure", "refused-stream", "unavailable", "cancelled"],
   statusCodes: [],
-  avoidPreviousHosts: true,
+  avoidPreviousHosts: undefined,
+  remoteLocalities: false,
   backoffMs: undefined,
 };
 

@@ -6,6 +6,8 @@ import type { Diagnostic, DiagnosticCode } from "../diagnostics.ts";
 import { explain } from "./istio/explain.ts";
 import { type Kind, type Specs, kinds, refusedKinds } from "./istio/kinds.ts";
 import { message } from "./istio/message.ts";
+import { readHedges, readIdempotent } from "./istio/route-settings.ts";
+import type { VirtualServiceSpec } from "./istio/virtual-service.ts";
 import { cut, dnsLabel, dnsName, labels } from "./istio/values.ts";
 import { nearest } from "./names.ts";
 import { type Path, locate, readYaml } from "./yaml.ts";
@@ -130,7 +132,7 @@ function readObject(
     return { diagnostics: [place.error("unsupported", path, text)] };
   }
   const settings = Object.fromEntries(Object.entries(annotations).filter(([key]) => key.startsWith("trama.io/")));
-  const wrong = wrongSetting(kind, settings);
+  const wrong = wrongSetting(kind, settings, inner.data);
   if (wrong !== undefined)
     return { diagnostics: [place.error("value", ["metadata", "annotations", wrong.key], wrong.text)] };
   const said = { kind, namespace, name, labels: own, spec: inner.data, settings };
@@ -138,13 +140,25 @@ function readObject(
 }
 
 /** By kind: our annotations with their values. */
-const settingsOf: Partial<Record<Kind, Readonly<Record<string, readonly string[]>>>> = {
+const settingsOf: Partial<Record<Kind, Readonly<Record<string, Setting>>>> = {
   DestinationRule: { "trama.io/outlier-probing": ["true", "false"], "trama.io/load-balancer": ["PEAK_EWMA"] },
+  VirtualService: {
+    "trama.io/idempotent": (text, spec) => problem(readIdempotent(text, (spec as VirtualServiceSpec).http)),
+    "trama.io/hedge": (text, spec) => problem(readHedges(text, (spec as VirtualServiceSpec).http)),
+  },
 };
+
+/** The values that it can have, or what says what is wrong with one. */
+type Setting = readonly string[] | ((text: string, spec: Specs[Kind]) => string | undefined);
+
+function problem(read: unknown): string | undefined {
+  return typeof read === "string" ? read : undefined;
+}
 
 function wrongSetting(
   kind: Kind,
   settings: Readonly<Record<string, string>>,
+  spec: Specs[Kind],
 ): { readonly key: string; readonly text: string } | undefined {
   const known = settingsOf[kind] ?? {};
   for (const [key, value] of Object.entries(settings)) {
@@ -154,7 +168,11 @@ function wrongSetting(
       const meant = Object.keys(known).join(", ");
       return { key, text: `${at}: means nothing on a ${kind}: ${meant === "" ? "remove it" : `known is ${meant}`}` };
     }
-    if (!values.includes(value)) return { key, text: `${at}: must be ${values.join(" or ")}, as a text in quotes` };
+    if (typeof values === "function") {
+      const wrong = values(value, spec);
+      if (wrong !== undefined) return { key, text: `${at}: ${wrong}` };
+    } else if (!values.includes(value))
+      return { key, text: `${at}: must be ${values.join(" or ")}, as a text in quotes` };
   }
   return undefined;
 }

@@ -4,7 +4,17 @@ import { connectionPool, type ConnectionPoolSpec } from "./connection-pool.ts";
 import { type LoadBalancerSpec, loadBalancer } from "./load-balancer.ts";
 import { message } from "./message.ts";
 import { type OutlierDetectionSpec, outlierDetection } from "./outlier-detection.ts";
-import { count, dnsLabel, exportTo, hostName, labels, portNumber, selector, wildcardHost } from "./values.ts";
+import {
+  count,
+  dnsLabel,
+  exportTo,
+  hostName,
+  labels,
+  milliseconds,
+  portNumber,
+  selector,
+  wildcardHost,
+} from "./values.ts";
 
 /** DestinationRule as validated (istio-api §3). */
 export interface DestinationRuleSpec {
@@ -100,13 +110,18 @@ function* tlsContradictions(spec: TlsSpec): Iterable<readonly [string, string]> 
     if (given(field)) yield [field, "is not looked at under insecureSkipVerify: keep one of the two"];
 }
 
-const retryBudget = message(
-  {
-    percent: z.number().min(0, "must be between 0 and 100").max(100, "must be between 0 and 100").default(20),
-    minRetryConcurrency: count.optional().transform((n) => n ?? 3),
-  },
-  { budgetInterval: "an interval; the budget looks at the requests of this moment, remove it" },
-);
+const retryBudget = message({
+  percent: z.number().min(0, "must be between 0 and 100").max(100, "must be between 0 and 100").default(20),
+  minRetryConcurrency: count.optional().transform((n) => n ?? 3),
+  // Istio's default, in which the budget looks at the requests of this moment; Envoy knows no other.
+  budgetInterval: z
+    .string()
+    .refine(
+      (text) => milliseconds(text) === 0,
+      "not supported by this release: a budget over a time; write 0s, for the requests of this moment, or remove it",
+    )
+    .optional(),
+});
 
 const portPolicy: z.ZodType<PortPolicySpec> = message(
   {

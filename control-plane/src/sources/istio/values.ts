@@ -42,7 +42,8 @@ const unitMs: Readonly<Record<string, number>> = {
   ns: 1e-6,
 };
 
-function milliseconds(text: string): number | undefined {
+/** `undefined`: no duration at all. */
+export function milliseconds(text: string): number | undefined {
   if (!/^(\d{1,18}(\.\d{1,9})?(h|ms|m|s|us|µs|ns)){1,6}$/.test(text)) return undefined;
   let sum = 0;
   for (const [, number = "", , unit = ""] of text.matchAll(/(\d+(\.\d+)?)(h|ms|m|s|us|µs|ns)/g)) {

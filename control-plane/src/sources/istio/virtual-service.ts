@@ -75,7 +75,9 @@ export interface RetriesSpec {
   readonly attempts: number;
   readonly perTryTimeout?: number | undefined;
   readonly retryOn?: { readonly words: readonly string[]; readonly codes: readonly number[] } | undefined;
-  readonly retryIgnorePreviousHosts: boolean;
+  /** Absent: yes, unless the destination hashes (istio-api §2.6). */
+  readonly retryIgnorePreviousHosts?: boolean | undefined;
+  readonly retryRemoteLocalities: boolean;
   readonly backoff?: number | undefined;
 }
 
@@ -159,13 +161,17 @@ const retryConditions = [
   "retriable-4xx",
   "refused-stream",
   "retriable-status-codes",
+  "envoy-ratelimited",
+  // Never true: nothing here speaks HTTP/3.
+  "http3-post-connect-failure",
   "cancelled",
   "deadline-exceeded",
   "internal",
   "resource-exhausted",
   "unavailable",
 ];
-const otherConditions = ["retriable-headers", "envoy-ratelimited", "http3-post-connect-failure"];
+/** Istio takes it, and has no field that would name the headers. */
+const headersCondition = "retriable-headers";
 
 const retryOn = z.string().transform((text, context) => {
   const words: string[] = [];
@@ -173,7 +179,8 @@ const retryOn = z.string().transform((text, context) => {
   for (const word of text.split(",").map((part) => part.trim())) {
     if (/^[1-5]\d\d$/.test(word)) codes.push(Number(word));
     else if (retryConditions.includes(word)) words.push(word);
-    else if (otherConditions.includes(word)) return fail(context, `not supported by this release: ${word}; remove it`);
+    else if (word === headersCondition)
+      return fail(context, `${word} does nothing, for no field of retries names the headers: remove it`);
     else
       return fail(context, `"${cut(word)}" is no retry condition: use ${retryConditions.join(", ")}, or a status code`);
   }
@@ -182,17 +189,22 @@ const retryOn = z.string().transform((text, context) => {
   return { words: [...new Set(words)], codes: [...new Set(codes)] };
 });
 
-const retries = message(
-  {
-    attempts: whole(0, 100, "a number of retries").default(0),
-    perTryTimeout: duration.optional(),
-    retryOn: retryOn.optional(),
-    retryIgnorePreviousHosts: z.boolean().default(true),
-    backoff: duration.optional(),
-  },
-  { retryRemoteLocalities: `locality-aware retries; ${later}` },
-).refine(
-  ({ attempts, perTryTimeout, retryOn: on, backoff }) => attempts > 0 || (perTryTimeout ?? on ?? backoff) === undefined,
+const retries = message({
+  attempts: whole(0, 100, "a number of retries").default(0),
+  perTryTimeout: duration.optional(),
+  retryOn: retryOn.optional(),
+  retryIgnorePreviousHosts: z.boolean().optional(),
+  retryRemoteLocalities: z.boolean().default(false),
+  backoff: duration.optional(),
+}).refine(
+  ({
+    attempts,
+    perTryTimeout,
+    retryOn: on,
+    backoff,
+    retryIgnorePreviousHosts: ignore,
+    retryRemoteLocalities: remote,
+  }) => attempts > 0 || ((perTryTimeout ?? on ?? backoff ?? ignore) === undefined && !remote),
   "attempts is 0 or missing, which turns retries off, yet other fields are set: add attempts, or remove them",
 );
 

@@ -13,6 +13,7 @@ import { defaultRetry } from "../../model/route.ts";
 import { joinHeaders } from "./header-changes.ts";
 import { visibility } from "../../model/visibility.ts";
 import type { FaultSpec } from "../../sources/istio/fault.ts";
+import { readHedges, readIdempotent } from "../../sources/istio/route-settings.ts";
 import type { HttpMatchSpec, HttpRuleSpec, RetriesSpec } from "../../sources/istio/virtual-service.ts";
 import type { RewriteSpec } from "../../sources/istio/http-rewrite.ts";
 import { mirrorsOf } from "../../sources/istio/mirror.ts";
@@ -21,22 +22,37 @@ import type { TextMatch } from "../../sources/istio/values.ts";
 import type { Content } from "../../sources/object.ts";
 
 /** VirtualService → route table (istio-api §2). */
-export function routeTable({ namespace, name, spec }: Content<"VirtualService">, mesh: MeshSettings): RouteTable {
+export function routeTable(
+  { namespace, name, spec, settings }: Content<"VirtualService">,
+  mesh: MeshSettings,
+): RouteTable {
+  const idempotent = understood(settings["trama.io/idempotent"], (text) => readIdempotent(text, spec.http));
+  const hedges = understood(settings["trama.io/hedge"], (text) => readHedges(text, spec.http));
   return {
     namespace,
     name,
     // What is for gateways only says nothing about calls in the mesh.
     hosts: forMesh(spec.gateways) ? spec.hosts.map((host) => fullHost(mesh, host, namespace)) : [],
     visible: visibility(spec.exportTo, namespace),
-    rules: spec.http.map((rule) => translateRule(rule, namespace, mesh)),
+    rules: spec.http.map((rule, at) => ({
+      ...translateRule(rule, namespace, mesh),
+      idempotent: idempotent[at] ?? false,
+      hedge: hedges[at],
+    })),
   };
+}
+
+/** By rule. What cannot be read was refused with its object. */
+function understood<T>(text: string | undefined, read: (text: string) => readonly T[] | string): readonly T[] {
+  const found = text === undefined ? [] : read(text);
+  return typeof found === "string" ? [] : found;
 }
 
 export function forMesh(gateways: readonly string[]): boolean {
   return gateways.length === 0 || gateways.includes("mesh");
 }
 
-function translateRule(rule: HttpRuleSpec, namespace: string, mesh: MeshSettings): Rule {
+function translateRule(rule: HttpRuleSpec, namespace: string, mesh: MeshSettings): Omit<Rule, "idempotent" | "hedge"> {
   return {
     name: rule.name,
     matches: rule.match.map(translateMatch),
@@ -118,6 +134,7 @@ function translateRetries(retries: RetriesSpec): Retry | "off" {
     conditions: retries.retryOn?.words ?? defaultRetry.conditions,
     statusCodes: retries.retryOn?.codes ?? [],
     avoidPreviousHosts: retries.retryIgnorePreviousHosts,
+    remoteLocalities: retries.retryRemoteLocalities,
     backoffMs: retries.backoff,
   };
 }

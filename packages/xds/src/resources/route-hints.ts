@@ -25,10 +25,11 @@ function hedging(value: unknown): HedgePolicy {
   for (const key of Object.keys(rest)) throw new ResourceError(`trama.hedge.${key} is not known to this release`);
   if (delayMs === undefined && percentile === undefined)
     throw new ResourceError("trama.hedge needs delay_ms or percentile");
+  const percent = within("percentile", percentile, 50, 99.9);
   return {
     onPerTryTimeout: false,
     delayMs: within("delay_ms", delayMs, 1, 0x7fff_ffff),
-    percentile: within("percentile", percentile, 0.5, 0.999),
+    percentile: percent && percent / 100,
   };
 }
 

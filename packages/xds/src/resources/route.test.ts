@@ -233,7 +233,7 @@ test("what only our control plane says of a route stands in its metadata", () =>
   expect(hinted({}).hedge).toBeUndefined();
   expect(hinted({ idempotent: true }).retry?.idempotent).toBe(true);
   expect(hinted({ hedge: { delay_ms: 50 } }).hedge).toEqual({ onPerTryTimeout: false, delayMs: 50 });
-  expect(hinted({ hedge: { percentile: 0.95 } }).hedge?.percentile).toBe(0.95);
+  expect(hinted({ hedge: { percentile: 95 } }).hedge?.percentile).toBe(0.95);
   for (const wrong of [
     { more: 1 },
     { idempotent: 1 },
@@ -241,7 +241,8 @@ test("what only our control plane says of a route stands in its metadata", () =>
     { hedge: 5 },
     { hedge: { delay_ms: 0 } },
     { hedge: { delay_ms: "5" } },
-    { hedge: { percentile: 1 } },
+    { hedge: { percentile: 0.95 } },
+    { hedge: { percentile: 100 } },
     { hedge: { delay_ms: 1, more: 1 } },
   ])
     expect(() => hinted(wrong), JSON.stringify(wrong)).toThrow("trama");
