@@ -1,5 +1,6 @@
 import { installPython } from "../install/python.ts";
 import { rbacRow } from "../oracle/rbac/row.ts";
+import { retriesRow } from "../oracle/retries/row.ts";
 import { routesRow } from "../oracle/routes/row.ts";
 import { sharesRow } from "../oracle/shares/row.ts";
 import type { Peer } from "../peer.ts";
@@ -11,5 +12,5 @@ export const envoy: Peer = {
   version: "1.40.0",
   needs: "python",
   install: installPython,
-  capabilities: [validateRow, routesRow, sharesRow, rbacRow],
+  capabilities: [validateRow, routesRow, sharesRow, retriesRow, rbacRow],
 };
