@@ -21,6 +21,7 @@ export function testEnv(overrides: Partial<Omit<Env, "clock">> & { seed?: number
     telemetry: overrides.telemetry ?? { onCall: (call) => void ended.push(call) },
     log: overrides.log ?? { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
     regex: overrides.regex ?? backtracking,
+    prober: overrides.prober,
     ended,
     logged,
   };

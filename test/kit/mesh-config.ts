@@ -3,6 +3,7 @@ import type {
   EndpointConfig,
   FilterConfig,
   ForwardAction,
+  HealthCheckConfig,
   InboundListener,
   LocalityEndpoints,
   MeshConfig,
@@ -109,6 +110,27 @@ export function outlier(overrides: Partial<OutlierConfig> = {}): OutlierConfig {
     unejectOnHealthCheck: true,
     errorStatuses: undefined,
     probing: true,
+    ...overrides,
+  };
+}
+
+/** Every second, three failures or two successes in a row. */
+export function healthCheck(overrides: Partial<HealthCheckConfig> = {}): HealthCheckConfig {
+  const intervalMs = overrides.intervalMs ?? 1_000;
+  return {
+    ask: { kind: "tcp" },
+    timeoutMs: 500,
+    intervalMs,
+    initialJitterMs: 0,
+    intervalJitterMs: 0,
+    intervalJitterPercent: 0,
+    unhealthyThreshold: 3,
+    healthyThreshold: 2,
+    noTrafficIntervalMs: 60_000,
+    noTrafficHealthyIntervalMs: 60_000,
+    unhealthyIntervalMs: intervalMs,
+    unhealthyEdgeIntervalMs: intervalMs,
+    healthyEdgeIntervalMs: intervalMs,
     ...overrides,
   };
 }

@@ -1,8 +1,10 @@
 import type { BalancerConfig, HashPolicy } from "./config-balancing.ts";
+import type { HealthCheckConfig, OutlierConfig } from "./config-health.ts";
 import type { HeaderOperations, MirrorPolicy, RedirectAction, Rewrite } from "./config-mutation.ts";
 import type { HedgePolicy, RetryPolicy } from "./config-retry.ts";
 
 export type * from "./config-balancing.ts";
+export type * from "./config-health.ts";
 export type * from "./config-retry.ts";
 
 /**
@@ -284,6 +286,8 @@ export interface ClusterConfig extends ClusterInfo {
   readonly breaker: BreakerConfig;
   /** Absent: endpoints are never ejected for what they answer. */
   readonly outlier?: OutlierConfig | undefined;
+  /** Absent: endpoints are not asked how they are. */
+  readonly healthCheck?: HealthCheckConfig | undefined;
   /**
    * With less than this share of its endpoints healthy, percent, all of a priority are used, healthy or not
    * (`healthy_panic_threshold`, Istio's `minHealthPercent`). Default 0: never.
@@ -340,67 +344,6 @@ export interface BreakerConfig {
   /** Concurrent retries; ignored when `retryBudget` is there. */
   readonly maxRetries: number;
   readonly retryBudget: { readonly percent: number; readonly minConcurrency: number } | undefined;
-}
-
-/**
- * Outlier detection (Envoy's `OutlierDetection`, gRFC A50): which endpoints are left out for a while because of how they
- * answered. The decoder has applied Envoy's defaults, which are given in brackets. `enforcing…` is the chance in percent
- * that a detected outlier is really ejected; a consecutive count of 0 never detects anything.
- */
-export interface OutlierConfig {
-  /** Answers 5xx in a row, failures of our own side included unless they are split off (5, enforcing 100). */
-  readonly consecutive5xx: number;
-  readonly enforcingConsecutive5xx: number;
-  /** Of those only 502, 503 and 504 (5, enforcing 0). */
-  readonly consecutiveGatewayFailure: number;
-  readonly enforcingConsecutiveGatewayFailure: number;
-  /** Count connects, resets and time-outs apart from answers (false). */
-  readonly splitLocalOrigin: boolean;
-  /** Failures of our own side in a row; only when split (5, enforcing 100). */
-  readonly consecutiveLocalOrigin: number;
-  readonly enforcingConsecutiveLocalOrigin: number;
-  /** Between sweeps, which judge rates and let endpoints come back (10 s). */
-  readonly intervalMs: number;
-  /** Times the number of ejections, up to `maxEjectionMs` (30 s; 300 s, never less than the base). */
-  readonly baseEjectionMs: number;
-  readonly maxEjectionMs: number;
-  /** At most so much is added by chance, so that not all come back at once (0). */
-  readonly maxEjectionJitterMs: number;
-  /** Share of all endpoints that may be out at a time (10), and whether one may always be (false). */
-  readonly maxEjectionPercent: number;
-  readonly alwaysEjectOne: boolean;
-  readonly successRate: {
-    /** Endpoints with enough requests for the rates to be compared at all (5), and what is enough in an interval (100). */
-    readonly minHosts: number;
-    readonly requestVolume: number;
-    /** Thousandths of a standard deviation below the mean at which an endpoint is an outlier (1900). */
-    readonly stdevFactor: number;
-    /** 100; and of our own side's failures, when split (100). */
-    readonly enforcing: number;
-    readonly enforcingLocalOrigin: number;
-  };
-  readonly failurePercentage: {
-    /** Percent of failures from which on an endpoint is an outlier (85). */
-    readonly threshold: number;
-    readonly minHosts: number;
-    /** 50. */
-    readonly requestVolume: number;
-    /** 0 and 0. */
-    readonly enforcing: number;
-    readonly enforcingLocalOrigin: number;
-  };
-  /** An active health check that succeeds ends an ejection (true). */
-  readonly unejectOnHealthCheck: boolean;
-  /**
-   * Statuses that count as failures, instead of 500 … 599: bounds included (Istio's `outlierDetectionHttpErrorCodes`). One
-   * below 500 counts as a 500.
-   */
-  readonly errorStatuses: readonly { readonly from: number; readonly to: number }[] | undefined;
-  /**
-   * An endpoint whose time is over gets one request first, of those that may be repeated elsewhere, and comes back when
-   * that is answered well. Without it, as in Envoy, it gets its whole share at once (true).
-   */
-  readonly probing: boolean;
 }
 
 /** How an endpoint is reached by TLS: as one of the mesh, or as a server outside of it. */

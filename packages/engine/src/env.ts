@@ -1,5 +1,5 @@
 import type { Call } from "./call.ts";
-import type { ClusterInfo } from "./config.ts";
+import type { ClusterConfig, ClusterInfo, EndpointConfig } from "./config.ts";
 
 /** Time, injected. Monotonic for everything that measures, wall only for certificates. */
 export interface Clock {
@@ -53,6 +53,18 @@ export interface Regex {
   replace(text: string, substitution: string): string;
 }
 
+/**
+ * How a health check went. `bad`: the endpoint gave an answer that says that it is not well, which needs no second one.
+ * `unknown`: nothing was found out, for a reason of our own.
+ */
+export type HealthAnswer = "well" | "failed" | "bad" | "unknown";
+
+/** Asks endpoints how they are, over whatever the process has for connections. */
+export interface HealthProber {
+  /** Calls `done` once, unless it is cancelled before. It keeps no time: the caller cancels what takes too long. */
+  ask(cluster: ClusterConfig, endpoint: EndpointConfig, done: (answer: HealthAnswer) => void): Timer;
+}
+
 /** Every impure thing the engine needs, given from outside, so that testing it costs a function call. */
 export interface Env {
   readonly clock: Clock;
@@ -64,4 +76,6 @@ export interface Env {
   readonly address?: string | undefined;
   /** Compiles a policy regex; throws with a message for people when the pattern is not RE2. */
   readonly regex: (pattern: string) => Regex;
+  /** Absent: health checks that a cluster asks for are not made. */
+  readonly prober?: HealthProber | undefined;
 }

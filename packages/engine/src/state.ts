@@ -1,4 +1,7 @@
 import type { AnswerTimes } from "./resilience/answer-times.ts";
+import type { Endpoint } from "./cluster/endpoint.ts";
+import type { HealthChecks } from "./cluster/health-checks.ts";
+import type { ClusterConfig } from "./config.ts";
 import type { OutlierDetector } from "./resilience/outlier.ts";
 import type { OutlierRecord } from "./resilience/outlier-record.ts";
 
@@ -87,6 +90,12 @@ export interface ClusterState {
   outlier: OutlierDetector | undefined;
   /** Endpoints that wait for a request that tries them. */
   probes: number;
+  /** The same of active health checks. */
+  checks: HealthChecks | undefined;
+  /** Whether anybody called it ever: health checks are rarer before. */
+  called: boolean;
+  /** The clusters of this name in all snapshots in use, the newest last: that one says what is detected and checked. */
+  readonly members: ClusterMember[];
   /** How long answers took; made by the first call that hedges by it. */
   answerTimes: AnswerTimes | undefined;
 }
@@ -101,6 +110,13 @@ export class MirrorLoad {
   stop(): void {
     for (const each of this.under) each.stop();
   }
+}
+
+/** What the cluster of one snapshot says of itself to those who watch over its endpoints. */
+export interface ClusterMember {
+  readonly config: ClusterConfig;
+  /** By priority. */
+  readonly endpoints: readonly (readonly Endpoint[])[];
 }
 
 /** All state of one engine. */
@@ -134,6 +150,9 @@ export function newClusterState(): ClusterState {
     healthVersion: 0,
     outlier: undefined,
     probes: 0,
+    checks: undefined,
+    called: false,
+    members: [],
     answerTimes: undefined,
   };
 }

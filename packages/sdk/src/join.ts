@@ -24,6 +24,7 @@ import type { MeshOptions } from "./options.ts";
 import { checkRuntime } from "./runtime.ts";
 import { type Settings, settingsOf } from "./settings.ts";
 import { MeshDispatcher } from "./adapters/undici.ts";
+import { EndpointProber } from "./transport/health-prober.ts";
 import { UndiciTransport } from "./transport/undici.ts";
 import { ownWorkload, peerText } from "./workload.ts";
 
@@ -62,7 +63,12 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const own = ownWorkload(named(settings, bootstrap));
   const metrics = createMetrics(own, { maxOperations: settings.metrics.grpcMethods });
   const address = settings.address ?? ownAddress();
-  const engine = createEngine({ clock, random, telemetry: metrics, log, regex: compileRegex, address });
+  const prober = new EndpointProber({
+    transport: () => transport,
+    snapshot: () => engine.current,
+    now: () => clock.now(),
+  });
+  const engine = createEngine({ clock, random, telemetry: metrics, log, regex: compileRegex, address, prober });
   const identity = identityFor(bootstrap, settings, { clock, random, log });
   const [server] = bootstrap.servers;
   /** The control plane cannot be reached: what was kept will do, if there is something. */

@@ -4,13 +4,13 @@ import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
 import { AnswerTimes } from "../resilience/answer-times.ts";
 import { OutlierDetector } from "../resilience/outlier.ts";
-import type { OutlierMember } from "../resilience/outlier.ts";
 import { newClusterState, newEndpointLoad } from "../state.ts";
-import type { ClusterState, Cursor, State } from "../state.ts";
+import type { ClusterMember, ClusterState, Cursor, State } from "../state.ts";
 import { acrossPriorities, insideLocality, learners, overLocalities, ramps } from "./balancer.ts";
 import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { HealthChecks } from "./health-checks.ts";
 import { LocalityHosts } from "./locality.ts";
 import type { AttemptObserver } from "./observer.ts";
 import type { Picker } from "./picker.ts";
@@ -58,15 +58,21 @@ export class Cluster {
     this.#dice = new Dice(env.random);
     this.#random = env.random;
     this.#priorities = hosts(config, shared, cursors, this.#dice, env.clock);
-    const member: OutlierMember = {
-      config: config.outlier,
+    if (config.healthCheck !== undefined && env.prober !== undefined)
+      shared.checks ??= new HealthChecks(config.name, shared, env, env.prober);
+    const member: ClusterMember = {
+      config,
       endpoints: this.#priorities.map((priority) => priority.flatMap((each) => each.endpoints)),
     };
-    shared.outlier?.attach(member);
+    shared.members.push(member);
+    watch(shared);
     this.#healthVersion = shared.healthVersion;
     this.#picker = this.#build();
     this.#release = () => {
-      shared.outlier?.detach(member);
+      const at = shared.members.indexOf(member);
+      shared.members.splice(at, 1);
+      // Another one is the newest now.
+      if (at === shared.members.length) watch(shared);
       for (const key of cursors) shared.cursors.release(key);
       for (const priority of config.endpoints.priorities)
         for (const locality of priority)
@@ -214,6 +220,12 @@ export class Cluster {
     if (pickers.length <= 1) return { picker: pickers[0] ?? nobody(this.config.name), serving };
     return { picker: acrossPriorities(balancer, pickers, weights, this.#dice), serving };
   }
+}
+
+/** Those who watch over the endpoints hear who says what is to be done. */
+function watch(shared: ClusterState): void {
+  shared.outlier?.adopt();
+  shared.checks?.adopt();
 }
 
 /** Every endpoint is held, usable or not: one that is unhealthy for a while keeps the count of what it still does. */

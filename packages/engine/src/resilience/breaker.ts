@@ -21,6 +21,7 @@ export class Breaker {
   admitRequest(): boolean {
     if (this.#counts.requests >= this.#limits.maxRequests) return false;
     this.#counts.requests++;
+    this.#counts.called = true;
     return true;
   }
 

@@ -9,14 +9,6 @@ import type { ClusterState } from "../state.ts";
 import { judgeRates, judgesRates } from "./outlier-rates.ts";
 import { OutlierRecord } from "./outlier-record.ts";
 
-/** What one snapshot's cluster says of itself; the newest that is still in use decides. */
-export interface OutlierMember {
-  /** `undefined`: this one wants no detection. */
-  readonly config: OutlierConfig | undefined;
-  /** By priority. */
-  readonly endpoints: readonly (readonly Endpoint[])[];
-}
-
 /**
  * Outlier detection of one cluster, with the arithmetic of Envoy: counts failures in a row as attempts end, judges rates
  * in a sweep every `interval`, and lets endpoints come back in the sweep after their time is over. It belongs to keyed
@@ -33,7 +25,6 @@ export class OutlierDetector implements AttemptObserver {
   readonly #cluster: string;
   readonly #shared: ClusterState;
   readonly #env: Env;
-  readonly #members: OutlierMember[] = [];
   #config: OutlierConfig | undefined = undefined;
   #endpoints: readonly (readonly Endpoint[])[] = [];
   #rates = false;
@@ -49,14 +40,21 @@ export class OutlierDetector implements AttemptObserver {
     this.#sweptAtMs = env.clock.now();
   }
 
-  attach(member: OutlierMember): void {
-    this.#members.push(member);
-    this.#adopt();
-  }
-
-  detach(member: OutlierMember): void {
-    this.#members.splice(this.#members.indexOf(member), 1);
-    if (member.endpoints === this.#endpoints) this.#adopt();
+  /** Called when the newest member changed: what it says holds from now on. */
+  adopt(): void {
+    const newest = this.#shared.members.at(-1);
+    const config = newest?.config.outlier;
+    const before = this.#config;
+    this.#config = config;
+    this.#endpoints = newest?.endpoints ?? [];
+    this.#rates = config !== undefined && judgesRates(config);
+    if (config === undefined) this.#pardonAll();
+    if (this.#timer !== undefined && before?.intervalMs !== config?.intervalMs) {
+      this.#timer.cancel();
+      this.#timer = undefined;
+      if (config !== undefined) this.#arm();
+    }
+    this.#findWaiting();
   }
 
   attemptEnded(
@@ -259,25 +257,9 @@ export class OutlierDetector implements AttemptObserver {
     this.#shared.probes = this.#waiting.length;
   }
 
-  /** What the newest snapshot in use says. */
-  #adopt(): void {
-    const newest = this.#members.at(-1);
-    const before = this.#config;
-    this.#config = newest?.config;
-    this.#endpoints = newest?.endpoints ?? [];
-    this.#rates = newest?.config !== undefined && judgesRates(newest.config);
-    if (newest?.config === undefined) this.#pardonAll();
-    if (this.#timer !== undefined && before?.intervalMs !== newest?.config?.intervalMs) {
-      this.#timer.cancel();
-      this.#timer = undefined;
-      if (newest?.config !== undefined) this.#arm();
-    }
-    this.#findWaiting();
-  }
-
   /** Without detection nobody is out. */
   #pardonAll(): void {
-    for (const member of this.#members)
+    for (const member of this.#shared.members)
       for (const priority of member.endpoints)
         for (const { load } of priority) {
           load.outlier = undefined;

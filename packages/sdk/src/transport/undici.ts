@@ -1,7 +1,8 @@
-import { type Attempt, MeshError, type Sink, type Transport } from "@trama/engine";
+import { type Attempt, type HealthAnswer, MeshError, type Sink, type Timer, type Transport } from "@trama/engine";
 
 import { HttpBody } from "./body.ts";
 import { ClusterLimits } from "./cluster-limits.ts";
+import { connect } from "./connect.ts";
 import { EndpointPools, type TransportOptions } from "./endpoint-pools.ts";
 import { H2Transport } from "./h2.ts";
 import { Pool } from "./pool.ts";
@@ -35,6 +36,19 @@ export class UndiciTransport implements Transport {
     const request = new UpstreamRequest(attempt, sink, pool);
     attempt.bind(request);
     if (!request.over) pool.submit(request);
+  }
+
+  /** Makes a connection and closes it: whether the endpoint can be reached at all. */
+  reach(attempt: Attempt, done: (answer: HealthAnswer) => void): Timer {
+    const pool = this.#pools.of(attempt);
+    let cancelled = false;
+    if (pool instanceof MeshError) done("unknown");
+    else
+      connect(pool.options, (error, socket) => {
+        socket?.destroy();
+        if (!cancelled) done(error === null ? "well" : "failed");
+      });
+    return { cancel: () => void (cancelled = true) };
   }
 
   /** Pools that exist, for tests and status. */

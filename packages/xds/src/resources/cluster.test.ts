@@ -8,7 +8,7 @@ import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstrea
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { outlier } from "../../../../test/kit/mesh-config.ts";
+import { healthCheck, outlier } from "../../../../test/kit/mesh-config.ts";
 import { any, assignment, duration, edsCluster, upstreamTlsContext } from "../../../../test/kit/xds-resources.ts";
 import { type DecodedCluster, clusterType } from "./cluster.ts";
 import { ResourceError } from "./error.ts";
@@ -45,6 +45,7 @@ test("defaults of an EDS cluster", () => {
     breaker: { maxConnections: 1024, maxPending: 1024, maxRequests: 1024, maxRetries: 3, retryBudget: undefined },
     http2: false,
     outlier: undefined,
+    healthCheck: undefined,
     panicPercent: 0,
   });
 });
@@ -124,6 +125,89 @@ test.each([
   [{ monitors: [{ name: "m" }] }, "outlier_detection: monitors is not supported"],
 ])("outlier detection that is refused", (outlierDetection, message) => {
   expect(() => read({ outlierDetection })).toThrow(message);
+});
+
+const timing = {
+  timeout: duration(500),
+  interval: duration(1_000),
+  unhealthyThreshold: 3,
+  healthyThreshold: 2,
+};
+
+test("health checks: HTTP with Envoy's defaults, and with all that can be said", () => {
+  const http = { case: "httpHealthCheck", value: { path: "/healthz" } } as const;
+  expect(read({ healthChecks: [{ ...timing, healthChecker: http }] }).healthCheck).toEqual({
+    ...healthCheck(),
+    ask: {
+      kind: "http",
+      authority: "",
+      method: "GET",
+      path: "/healthz",
+      headers: [],
+      expected: [],
+      retriable: [],
+      http2: false,
+    },
+  });
+  const told = {
+    ...timing,
+    initialJitter: duration(1),
+    intervalJitter: duration(2),
+    intervalJitterPercent: 3,
+    noTrafficInterval: duration(4),
+    unhealthyInterval: duration(5),
+    unhealthyEdgeInterval: duration(6),
+    healthyEdgeInterval: duration(7),
+    healthChecker: {
+      case: "httpHealthCheck" as const,
+      value: {
+        host: "web",
+        path: "/",
+        method: 2,
+        codecClientType: 1,
+        requestHeadersToAdd: [{ header: { key: "X-Check", value: "1" } }],
+        expectedStatuses: [{ start: 200n, end: 300n }],
+        retriableStatuses: [{ start: 503n, end: 504n }],
+      },
+    },
+  };
+  expect(read({ healthChecks: [told] }).healthCheck).toEqual({
+    ...healthCheck(),
+    ask: {
+      kind: "http",
+      authority: "web",
+      method: "HEAD",
+      path: "/",
+      headers: [["x-check", "1"]],
+      expected: [{ from: 200, to: 299 }],
+      retriable: [{ from: 503, to: 503 }],
+      http2: true,
+    },
+    initialJitterMs: 1,
+    intervalJitterMs: 2,
+    intervalJitterPercent: 3,
+    noTrafficIntervalMs: 4,
+    noTrafficHealthyIntervalMs: 4,
+    unhealthyIntervalMs: 5,
+    unhealthyEdgeIntervalMs: 6,
+    healthyEdgeIntervalMs: 7,
+  });
+});
+
+test("health checks: TCP and gRPC; what cannot be asked is refused", () => {
+  const of = (checker: object, more: object = {}): More =>
+    ({ healthChecks: [{ ...timing, ...more, healthChecker: checker }] }) as More;
+  const tcp = { case: "tcpHealthCheck", value: {} };
+  expect(read(of(tcp)).healthCheck?.ask).toEqual({ kind: "tcp" });
+  const grpc = { case: "grpcHealthCheck", value: { serviceName: "s", authority: "a" } };
+  expect(read(of(grpc)).healthCheck?.ask).toEqual({ kind: "grpc", service: "s", authority: "a" });
+  expect(() => read({ healthChecks: [{}, {}] })).toThrow("health_checks: one at most, not 2");
+  expect(() => read(of(tcp, { timeout: undefined }))).toThrow("timeout is missing");
+  expect(() => read(of(tcp, { unhealthyThreshold: undefined }))).toThrow("unhealthy_threshold is missing");
+  expect(() => read(of({ case: "httpHealthCheck", value: {} }))).toThrow("path is empty");
+  expect(() => read(of({ case: "tcpHealthCheck", value: { receive: [{}] } }))).toThrow("receive is not supported");
+  expect(() => read(of({ case: "customHealthCheck", value: {} }))).toThrow("custom_health_check is not supported");
+  expect(() => read(of(tcp, { altPort: 1 }))).toThrow("alt_port is not supported");
 });
 
 test("panic: what the cluster says, and never without a word", () => {
@@ -331,7 +415,6 @@ test("names for DNS: of strict and logical clusters, with Envoy's defaults", () 
 test.each<[string, More]>([
   ["type ORIGINAL_DST", { clusterDiscoveryType: { case: "type", value: 4 } }],
   ["dns_lookup_family v4 of a LOGICAL_DNS cluster", { ...named(2), dnsLookupFamily: 1 }],
-  ["health_checks", { healthChecks: [{}] }],
   ["lb_subset_config", { lbSubsetConfig: {} }],
   ["upstream_bind_config", { upstreamBindConfig: {} }],
 ])("never passed over in silence: %s", (field, more) => {

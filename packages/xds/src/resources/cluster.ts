@@ -14,6 +14,7 @@ import { durationMs } from "./duration.ts";
 import { discovery } from "./discovery.ts";
 import { ResourceError, each, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
+import { healthCheck } from "./health-check.ts";
 import { outlierDetection } from "./outlier.ts";
 import { upstreamTls } from "./tls.ts";
 import type { DecodeOptions, ResourceType } from "./type.ts";
@@ -46,6 +47,7 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
       "loadBalancingPolicy",
       "circuitBreakers",
       "outlierDetection",
+      "healthChecks",
       "commonLbConfig",
       "http2ProtocolOptions",
       "typedExtensionProtocolOptions",
@@ -71,6 +73,7 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
     ...tls(cluster, options),
     breaker: within("circuit_breakers", () => breaker(cluster.circuitBreakers)),
     outlier: within("outlier_detection", () => outlierDetection(cluster.outlierDetection, cluster.metadata)),
+    healthCheck: within("health_checks", () => healthCheck(cluster.healthChecks)),
     panicPercent: within("common_lb_config", () => panicPercent(cluster.commonLbConfig)),
     ...connections(cluster),
   };
