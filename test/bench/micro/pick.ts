@@ -6,12 +6,14 @@ import { Cluster } from "../../../packages/engine/src/cluster/cluster.ts";
 import { compile } from "../../../packages/engine/src/compile.ts";
 import type { BalancerConfig, ClusterConfig } from "../../../packages/engine/src/config.ts";
 import { MeshError } from "../../../packages/engine/src/errors.ts";
+import { CallKey, compileHash } from "../../../packages/engine/src/hash/call-key.ts";
 import { sendToCluster } from "../../../packages/engine/src/resilience/attempts.ts";
 import { RetryPlan } from "../../../packages/engine/src/resilience/retry-policy.ts";
 import type { Sink } from "../../../packages/engine/src/service.ts";
 import { BARRED, State } from "../../../packages/engine/src/state.ts";
 import { createMetrics } from "../../../packages/engine/src/telemetry/metrics.ts";
 import { makeCall } from "../../kit/call.ts";
+import { fakeClock } from "../../kit/clock.ts";
 import { testEnv } from "../../kit/env.ts";
 import { cluster, endpoints, forward, listener, meshConfig, retryPolicy, route } from "../../kit/mesh-config.ts";
 
@@ -20,10 +22,24 @@ const balancers: BalancerConfig[] = [
   { kind: "least_request", choices: 2 },
   { kind: "round_robin" },
   { kind: "random" },
+  { kind: "peak_ewma", decayMs: 10_000, defaultRttMs: 10, penaltyMs: 5_000 },
+  { kind: "pick_first", shuffle: false },
+  { kind: "ring_hash", minSize: 1_024, maxSize: 8_388_608, balanceFactor: undefined },
+  { kind: "maglev", tableSize: 65_537, balanceFactor: undefined },
 ];
 const weights = { equal: () => ({}), unequal: (at: number) => ({ weight: 1 + (at % 7) }) };
 const env = { ...testEnv(), random: Math.random };
 const call = makeCall();
+const byUser = compileHash([{ kind: "header", name: "user", rewrite: undefined, terminal: false }], env, () => ({
+  value: 1,
+}))!;
+/** For those who hash: what calls of many users look like once they know their keys. */
+const keyed = Array.from({ length: 256 }, (_, at) => {
+  const made = makeCall({ headers: { user: `user-${at}` } });
+  made.key = new CallKey(byUser);
+  made.key.known(made);
+  return made;
+});
 
 function set(balancer: BalancerConfig, weight: keyof typeof weights): ClusterConfig {
   return cluster("c", { endpoints: endpoints(N, weights[weight]), balancer });
@@ -33,14 +49,36 @@ for (const weight of ["equal", "unequal"] as const)
   group(`a pick among ${N} endpoints, ${weight} weights`, () => {
     for (const balancer of balancers) {
       const { picker } = new Cluster(set(balancer, weight), env, new State());
+      let turn = 0;
       bench(`${balancer.kind}, ${weight}`, () => {
-        const picked = picker.pick(call);
+        const picked = picker.pick(keyed[turn++ & 255]!);
         if (picked instanceof MeshError) throw picked;
         // Load varies, as it does in life; without it least request would always see zeros.
         picked.load.active = (picked.load.active + 1) & 7;
       }).gc("once");
     }
   });
+
+group("the key of a call", () => {
+  const one = makeCall({ headers: { accept: "text/plain", user: "jason@example.com" } });
+  bench("made and worked out, from a header", () => {
+    const key = new CallKey(byUser);
+    return do_not_optimize(key.known(one));
+  }).gc("once");
+});
+
+group(`a pick among ${N} endpoints, one of which is warming up`, () => {
+  for (const kind of ["round_robin", "least_request"] as const) {
+    const slowStart = { windowMs: 1e9, minPercent: 10, aggression: 1.5 };
+    const balancer: BalancerConfig = kind === "round_robin" ? { kind, slowStart } : { kind, choices: 2, slowStart };
+    const state = new State();
+    const before = cluster("c", { endpoints: endpoints(N - 1), balancer });
+    // The first one holds the ages of the others.
+    new Cluster(before, { ...env, clock: fakeClock(0) }, state);
+    const { picker } = new Cluster(set(balancer, "equal"), { ...env, clock: fakeClock(1_000) }, state);
+    bench(`${kind}, warming up`, () => do_not_optimize(picker.pick(call))).gc("once");
+  }
+});
 
 group("a call through attempts, 10,000 endpoints", () => {
   const compiled = new Cluster(set(balancers[0]!, "equal"), env, new State());

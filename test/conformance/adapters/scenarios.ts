@@ -1,4 +1,5 @@
 import { type ClientAdapter, Scope, type ServerAdapter } from "./adapter.ts";
+import { balancingScenarios } from "./balancing-scenarios.ts";
 import { clientScenarios } from "./client-scenarios.ts";
 import { grpcClient, grpcServer } from "./grpc-adapters.ts";
 import { httpScenarios } from "./http-scenarios.ts";
@@ -18,7 +19,9 @@ const clients: readonly ClientAdapter[] = [...httpClients, grpcClient];
 const servers: readonly ServerAdapter[] = [...httpServers, grpcServer];
 
 export const cases: readonly Case[] = [
-  ...clients.flatMap((adapter) => list(adapter, { ...clientScenarios, ...routingScenarios, ...httpScenarios })),
+  ...clients.flatMap((adapter) =>
+    list(adapter, { ...clientScenarios, ...routingScenarios, ...balancingScenarios, ...httpScenarios }),
+  ),
   ...servers.flatMap((adapter) => list(adapter, serverScenarios)),
 ];
 
