@@ -79,6 +79,15 @@ export interface ClientAdapter {
 export interface ServedRequest {
   readonly peer: string | undefined;
   readonly headers: readonly string[];
+  /** What a call would inherit that its handler makes. */
+  readonly handsOn: HandedOn | undefined;
+}
+
+export interface HandedOn {
+  /** Milliseconds to the deadline; `Infinity` without one. */
+  readonly leftMs: number;
+  /** 2 or more: the request is a retry. */
+  readonly attempt: number;
 }
 
 /** A server of one library, whose inbound configuration the scenario publishes. */

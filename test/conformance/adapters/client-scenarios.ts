@@ -14,6 +14,7 @@ import {
   retryPolicy,
   route,
 } from "../../kit/mesh-config.ts";
+import { whileServing } from "./record.ts";
 import type { Behaviour, ClientAdapter, Reply, Scope } from "./adapter.ts";
 
 export type ClientScenario = (adapter: ClientAdapter, scope: Scope) => Promise<void>;
@@ -85,6 +86,18 @@ export const clientScenarios: Readonly<Record<string, ClientScenario>> = {
     assert.equal((await client.call()).ending, "ok");
     assert.equal(server.served[0]!.peer, spiffe("shop", "web"));
     assert.deepEqual(client.recorded[0], { attempts: 1, mtls: true, peer: spiffe("shop", "reviews"), cluster: "c" });
+  },
+  "nested-call-inherits": async (adapter, scope) => {
+    const server = await adapter.secured(scope, testIdentity(root, "shop", "reviews"));
+    server.publish("STRICT");
+    const tls = mutualTls(spiffe("shop", "reviews"));
+    const client = adapter.open(scope, to(server.address, { tls }), testIdentity(root, "shop", "web"));
+    const [nested, alone] = await Promise.all([whileServing(() => client.call()), client.call()]);
+    assert.deepEqual([nested.ending, alone.ending], ["ok", "ok"]);
+    const handsOn = server.served.map((each) => each.handsOn);
+    assert.deepEqual(new Set(handsOn.map((each) => each?.attempt)), new Set([2, undefined]));
+    const left = handsOn.find((each) => each !== undefined)!.leftMs;
+    assert.ok(left > 0 && left <= 4_990);
   },
   "wrong-server-identity-refused": async (adapter, scope) => {
     const server = await adapter.secured(scope, testIdentity(root, "shop", "ratings"));

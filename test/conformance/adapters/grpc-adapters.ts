@@ -26,7 +26,7 @@ import type {
   ServerAdapter,
   ServerUnderTest,
 } from "./adapter.ts";
-import { recordOf } from "./record.ts";
+import { handedOn, recordOf } from "./record.ts";
 
 type Unary = ServerUnaryCall<string, string>;
 type Done = sendUnaryData<string>;
@@ -167,7 +167,7 @@ export const grpcServer: ServerAdapter = {
     const world = await grpcServerWorld({}, identity);
     scope.defer(() => world.close());
     const handler = (call: Unary, done: Done): void => {
-      served.push({ peer: peerOf(call)?.spiffeId, headers: Object.keys(call.metadata.getMap()) });
+      served.push({ peer: peerOf(call)?.spiffeId, headers: Object.keys(call.metadata.getMap()), handsOn: handedOn() });
       if (held === undefined) done(null, "served");
       else void held.then(() => queueMicrotask(done.bind(undefined, null, "served")));
     };

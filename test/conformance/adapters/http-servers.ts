@@ -22,7 +22,7 @@ import { meshConfig } from "../../kit/mesh-config.ts";
 import type { ClientAdapter, Request, Reply, Scope, ServedRequest, ServerAdapter, ServerUnderTest } from "./adapter.ts";
 import { httpClients as clientsOf } from "./http-clients.ts";
 import { endingOf } from "./http-statuses.ts";
-import { recordOf } from "./record.ts";
+import { handedOn, recordOf } from "./record.ts";
 
 /** The servers' own `protect` is that of their world. */
 const mesh = { protect: <S>(server: S): S => server } as unknown as Mesh;
@@ -52,7 +52,7 @@ class Application {
   #held: Promise<void> | undefined;
 
   readonly listener: RequestListener = (incoming, response) => {
-    this.served.push({ peer: peerOf(incoming)?.spiffeId, headers: Object.keys(incoming.headers) });
+    this.served.push({ peer: peerOf(incoming)?.spiffeId, headers: Object.keys(incoming.headers), handsOn: handedOn() });
     incoming.resume();
     void Promise.resolve(this.#held).then(() => response.end("served"));
   };

@@ -7,6 +7,7 @@ import { makeCertificate, spiffe } from "../../kit/certs.ts";
 import { type TestIdentity, testIdentity } from "../../kit/identity.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../kit/mesh-config.ts";
 import { until } from "../../kit/until.ts";
+import { whileServing } from "./record.ts";
 import type { ClientUnderTest, Scope, ServerAdapter, ServerUnderTest } from "./adapter.ts";
 
 export type ServerScenario = (adapter: ServerAdapter, scope: Scope) => Promise<void>;
@@ -53,6 +54,18 @@ export const serverScenarios: Readonly<Record<string, ServerScenario>> = {
       [server.recorded[0]!.mtls, server.recorded[0]!.peer, server.recorded[0]!.status],
       [true, webId, 200],
     );
+  },
+  "nested-calls-inherit": async (adapter, scope) => {
+    const server = await serve(adapter, scope);
+    server.publish("STRICT");
+    const client = caller(adapter, scope, server);
+    await whileServing(() => client.call());
+    await client.call();
+    const [first, second] = server.served;
+    assert.equal(first!.handsOn?.attempt, 2);
+    assert.ok(first!.handsOn.leftMs > 0 && first!.handsOn.leftMs <= 5_000);
+    assert.equal(second!.handsOn, undefined);
+    assert.ok(!first!.headers.some((name) => name.startsWith("x-envoy-")));
   },
   "strict-cuts-plaintext": async (adapter, scope) => {
     const server = await serve(adapter, scope);
