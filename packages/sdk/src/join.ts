@@ -93,6 +93,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     random,
     log,
     regex: compileRegex,
+    nextTurn: () => new Promise((resolve) => void setImmediate(resolve)),
     waitTimeoutMs: settings.discoveryTimeoutMs,
     lastGood: keptIn(settings.identityDir, fileLastGood, () => identity.current?.spiffeId),
     onConfig: (config) => dns.publish(config),

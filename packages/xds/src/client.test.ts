@@ -2,6 +2,7 @@ import { typeUrls } from "@trama/proto";
 import { afterEach, describe, expect, test } from "vitest";
 
 import type { AdsServer } from "../../../test/kit/ads-server.ts";
+import { testEnv } from "../../../test/kit/env.ts";
 import {
   assignment,
   duration,
@@ -296,6 +297,38 @@ describe.each(["delta", "sotw"] as const)("%s", (variant) => {
     expect(client.config.outbound).toBe(before.outbound);
     expect(client.config.clusters.get(v2)).toBe(before.clusters.get(v2));
     expect(client.config.clusters.get(v1)).not.toBe(before.clusters.get(v1));
+  });
+
+  test("a large assignment is read in many turns and put in force in one; of the next only what changed is another object (R14)", async () => {
+    const server = await adsServer();
+    const many = Array.from({ length: 2_000 }, (_, at) => ({ address: `10.1.${at >> 8}.${at & 255}`, port: 80 }));
+    server.set(outboundListener("a:1", "r"), routeConfiguration("r", ["*"], [routeTo("c")]), edsCluster("c"));
+    server.set(assignment("c", many));
+    const { clock } = testEnv();
+    let nowMs = 0;
+    let turns = 0;
+    const { client, configs } = join(server, {
+      // Each look at it takes a millisecond, so that every slice is as long as one may be.
+      clock: {
+        now: () => nowMs++,
+        wall: () => clock.wall(),
+        after: (delayMs, fire) => clock.after(delayMs, fire),
+        at: (atMs, fire, value) => clock.at(atMs, fire, value),
+        stalled: () => 0,
+      },
+      nextTurn: () => Promise.resolve(void turns++),
+    });
+    await expect(client.outbound("a:1")).resolves.toBe("found");
+    const listed = () => client.config.clusters.get("c")!.endpoints.priorities[0]![0]!.endpoints;
+    const before = listed();
+    expect(before).toHaveLength(2_000);
+    expect(configs).toHaveLength(1);
+    expect(turns).toBe(31);
+    server.set(assignment("c", many.with(700, { address: "10.9.9.9", port: 81 })));
+    await server.until(() => configs.length === 2);
+    expect(listed().filter((each, at) => each !== before[at])).toEqual([
+      expect.objectContaining({ address: "10.9.9.9:81" }),
+    ]);
   });
 
   test("the next response is acknowledged only when the last was applied (R25)", async () => {

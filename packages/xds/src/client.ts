@@ -61,6 +61,8 @@ export interface XdsClientOptions {
   readonly doesNotExistTimeoutMs?: number | undefined;
   /** How long `outbound` and `inbound` wait for a first answer. Default 20,000. */
   readonly waitTimeoutMs?: number | undefined;
+  /** Lets the event loop take one turn; a large resource is decoded in several. Default: as soon as the clock has one. */
+  readonly nextTurn?: (() => Promise<void>) | undefined;
   /** Names held on demand; past it the least recently asked one is released. Default 10,000. */
   readonly maxNames?: number | undefined;
 }
@@ -94,6 +96,9 @@ export interface XdsClient {
 export function createXdsClient(options: XdsClientOptions): XdsClient {
   return new Client(options);
 }
+
+/** How long a slice of decoding may hold the event loop. */
+const sliceMs = 1;
 
 type AnyTable =
   | ResourceTable<DecodedListener>
@@ -274,6 +279,25 @@ class Client implements XdsClient, ServersUser {
 
   needy(): boolean {
     return [...this.#byTypeUrl.values()].some((table) => table.needy);
+  }
+
+  /** Large resources are decoded a slice in each turn of the event loop, before all of the response is put in force at once. */
+  prepare({ typeUrl, resources }: Update): Promise<void> | undefined {
+    const table = this.#byTypeUrl.get(typeUrl);
+    const large = resources.flatMap((resource) => table?.ahead(resource) ?? []);
+    return large.length === 0 ? undefined : this.#inSlices(large);
+  }
+
+  async #inSlices(work: readonly Generator<undefined, void>[]): Promise<void> {
+    const { clock, nextTurn = () => new Promise<void>((resolve) => void clock.after(0, resolve)) } = this.#options;
+    let untilMs = clock.now() + sliceMs;
+    for (const each of work) {
+      while (each.next().done !== true) {
+        if (clock.now() < untilMs) continue;
+        await nextTurn();
+        untilMs = clock.now() + sliceMs;
+      }
+    }
   }
 
   apply(update: Update, server: XdsServer): readonly Fault[] | Promise<readonly Fault[]> {

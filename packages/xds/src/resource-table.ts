@@ -3,7 +3,7 @@ import type { Clock, Logger, Timer } from "@trama/engine";
 import { textOf } from "./errors.ts";
 import type { KeptResource } from "./last-good-format.ts";
 import { ResourceError } from "./resources/error.ts";
-import type { DecodeOptions, ResourceType } from "./resources/type.ts";
+import type { DecodeOptions, Decoded, ResourceType } from "./resources/type.ts";
 import type { ResourceState, ResourceStatus, ResourceTypeName } from "./status.ts";
 import type { Fault, RawResource } from "./stream/session.ts";
 
@@ -50,11 +50,16 @@ export interface TableOptions<T> {
   readonly onExpired: () => void;
 }
 
+/** From this size on a resource is decoded ahead: some hundred endpoints. */
+const largeBytes = 32_768;
+
 /** The resources of one type, by the names that are wanted: no others are held (R8). */
 export class ResourceTable<T> {
   readonly typeUrl: string;
   readonly #options: TableOptions<T>;
   readonly #entries = new Map<string, OwnEntry<T>>();
+  /** What was decoded before its turn, or why it could not be, by its bytes. */
+  readonly #ahead = new WeakMap<Uint8Array, Decoded<T> | ResourceError>();
   #names: ReadonlySet<string> = new Set();
   #changes = 0;
 
@@ -96,6 +101,28 @@ export class ResourceTable<T> {
     for (const [name, entry] of this.#entries)
       if (entry.version !== "" && entry.source === source) found[name] = entry.version;
     return found;
+  }
+
+  /**
+   * Decodes a large resource ahead of {@link put}, in slices: yields now and then, so that others may run in between. `undefined`: there
+   * is no need to.
+   */
+  ahead({ name, body }: RawResource): Generator<undefined, void> | undefined {
+    const { type } = this.#options;
+    const large = body !== undefined && body.value.byteLength >= largeBytes && body.typeUrl === this.typeUrl;
+    if (!large || type.slices === undefined || !this.#entries.has(name)) return undefined;
+    return this.#slices(name, body.value);
+  }
+
+  *#slices(name: string, bytes: Uint8Array): Generator<undefined, void> {
+    const { type, decode } = this.#options;
+    try {
+      const before = this.#entries.get(name)?.value;
+      this.#ahead.set(bytes, yield* type.slices!(bytes, decode, before));
+    } catch (error) {
+      // Whoever puts it in meets this. An error of the decoder's own it meets once more.
+      if (error instanceof ResourceError) this.#ahead.set(bytes, error);
+    }
   }
 
   /** Takes one resource of a response; a fault is a line of the NACK. */
@@ -210,12 +237,14 @@ export class ResourceTable<T> {
 
   #accept(entry: OwnEntry<T>, name: string, bytes: Uint8Array): void {
     if (entry.value !== undefined && entry.bytes !== undefined && Buffer.compare(entry.bytes, bytes) === 0) return;
-    const { value } = this.#options.type.decode(bytes, this.#options.decode);
+    const decoded = this.#ahead.get(bytes) ?? this.#options.type.decode(bytes, this.#options.decode, entry.value);
+    if (decoded instanceof ResourceError) throw decoded;
+    const { value } = decoded;
     this.#options.check?.(name, value);
     this.#changes += 1;
     entry.value = value;
-    // A copy: the view would keep the whole response alive.
-    entry.bytes = new Uint8Array(bytes);
+    // A copy, where the view would keep much more alive than itself.
+    entry.bytes = bytes.byteLength * 2 < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes;
   }
 
   #expire(raw: RawResource, entry: OwnEntry<T>): void {

@@ -26,6 +26,7 @@ export interface ServersUser {
   wanted(): ReadonlyMap<string, ReadonlySet<string>>;
   /** Versions that this very server gave. */
   versions(typeUrl: string, server: XdsServer): Readonly<Record<string, string>>;
+  prepare(update: Update): Promise<void> | undefined;
   apply(update: Update, server: XdsServer): readonly Fault[] | Promise<readonly Fault[]>;
   unanswered(typeUrl: string, names: readonly string[]): void;
   /** Something is wanted of which nothing is held. */
@@ -117,6 +118,7 @@ export class Servers {
         subscriber: {
           wanted: () => user.wanted(),
           versions: (typeUrl) => user.versions(typeUrl, server),
+          prepare: (update) => user.prepare(update),
           apply: (update) => user.apply(update, server),
           unanswered: (typeUrl, names) => {
             if (this.#used() === link) user.unanswered(typeUrl, names);

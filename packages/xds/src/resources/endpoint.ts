@@ -2,8 +2,9 @@ import type { EndpointConfig, EndpointSet, Locality, LocalityEndpoints } from "@
 import { typeUrls } from "@trama/proto/lean";
 
 import { type EndpointMetadata, readMetadata } from "./endpoint-metadata.ts";
+import { type AssignmentIndex, indexOf, ReusedLocality, remember } from "./endpoint-reuse.ts";
 import { ResourceError, unsupported, within } from "./error.ts";
-import type { ResourceType } from "./type.ts";
+import type { Decoded, ResourceType } from "./type.ts";
 import { Cursor } from "./wire.ts";
 
 /**
@@ -13,13 +14,18 @@ import { Cursor } from "./wire.ts";
  */
 export const endpointType: ResourceType<EndpointSet> = {
   typeUrl: typeUrls.clusterLoadAssignment,
-  decode(bytes) {
-    const value = endpoints(bytes, undefined);
+  decode(bytes, _options, before) {
+    const value = endpoints(bytes, undefined, before);
+    return { name: value.name, value };
+  },
+  *slices(bytes, _options, before): Generator<undefined, Decoded<EndpointSet>> {
+    const value = yield* readEndpoints(bytes, undefined, before);
     return { name: value.name, value };
   },
 };
 
 interface ReadLocality {
+  readonly reading: ReusedLocality;
   locality: Locality;
   weight: number;
   priority: number;
@@ -31,47 +37,73 @@ interface State {
   readonly cursor: Cursor;
   readonly localities: ReadLocality[];
   readonly drops: { category: string; perMillion: number }[];
-  /** R43: an address is unique in the cluster. */
-  readonly addresses: Set<string>;
+  /** R43: an address is unique in the cluster. Absent where that is found out from what changed. */
+  readonly addresses: Set<string> | undefined;
+  /** Of the assignment before: what did not change is taken over. */
+  readonly before: AssignmentIndex | undefined;
   clusterName: string;
   overprovisioning: number | undefined;
   /** Index of the endpoint that is being read, in the last locality; -1 outside. */
   endpoint: number;
 }
 
-/** Reads and validates by R43. `name` stands in where the assignment names no cluster (inline in a static one). */
-export function endpoints(bytes: Uint8Array, name: string | undefined): EndpointSet {
+/**
+ * Reads and validates by R43. `name` stands in where the assignment names no cluster (inline in a static one). What `before` holds of
+ * the same bytes is taken over by identity.
+ */
+export function endpoints(bytes: Uint8Array, name: string | undefined, before?: EndpointSet): EndpointSet {
+  const reading = readEndpoints(bytes, name, before);
+  for (;;) {
+    const { done, value } = reading.next();
+    if (done) return value;
+  }
+}
+
+/** Endpoints that are read between two yields: some tenths of a millisecond, also before any of this was optimised. */
+const sliceLength = 64;
+
+/** The same in slices, for a caller who lets others run in between. */
+function* readEndpoints(
+  bytes: Uint8Array,
+  name: string | undefined,
+  before: EndpointSet | undefined,
+): Generator<undefined, EndpointSet> {
+  const known = before === undefined ? undefined : indexOf(before);
   const state: State = {
     cursor: new Cursor(bytes),
     localities: [],
     drops: [],
-    addresses: new Set(),
+    addresses: known === undefined ? new Set() : undefined,
+    before: known,
     clusterName: "",
     overprovisioning: undefined,
     endpoint: -1,
   };
   try {
-    readAssignment(state, bytes.length);
+    yield* readAssignment(state, bytes.length);
   } catch (error) {
     const locality = state.localities.length - 1;
     if (!(error instanceof ResourceError) || state.endpoint === -1) throw error;
     throw new ResourceError(`endpoints[${locality}].lb_endpoints[${state.endpoint}]: ${error.message}`);
   }
   if (state.clusterName === "" && name === undefined) throw new ResourceError("cluster_name is empty");
-  return {
+  const set: EndpointSet = {
     name: state.clusterName || (name ?? ""),
     priorities: byPriority(state.localities),
     drops: state.drops,
     overprovisioningPercent: state.overprovisioning,
   };
+  // If an address is there twice, whoever reads all of them can say where.
+  if (!remember(set, state.localities, state.addresses, before)) return yield* readEndpoints(bytes, name, undefined);
+  return set;
 }
 
-function readAssignment(state: State, end: number): void {
+function* readAssignment(state: State, end: number): Generator<undefined, void> {
   const { cursor } = state;
   while (cursor.pos < end) {
     const tag = cursor.uint32();
     if (tag === 0x0a) state.clusterName = cursor.text(end);
-    else if (tag === 0x12) readLocality(state, end);
+    else if (tag === 0x12) yield* readLocality(state, end);
     else if (tag === 0x22) within("policy", () => readPolicy(state, end));
     else if (tag === 0x2a) unsupported("named_endpoints");
     else cursor.skip(tag, end);
@@ -106,17 +138,25 @@ function byPriority(localities: readonly ReadLocality[]): LocalityEndpoints[][] 
 
 const nowhere: Locality = { region: "", zone: "", subZone: "" };
 
-function readLocality(state: State, outer: number): void {
-  const { cursor } = state;
+function* readLocality(state: State, outer: number): Generator<undefined, void> {
+  const { cursor, before } = state;
   const end = cursor.enter(outer);
-  const found: ReadLocality = { locality: nowhere, weight: 0, priority: 0, endpoints: [] };
+  const reading = new ReusedLocality(cursor.bytes, cursor.pos, end, before?.localities[state.localities.length]);
+  const found: ReadLocality = { reading, locality: nowhere, weight: 0, priority: 0, endpoints: [] };
   const place = `endpoints[${state.localities.push(found) - 1}]`;
   while (cursor.pos < end) {
+    const start = cursor.pos;
+    const behind = reading.take(start);
+    if (behind !== 0) {
+      cursor.pos = behind;
+      continue;
+    }
     const tag = cursor.uint32();
     if (tag === 0x12) {
-      state.endpoint = found.endpoints.length;
-      found.endpoints.push(readEndpoint(state, end));
+      state.endpoint = reading.count;
+      reading.add(readEndpoint(state, end), start, cursor.pos);
       state.endpoint = -1;
+      if (reading.added.length % sliceLength === 0) yield undefined;
     } else if (tag === 0x0a) found.locality = readPlace(cursor, end);
     else if (tag === 0x1a) found.weight = cursor.wrappedUint32(end);
     else if (tag === 0x28) found.priority = cursor.uint32();
@@ -125,6 +165,7 @@ function readLocality(state: State, outer: number): void {
     else cursor.skip(tag, end); // metadata, proximity
   }
   cursor.leave(end);
+  found.endpoints = reading.endpoints();
   // Envoy's bound; it also keeps a hostile number from making a list of that length.
   if (found.priority > 128) throw new ResourceError(`${place}.priority ${found.priority} is greater than 128`);
 }
@@ -172,8 +213,8 @@ function readEndpoint(state: State, outer: number): EndpointConfig {
   if (port < 1 || port > 65_535) throw new ResourceError(`port ${port} is not between 1 and 65535`);
   if (weight === 0) throw new ResourceError("load_balancing_weight must be at least 1");
   const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-  if (addresses.has(address)) throw new ResourceError(`address ${address} is there twice`);
-  addresses.add(address);
+  if (addresses?.has(address)) throw new ResourceError(`address ${address} is there twice`);
+  addresses?.add(address);
   const health = healths[status] ?? "unhealthy";
   const found = { address, host, port, weight, health, tlsMode, workload };
   return hashKey === undefined ? found : { ...found, hashKey };

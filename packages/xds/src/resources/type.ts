@@ -11,9 +11,12 @@ export interface ResourceType<T> {
   readonly typeUrl: string;
   /**
    * Throws a ResourceError, and nothing else, when the resource cannot be used as it was meant; its message goes into the NACK.
-   * `name` is the resource's name as it says itself.
+   * `name` is the resource's name as it says itself. `before` is what is held under the name: what did not change may be taken over
+   * from it by identity, and what is made of it later as well (R14).
    */
-  decode(bytes: Uint8Array, options: DecodeOptions): Decoded<T>;
+  decode(bytes: Uint8Array, options: DecodeOptions, before?: T): Decoded<T>;
+  /** The same, for a type whose resources may be large: yields now and then, so that others may run in between. */
+  slices?(bytes: Uint8Array, options: DecodeOptions, before?: T): Generator<undefined, Decoded<T>>;
 }
 
 export interface Decoded<T> {

@@ -15,15 +15,15 @@ const fixed32 = 5;
  */
 export class Cursor {
   pos = 0;
-  readonly #bytes: Buffer;
+  readonly bytes: Buffer;
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   /** The low 32 bits of a varint, without sign; a tag, a length, a uint32, an enum. */
   uint32(): number {
-    const bytes = this.#bytes;
+    const bytes = this.bytes;
     let byte = bytes[this.pos++];
     if (byte === undefined) return truncated();
     if (byte < 0x80) return byte;
@@ -51,7 +51,7 @@ export class Cursor {
 
   text(end: number): string {
     const stop = this.enter(end);
-    const text = this.#bytes.toString("utf8", this.pos, stop);
+    const text = this.bytes.toString("utf8", this.pos, stop);
     this.pos = stop;
     return text;
   }
@@ -63,7 +63,7 @@ export class Cursor {
     this.pos = stop;
     if (stop - start !== wanted.length) return false;
     // In script: the texts are short, and a call out of it costs more than the whole loop.
-    for (let i = 0; i < wanted.length; i++) if (this.#bytes[start + i] !== wanted[i]) return false;
+    for (let i = 0; i < wanted.length; i++) if (this.bytes[start + i] !== wanted[i]) return false;
     return true;
   }
 

@@ -46,7 +46,9 @@ function setUp() {
   const events: string[] = [];
   let versions: Record<string, string> = {};
   let answer: () => readonly Fault[] | Promise<readonly Fault[]> = () => [];
+  let prepared: Promise<void> | undefined;
   const subscriber: Subscriber = {
+    prepare: () => prepared,
     wanted: () => names,
     versions: (typeUrl) => (typeUrl === L ? versions : {}),
     apply(update) {
@@ -82,6 +84,7 @@ function setUp() {
     respond,
     setVersions: (value: Record<string, string>) => void (versions = value),
     setAnswer: (value: typeof answer) => void (answer = value),
+    setPrepared: (value: typeof prepared) => void (prepared = value),
   };
 }
 
@@ -255,6 +258,36 @@ test("while a response is being applied the stream is paused, and it is answered
   await Promise.resolve();
   expect(streams[0]!.log).toEqual(["pause", "resume"]);
   expect(streams[0]!.sent.at(-1)?.responseNonce).toBe("1");
+});
+
+test("while a response is prepared the stream is paused, and it is applied afterwards (R25)", async () => {
+  const { ads, streams, names, updates, respond, setPrepared } = setUp();
+  names.set(L, new Set(["a"]));
+  ads.start();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setPrepared(promise);
+  respond(streams[0]!, { nonce: "1", names: ["a"] });
+  expect(streams[0]!.log).toEqual(["pause"]);
+  expect(updates).toEqual([]);
+  resolve();
+  await promise;
+  expect(streams[0]!.log).toEqual(["pause", "resume"]);
+  expect(updates).toHaveLength(1);
+  expect(streams[0]!.sent.at(-1)?.responseNonce).toBe("1");
+});
+
+test("what was being prepared when its stream ended is never applied: its successor may know better", async () => {
+  const { ads, streams, names, updates, lost, respond, setPrepared } = setUp();
+  names.set(L, new Set(["a"]));
+  ads.start();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setPrepared(promise);
+  respond(streams[0]!, { nonce: "1", names: ["a"] });
+  streams[0]!.handlers.onEnd(lost);
+  resolve();
+  await promise;
+  expect(updates).toEqual([]);
+  expect(streams[0]!.sent).toHaveLength(1);
 });
 
 test("one name, two statements in one response: neither counts (R20)", () => {

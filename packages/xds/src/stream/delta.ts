@@ -11,6 +11,7 @@ import {
   type SessionOptions,
   faultText,
   invalidArgument,
+  type Update,
 } from "./session.ts";
 import { statements } from "./statements.ts";
 import { StreamTimers } from "./stream-timers.ts";
@@ -127,7 +128,19 @@ class DeltaSession implements Session {
     }
     const { typeUrl } = response;
     const { resources, removed, faults } = statements(response.resources, response.removedResources);
-    const applied = this.#options.subscriber.apply({ typeUrl, resources, removed, ownVersions: true });
+    const update: Update = { typeUrl, resources, removed, ownVersions: true };
+    const prepared = this.#options.subscriber.prepare?.(update);
+    if (prepared === undefined) return this.#apply(response, update, faults);
+    this.#stream.pause();
+    void prepared.then(() => {
+      this.#stream.resume();
+      this.#apply(response, update, faults);
+    });
+  }
+
+  #apply(response: DeltaDiscoveryResponse, update: Update, faults: readonly Fault[]): void {
+    if (this.#ended) return;
+    const applied = this.#options.subscriber.apply(update);
     if (!(applied instanceof Promise)) return this.#answer(response, [...faults, ...applied]);
     this.#stream.pause();
     void applied.then((more) => {

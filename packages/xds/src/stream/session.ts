@@ -38,6 +38,11 @@ export interface Subscriber {
   wanted(): ReadonlyMap<string, ReadonlySet<string>>;
   /** Name → version of the accepted resources of a type, for the first request of a stream (R22). */
   versions(typeUrl: string): Readonly<Record<string, string>>;
+  /**
+   * Told of each response before it is applied. A promise: there is work to do first that would hold the event loop; no other response is
+   * read before it settles, and if the stream ends meanwhile this one is never applied.
+   */
+  prepare?(update: Update): Promise<void> | undefined;
   /** Takes one response. A promise: it is acknowledged, and the next one read, when that settles (R25). Never throws. */
   apply(update: Update): readonly Fault[] | Promise<readonly Fault[]>;
   /** These were asked for on a standing stream, and the server said nothing of them in time (R10). */

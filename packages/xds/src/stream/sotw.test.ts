@@ -47,8 +47,10 @@ function setUp(open: OpenSession = sotwSessions()) {
   const updates: Update[] = [];
   const unanswered: string[] = [];
   const held: Record<string, string> = {};
+  let prepared: Promise<void> | undefined;
   let answer: (update: Update) => readonly Fault[] | Promise<readonly Fault[]> = () => [];
   const subscriber: Subscriber = {
+    prepare: () => prepared,
     wanted: () => names,
     versions: () => held,
     apply(update) {
@@ -84,6 +86,7 @@ function setUp(open: OpenSession = sotwSessions()) {
     held,
     want,
     setAnswer: (value: typeof answer) => void (answer = value),
+    setPrepared: (value: typeof prepared) => void (prepared = value),
     /** Opens a stream on which these were asked for. */
     begin: (typeUrl: string, ...list: string[]): void => {
       names.set(typeUrl, new Set(list));
@@ -310,6 +313,23 @@ test("a version that comes again right after it was refused is refused a second 
   const after = stream().sent.length;
   env.clock.advance(2_000);
   expect(stream().sent).toHaveLength(after);
+});
+
+test("while a response is prepared nothing is said of its type either, nor of what came of it (R25)", async () => {
+  const { begin, want, respond, stream, updates, setPrepared } = setUp();
+  begin(L, "a");
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setPrepared(promise);
+  respond(L, "1", "a");
+  expect(stream().log).toEqual(["pause"]);
+  want(L, "a", "b");
+  expect(updates).toEqual([]);
+  expect(stream().sent.map(said)).toEqual(["a @ "]);
+  resolve();
+  await promise;
+  expect(stream().log).toEqual(["pause", "resume"]);
+  expect(updates).toHaveLength(1);
+  expect(stream().sent.map(said).slice(1)).toEqual(["a,b @1 n1"]);
 });
 
 test("what was dropped and wanted again meanwhile is asked for anew, or it would not be sent (R24)", async () => {

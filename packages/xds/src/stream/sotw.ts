@@ -20,6 +20,7 @@ import {
   type SessionOptions,
   faultText,
   invalidArgument,
+  type Update,
 } from "./session.ts";
 import { type Wrapped, statements } from "./statements.ts";
 import { StreamTimers } from "./stream-timers.ts";
@@ -181,7 +182,19 @@ class SotwSession implements Session {
     state.nonce = response.nonce;
     state.applying = true;
     const { resources, faults, removed } = this.#read(response, state);
-    const applied = this.#options.subscriber.apply({ typeUrl, resources, removed, ownVersions: false });
+    const update: Update = { typeUrl, resources, removed, ownVersions: false };
+    const prepared = this.#options.subscriber.prepare?.(update);
+    if (prepared === undefined) return this.#apply(response, state, update, faults);
+    this.#stream.pause();
+    void prepared.then(() => {
+      this.#stream.resume();
+      this.#apply(response, state, update, faults);
+    });
+  }
+
+  #apply(response: DiscoveryResponse, state: TypeState, update: Update, faults: readonly Fault[]): void {
+    if (this.#ended) return;
+    const applied = this.#options.subscriber.apply(update);
     if (!(applied instanceof Promise)) return this.#judged(response, state, [...faults, ...applied]);
     this.#stream.pause();
     void applied.then((more) => {
