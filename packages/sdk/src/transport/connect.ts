@@ -1,7 +1,7 @@
 import type { X509Certificate } from "node:crypto";
 import { connect as connectTcp, isIP, type NetConnectOpts, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
-import { type Clock, type EndpointConfig, MeshError, type UpstreamTls } from "@trama/engine";
+import { type Clock, type EndpointConfig, MeshError, ownDelay, type UpstreamTls } from "@trama/engine";
 import type { Identity } from "@trama/xds/ca";
 
 import { checkServer, type ServerContexts } from "./server-tls.ts";
@@ -58,12 +58,20 @@ export function connect(options: ConnectOptions, done: Connected): void {
   };
   let connected = false;
   const stage = (): "CONNECT_FAILED" | "TLS_FAILED" => (connected ? "TLS_FAILED" : "CONNECT_FAILED");
-  const fail = (code: "CONNECT_FAILED" | "TLS_FAILED", reason: string, cause?: unknown): void =>
-    finish(new MeshError(code, `${endpoint.address}: ${reason}`, { cause }), plaintextPeer);
+  const fail = (code: "CONNECT_FAILED" | "TLS_FAILED", reason: string, cause?: unknown, own = false): void =>
+    finish(new MeshError(code, `${endpoint.address}: ${reason}`, { cause, ownDelay: own }), plaintextPeer);
   const onError = (error: NodeJS.ErrnoException): void => fail(stage(), describe(error), error);
   const onClose = (): void => fail(stage(), "closed before the connection stood");
+  const nowMs = clock.now();
+  const stalledMs = clock.stalled(nowMs);
+  // Handshakes are our own work as much as the peer's: hundreds at once block the event loop.
   const timer = clock.after(connectTimeoutMs, () =>
-    fail("CONNECT_FAILED", `no connection within ${connectTimeoutMs} ms`),
+    fail(
+      "CONNECT_FAILED",
+      `no connection within ${connectTimeoutMs} ms`,
+      undefined,
+      ownDelay(clock, nowMs, stalledMs, connectTimeoutMs),
+    ),
   );
   socket.setNoDelay(true);
   socket.setKeepAlive(true, options.tcpKeepAliveMs ?? 60_000);
