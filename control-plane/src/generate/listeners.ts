@@ -4,22 +4,20 @@ import type { FilterChainSchema } from "@trama/proto/envoy/config/listener/v3/li
 import { ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
 import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { RouterSchema } from "@trama/proto/envoy/extensions/filters/http/router/v3/router_pb.js";
-import {
-  type HttpFilterSchema,
-  HttpConnectionManagerSchema,
-} from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
+import { HttpConnectionManagerSchema } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
 import type { AccessPolicy, MtlsMode } from "../model/access.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { Service } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
+import { corsFilter } from "./cors.ts";
 import { serviceMetadata } from "./metadata.ts";
 import { rbac } from "./rbac.ts";
 import { faultFilter } from "./routes.ts";
+import { type OwnCors, serverHosts } from "./server-hosts.ts";
 import { downstreamTls } from "./tls.ts";
-import { pack, wireResource } from "./wire.ts";
+import { type HttpFilter, pack, wireResource } from "./wire.ts";
 
-export type HttpFilter = MessageInitShape<typeof HttpFilterSchema>;
 type FilterChain = MessageInitShape<typeof FilterChainSchema>;
 
 export const router: HttpFilter = {
@@ -34,7 +32,7 @@ export const fault: HttpFilter = {
 };
 
 /** What a caller asks for first: answered under the very name asked (I16), it names the routes. */
-export function outboundListener(name: string, routeConfigName: string): WireResource {
+export function outboundListener(name: string, routeConfigName: string, kind: NodeView["kind"]): WireResource {
   const manager = pack(HttpConnectionManagerSchema, {
     statPrefix: routeConfigName,
     routeSpecifier: {
@@ -44,8 +42,9 @@ export function outboundListener(name: string, routeConfigName: string): WireRes
         configSource: { resourceApiVersion: ApiVersion.V3, configSourceSpecifier: { case: "ads", value: {} } },
       },
     },
-    // A fault is injected before anything else; the router, which calls, is always last (R34).
-    httpFilters: [fault, router],
+    // A fault is injected before anything else, also before a preflight is answered, as in Istio; the router, which calls, is always
+    // last (R34). gRPC's own libraries would refuse a filter that they do not know.
+    httpFilters: [fault, ...(kind === "grpc" ? [] : [corsFilter]), router],
   });
   return wireResource(ListenerSchema, name, { name, apiListener: { apiListener: manager } });
 }
@@ -60,6 +59,7 @@ export interface InboundInput {
   readonly policies: readonly AccessPolicy[];
   /** Behind the port, for telemetry. */
   readonly services: readonly Service[];
+  readonly cors: readonly OwnCors[];
   readonly kind: NodeView["kind"];
 }
 
@@ -104,29 +104,18 @@ function chains(input: InboundInput): FilterChain[] {
   return mode === "strict" || !choosing ? [secured] : [secured, plaintext];
 }
 
-function inboundManager({ mesh, policies }: InboundInput): ReturnType<typeof pack> {
+function inboundManager({ mesh, policies, cors }: InboundInput): ReturnType<typeof pack> {
   return pack(HttpConnectionManagerSchema, {
     statPrefix: "inbound",
     routeSpecifier: {
       case: "routeConfig",
       value: {
         name: "inbound",
-        virtualHosts: [
-          {
-            name: "inbound",
-            domains: ["*"],
-            routes: [
-              {
-                name: "default",
-                match: { pathSpecifier: { case: "prefix", value: "/" } },
-                action: { case: "nonForwardingAction", value: {} },
-              },
-            ],
-          },
-        ],
+        virtualHosts: serverHosts({ mesh }, cors, { case: "nonForwardingAction", value: {} }),
       },
     },
-    httpFilters: [...accessFilters(policies, mesh), router],
+    // Who may not call at all learns nothing of CORS: the order of Istio's sidecars.
+    httpFilters: [...accessFilters(policies, mesh), ...(cors.length === 0 ? [] : [corsFilter]), router],
   });
 }
 

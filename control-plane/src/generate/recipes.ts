@@ -23,6 +23,7 @@ import { blockAll, blockAllName } from "./block-all.ts";
 import { envoyNames, envoyRecipe } from "./envoy/recipes.ts";
 import { clusterName, fullNames, readAuthority, readInboundName } from "./names.ts";
 import { isUnspecified, ownPort } from "./own-port.ts";
+import { ownCors } from "./server-hosts.ts";
 import { type StaticRule, routes } from "./routes.ts";
 import { hashKeys, sameForAll, staticRules } from "./static-rules.ts";
 import { type Target, find } from "./target.ts";
@@ -89,11 +90,16 @@ function outbound(model: Model, node: NodeView, name: string): Recipe | undefine
     if (service === undefined) continue;
     if (!service.ports.some(({ number }) => number === asked.port)) break;
     const routeName = clusterName({ port: asked.port, subset: "", host });
-    return { variant: routeName, inputs: [], shared: true, make: () => outboundListener(name, routeName) };
+    return { variant: routeName, inputs: [], shared: true, make: () => outboundListener(name, routeName, node.kind) };
   }
   // Whoever is told that a host does not exist passes it on as it is; one that must not is told otherwise. gRPC has no such way out.
   if (node.kind !== "trama" || viewOf(model, node)?.unknownHosts !== "refuse") return undefined;
-  return { variant: blockAllName, inputs: [], shared: true, make: () => outboundListener(name, blockAllName) };
+  return {
+    variant: blockAllName,
+    inputs: [],
+    shared: true,
+    make: () => outboundListener(name, blockAllName, node.kind),
+  };
 }
 
 function routeConfiguration(model: Model, node: NodeView, name: string): Recipe | undefined {
@@ -194,11 +200,12 @@ function inbound(model: Model, node: NodeView, name: string): Recipe | undefined
   const { mesh } = model;
   const { kind } = node;
   const { mode, policies, services } = ownPort(model, node, address, port);
+  const cors = kind === "grpc" ? [] : ownCors(model, node, port, services);
   return {
-    variant: mode,
-    inputs: [...policies, ...services],
+    variant: `${mode} ${JSON.stringify(cors.map(({ ports }) => ports))}`,
+    inputs: [...policies, ...services, ...cors.map(({ table }) => table)],
     shared: false,
-    make: () => inboundListener({ mesh, name, address, port, mode, policies, services, kind }),
+    make: () => inboundListener({ mesh, name, address, port, mode, policies, services, cors, kind }),
   };
 }
 

@@ -2,15 +2,12 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import {
   type RouteActionSchema,
-  type RouteMatchSchema,
   type RouteSchema,
   type VirtualHostSchema,
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { FractionalPercent_DenominatorType } from "@trama/proto/envoy/type/v3/percent_pb.js";
-import { RE2JS } from "re2js";
-
 import type { HashKey } from "../model/balancer.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import { type Fault, type PathRewrite, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
@@ -18,10 +15,11 @@ import type { Service } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { answerAction, answerLimit } from "./answers.ts";
 import { hashPolicies } from "./balancer.ts";
+import { corsFilterName, corsOverride } from "./cors.ts";
 import { headerFields } from "./header-changes.ts";
-import { escapeRegex, headerMatcher, negatedHeaderMatcher, stringMatcher } from "./match.ts";
 import { clusterName, spellings } from "./names.ts";
 import { retryHints, retryPolicy } from "./retries.ts";
+import { isPlain, routeMatch } from "./route-match.ts";
 import { durationOf, pack, wireResource } from "./wire.ts";
 
 export const faultFilter = "envoy.filters.http.fault";
@@ -105,7 +103,11 @@ function ruleRoutes(
   kind: NodeView["kind"],
 ): readonly RouteInit[] {
   const action = ruleAction(rule, found, port, kind);
-  const overrides = rule.fault === undefined ? {} : { [faultFilter]: fault(rule.fault) };
+  const overrides = {
+    ...(rule.fault === undefined ? {} : { [faultFilter]: fault(rule.fault) }),
+    // gRPC's own libraries have no such filter, and no browser in front of them.
+    ...(rule.cors === undefined || kind === "grpc" ? {} : { [corsFilterName]: corsOverride(rule.cors) }),
+  };
   const alternatives =
     matches.length === 0 ? [undefined] : matches.filter((match) => kind !== "grpc" || isPlain(match));
   const own = perDestination(rule) ? undefined : (rule.destinations[0]?.headers ?? rule.headers);
@@ -133,66 +135,6 @@ function ruleAction(rule: Rule, found: FoundParts, port: number, kind: NodeView[
  */
 function perDestination({ destinations }: Rule): boolean {
   return destinations.length > 1 && destinations.some(({ headers }) => headers !== undefined);
-}
-
-/** gRPC's libraries know no scheme. What a call over the mesh has is `http`, as in an Envoy that takes it from the application. */
-function isPlain({ scheme }: RuleMatch): boolean {
-  switch (scheme?.kind) {
-    case "exact":
-      return scheme.value === "http";
-    case "prefix":
-      return "http".startsWith(scheme.value);
-    case "regex":
-      return RE2JS.compile(scheme.value).matches("http");
-    default:
-      return true;
-  }
-}
-
-function routeMatch(
-  match: RuleMatch | undefined,
-  port: number,
-  kind: NodeView["kind"],
-): MessageInitShape<typeof RouteMatchSchema> {
-  if (match === undefined) return { pathSpecifier: { case: "prefix", value: "/" } };
-  return {
-    pathSpecifier: pathSpecifier(match),
-    ...(match.ignorePathCase && match.path?.kind !== "regex" ? { caseSensitive: false } : {}),
-    headers: [
-      ...(match.scheme === undefined || kind === "grpc" ? [] : [headerMatcher(":scheme", match.scheme)]),
-      ...(match.method === undefined ? [] : [headerMatcher(":method", match.method)]),
-      ...(match.authority === undefined ? [] : [authorityMatcher(match.authority, port)]),
-      ...match.headers.map(({ name, match: condition, negated }) =>
-        negated ? negatedHeaderMatcher(name, condition) : headerMatcher(name, condition),
-      ),
-    ],
-    queryParameters: match.query.map(({ name, match: condition }) => ({
-      name,
-      queryParameterMatchSpecifier:
-        condition.kind === "present"
-          ? { case: "presentMatch", value: true }
-          : { case: "stringMatch", value: stringMatcher(condition) },
-    })),
-  };
-}
-
-function pathSpecifier({ path }: RuleMatch): MessageInitShape<typeof RouteMatchSchema>["pathSpecifier"] & {} {
-  switch (path?.kind) {
-    case "exact":
-      return { case: "path", value: path.value };
-    case "regex":
-      return { case: "safeRegex", value: { regex: path.value } };
-    case "prefix":
-      return { case: "prefix", value: path.value };
-    default:
-      return { case: "prefix", value: "/" };
-  }
-}
-
-/** Clients send the authority with the port or without it; an exact name without one means both (istio-api §2.3). */
-function authorityMatcher(match: NonNullable<RuleMatch["authority"]>, port: number): ReturnType<typeof headerMatcher> {
-  if (match.kind !== "exact" || /:\d+$/.test(match.value)) return headerMatcher(":authority", match);
-  return headerMatcher(":authority", { kind: "regex", value: `${escapeRegex(match.value)}(:${port})?` });
 }
 
 function routeAction(

@@ -3,8 +3,11 @@ import { createHash } from "node:crypto";
 import { type DescMessage, type MessageInitShape, create, toBinary } from "@bufbuild/protobuf";
 import { type Any, type Duration, AnySchema } from "@bufbuild/protobuf/wkt";
 import { typeUrlOf } from "@trama/proto";
+import type { HttpFilterSchema } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
 import type { WireResource } from "../snapshot.ts";
+
+export type HttpFilter = MessageInitShape<typeof HttpFilterSchema>;
 
 /** A message inside an Any. */
 export function pack<T extends DescMessage>(schema: T, init: MessageInitShape<T>): Any {

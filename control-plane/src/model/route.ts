@@ -20,6 +20,7 @@ export interface Rule {
   /** Given to the caller without asking anybody. */
   readonly answer: Redirect | DirectResponse | undefined;
   readonly rewrite: PathRewrite | undefined;
+  readonly cors: Cors | undefined;
   /** Get copies of the calls that go to the destinations. */
   readonly mirrors: readonly Mirror[];
   readonly timeoutMs: number | undefined;
@@ -44,6 +45,18 @@ export interface Redirect {
   /** `called`: the port that was called; `default`: that of the scheme. */
   readonly port: number | "called" | "default" | undefined;
   readonly path: { readonly kind: "whole" | "matched"; readonly value: string } | undefined;
+}
+
+/** What browsers may do with answers that they get for pages of other origins. */
+export interface Cors {
+  readonly origins: readonly TextMatch[];
+  readonly methods: readonly string[];
+  readonly headers: readonly string[];
+  readonly expose: readonly string[];
+  readonly maxAgeSeconds: number | undefined;
+  readonly credentials: boolean;
+  /** Preflights of other origins go on to the application. */
+  readonly forwardUnmatched: boolean;
 }
 
 export interface DirectResponse {

@@ -1,4 +1,5 @@
 // What a route does to a call on its way, as plain data. Part of MeshConfig (`config.ts`).
+import type { StringMatch } from "./config.ts";
 
 /** Changes to the fields of a request before it is sent, and of its answer before the caller sees it. */
 export interface HeaderOperations {
@@ -70,4 +71,26 @@ export interface MirrorPolicy {
   readonly perMillion: number;
   /** The copy names the same host (`disable_shadow_host_suffix_append`). Default: its host ends in `-shadow`. */
   readonly keepHost: boolean;
+}
+
+export interface CorsConfig {
+  readonly kind: "cors";
+  /** `undefined`: nothing is said here; what it does comes with a route. */
+  readonly policy: CorsPolicy | undefined;
+}
+
+/** Envoy's CorsPolicy. Lists are as they go out, joined by commas; empty text leaves the field out. */
+export interface CorsPolicy {
+  readonly origins: readonly StringMatch[];
+  /** `*`: the method that was asked for. */
+  readonly allowMethods: string;
+  /** `*`: the fields that were asked for. */
+  readonly allowHeaders: string;
+  readonly exposeHeaders: string;
+  /** Whole seconds, as text. */
+  readonly maxAge: string;
+  readonly allowCredentials: boolean;
+  /** A preflight of an origin that is not allowed goes on to the application; else it is answered here, without an origin. Default: true. */
+  readonly forwardUnmatched: boolean;
+  readonly allowPrivateNetwork: boolean;
 }

@@ -1,6 +1,6 @@
 import type { BalancerConfig, HashPolicy } from "./config-balancing.ts";
 import type { HealthCheckConfig, OutlierConfig } from "./config-health.ts";
-import type { HeaderOperations, MirrorPolicy, RedirectAction, Rewrite } from "./config-mutation.ts";
+import type { CorsConfig, HeaderOperations, MirrorPolicy, RedirectAction, Rewrite } from "./config-mutation.ts";
 import type { HedgePolicy, RetryPolicy } from "./config-retry.ts";
 
 export type * from "./config-balancing.ts";
@@ -202,7 +202,7 @@ export interface FilterConfig {
 /** Per-route configuration by filter instance name; `"off"` disables the filter there. */
 export type FilterOverrides = ReadonlyMap<string, FilterKind | "off">;
 
-export type FilterKind = FaultConfig | RbacConfig;
+export type FilterKind = FaultConfig | RbacConfig | CorsConfig;
 
 export interface FaultConfig {
   readonly kind: "fault";

@@ -23,6 +23,7 @@ export { compileCidr, parseAddress } from "./match/cidr.ts";
 export type { Address, AddressTest } from "./match/cidr.ts";
 export { substitutionFault } from "./match/regex.ts";
 export { formatFault } from "./route/format.ts";
+export { answerFields } from "./policy/cors.ts";
 export { grpcStatusOf, grpcStatusOfError } from "./policy/grpc-status.ts";
 export type { Filter, LocalReply, Outcome, PendingVerdict, Verdict } from "./policy/filter.ts";
 export { createMetrics } from "./telemetry/metrics.ts";

@@ -159,7 +159,7 @@ export const grpcClient: ClientAdapter = {
 
 export const grpcServer: ServerAdapter = {
   name: "grpc-server",
-  lacks: {},
+  lacks: { "browsers-are-told-what-they-may-read": "browsers cannot call gRPC" },
   client: grpcClient,
   async serve(scope, identity): Promise<ServerUnderTest> {
     const served: ServedRequest[] = [];

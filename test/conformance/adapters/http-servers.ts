@@ -135,9 +135,11 @@ async function guard(scope: Scope, identity: TestIdentity): Promise<ServerUnderT
 async function plainHttp1(_scope: Scope, address: string, request: Request = {}): Promise<Reply> {
   try {
     const response = await undiciFetch(`http://${address}${request.path ?? "/shop.Reviews/One"}`, {
+      method: request.method ?? "GET",
       headers: { ...request.headers, connection: "close" },
     });
-    return { ending: endingOf(response.status), text: await response.text() };
+    const header = (name: string): string | undefined => response.headers.get(name) ?? undefined;
+    return { ending: endingOf(response.status), text: await response.text(), header };
   } catch (error) {
     return { ending: "unavailable", text: "", error };
   }
@@ -151,16 +153,24 @@ async function plainHttp2(_scope: Scope, address: string, request: Request = {})
       session.on("error", failed);
       session.on("close", () => failed(new Error("closed")));
       const stream = session.request({
+        ":method": request.method ?? "GET",
         ":path": request.path ?? "/shop.Reviews/One",
         ":authority": "reviews",
         ...request.headers,
       });
+      // Of GET Node knows that there is no body.
+      stream.end();
       let status = 0;
       let text = "";
+      let answered: http2.IncomingHttpHeaders = {};
+      const header = (name: string): string | undefined => answered[name]?.toString();
       stream.on("error", failed);
-      stream.on("response", (headers) => (status = Number(headers[":status"])));
+      stream.on("response", (headers) => {
+        answered = headers;
+        status = Number(headers[":status"]);
+      });
       stream.on("data", (part: Buffer) => (text += part.toString()));
-      stream.on("end", () => resolve({ ending: status === 0 ? "unavailable" : endingOf(status), text }));
+      stream.on("end", () => resolve({ ending: status === 0 ? "unavailable" : endingOf(status), text, header }));
     });
   } finally {
     session.destroy();
@@ -199,6 +209,7 @@ export const httpServers: readonly ServerAdapter[] = [
       "policy-reaches-live-connections": `${ownPort}, so there is no PERMISSIVE to begin with; requests are judged by the policy in force`,
       "drain-loses-no-call": "the application stops its own listener",
       "certificate-renewal-fails-no-call": "the certificate of the application's own TLS is its own affair",
+      "browsers-are-told-what-they-may-read": ownPort,
     },
     client: clients.undici,
     serve: guard,

@@ -127,6 +127,35 @@ export const serverScenarios: Readonly<Record<string, ServerScenario>> = {
       ["x-mine"],
     );
   },
+  "browsers-are-told-what-they-may-read": async (adapter, scope) => {
+    const server = await serve(adapter, scope);
+    const policy = {
+      origins: [{ kind: "suffix", value: ".shop.example", ignoreCase: false }],
+      allowMethods: "GET,PUT",
+      allowHeaders: "*",
+      exposeHeaders: "x-version",
+      maxAge: "60",
+      allowCredentials: true,
+      forwardUnmatched: true,
+      allowPrivateNetwork: false,
+    } as const;
+    server.publish("DISABLE", [{ kind: "cors", policy }]);
+    const origin = "https://www.shop.example";
+    const asking = { "access-control-request-method": "PUT", "access-control-request-headers": "x-a" };
+    const preflight = await adapter.plain(scope, server.address, { method: "OPTIONS", headers: { origin, ...asking } });
+    assert.equal(preflight.ending, "ok");
+    assert.equal(server.served.length, 0);
+    const told = (name: string, { header } = preflight): string | undefined => header?.(`access-control-${name}`);
+    assert.deepEqual(
+      ["allow-origin", "allow-methods", "allow-headers", "max-age", "allow-credentials"].map((name) => told(name)),
+      [origin, "GET,PUT", "x-a", "60", "true"],
+    );
+    const answer = await adapter.plain(scope, server.address, { headers: { origin } });
+    assert.equal(answer.text, "served");
+    assert.deepEqual([told("allow-origin", answer), told("expose-headers", answer)], [origin, "x-version"]);
+    const stranger = await adapter.plain(scope, server.address, { headers: { origin: "https://evil.example" } });
+    assert.deepEqual([stranger.text, told("allow-origin", stranger)], ["served", undefined]);
+  },
   "fault-is-injected": async (adapter, scope) => {
     const server = await serve(adapter, scope);
     const abort = { httpStatus: 429, grpcStatus: 8, perMillion: 1_000_000 };

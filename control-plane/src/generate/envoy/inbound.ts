@@ -14,9 +14,11 @@ import type { MeshSettings } from "../../model/mesh.ts";
 import type { ProxySettings, WireResource } from "../../snapshot.ts";
 import { unlimited } from "../clusters.ts";
 import { accessFilters, router } from "../listeners.ts";
+import { corsFilter } from "../cors.ts";
 import { serviceMetadata } from "../metadata.ts";
 import type { OwnPort } from "../own-port.ts";
 import { durationOf, pack, wireResource } from "../wire.ts";
+import { type OwnCors, serverHosts } from "../server-hosts.ts";
 import { inboundClusterName, inboundListenerName } from "./names.ts";
 import { sidecarDownstreamTls } from "./tls.ts";
 
@@ -24,6 +26,7 @@ export interface SidecarInboundInput extends OwnPort {
   readonly mesh: MeshSettings;
   readonly address: string;
   readonly port: number;
+  readonly cors: readonly OwnCors[];
   readonly proxy: ProxySettings;
 }
 
@@ -68,7 +71,7 @@ export function sidecarInbound(input: SidecarInboundInput): WireResource {
   });
 }
 
-function manager({ mesh, port, policies }: SidecarInboundInput): ReturnType<typeof pack> {
+function manager({ mesh, port, policies, cors }: SidecarInboundInput): ReturnType<typeof pack> {
   return pack(HttpConnectionManagerSchema, {
     statPrefix: `inbound_${port}`,
     routeSpecifier: {
@@ -77,25 +80,10 @@ function manager({ mesh, port, policies }: SidecarInboundInput): ReturnType<type
         name: inboundClusterName(port),
         // Between meshes' ends only; the application must not take it for its own (wire.md).
         requestHeadersToRemove: ["x-trama-peer"],
-        virtualHosts: [
-          {
-            name: "inbound",
-            domains: ["*"],
-            routes: [
-              {
-                name: "default",
-                match: { pathSpecifier: { case: "prefix", value: "/" } },
-                action: {
-                  case: "route",
-                  value: {
-                    clusterSpecifier: { case: "cluster", value: inboundClusterName(port) },
-                    timeout: durationOf(0),
-                  },
-                },
-              },
-            ],
-          },
-        ],
+        virtualHosts: serverHosts({ mesh }, cors, {
+          case: "route",
+          value: { clusterSpecifier: { case: "cluster", value: inboundClusterName(port) }, timeout: durationOf(0) },
+        }),
       },
     },
     // What the policy compares and what the application gets is one and the same path; what can be read in two ways does not pass it.
@@ -109,7 +97,7 @@ function manager({ mesh, port, policies }: SidecarInboundInput): ReturnType<type
     // The application learns who called, and nobody can tell it anything else.
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
     setCurrentClientCertDetails: { uri: true },
-    httpFilters: [...accessFilters(policies, mesh), router],
+    httpFilters: [...accessFilters(policies, mesh), ...(cors.length === 0 ? [] : [corsFilter]), router],
   });
 }
 

@@ -7,6 +7,7 @@ import { HttpConnectionManagerSchema } from "@trama/proto/envoy/extensions/filte
 import { type Model, destinationPolicy, visibleService } from "../../model/model.ts";
 import type { Service } from "../../model/service.ts";
 import type { NodeView, ProxySettings, WireResource } from "../../snapshot.ts";
+import { corsFilter } from "../cors.ts";
 import { fault, router } from "../listeners.ts";
 import { spellings } from "../names.ts";
 import { answerLimit } from "../answers.ts";
@@ -30,7 +31,7 @@ export function sidecarOutbound({ outbound }: ProxySettings): WireResource {
         configSource: { resourceApiVersion: ApiVersion.V3, configSourceSpecifier: { case: "ads", value: {} } },
       },
     },
-    httpFilters: [fault, router],
+    httpFilters: [fault, corsFilter, router],
   });
   return wireResource(ListenerSchema, outboundName, {
     name: outboundName,

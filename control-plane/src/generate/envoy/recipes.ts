@@ -6,6 +6,7 @@ import { socketAddress } from "../../model/service.ts";
 import type { NodeView, ProxySettings } from "../../snapshot.ts";
 import type { Recipe } from "../cache.ts";
 import { ownPort } from "../own-port.ts";
+import { ownCors } from "../server-hosts.ts";
 import { sameForAll } from "../static-rules.ts";
 import { wireResource } from "../wire.ts";
 import { sidecarInbound, sidecarInboundCluster } from "./inbound.ts";
@@ -78,11 +79,12 @@ function inbound(model: Model, node: NodeView, proxy: ProxySettings, name: strin
   const own = ownPort(model, node, asked.address, asked.port);
   if (own.services.length === 0) return undefined;
   const { mesh } = model;
+  const cors = ownCors(model, node, asked.port, own.services);
   return {
-    variant: `${own.mode} ${node.id}`,
-    inputs: [...own.policies, ...own.services],
+    variant: `${own.mode} ${node.id} ${JSON.stringify(cors.map(({ ports }) => ports))}`,
+    inputs: [...own.policies, ...own.services, ...cors.map(({ table }) => table)],
     shared: false,
-    make: () => sidecarInbound({ mesh, ...asked, ...own, proxy }),
+    make: () => sidecarInbound({ mesh, ...asked, ...own, cors, proxy }),
   };
 }
 

@@ -1,5 +1,6 @@
 import * as z from "zod";
 
+import { type CorsSpec, cors } from "./cors.ts";
 import { type FaultSpec, fault } from "./fault.ts";
 import { type HeaderChangesSpec, headerChanges } from "./header-changes.ts";
 import { type DirectResponseSpec, type RedirectSpec, directResponse, redirect } from "./http-answers.ts";
@@ -42,6 +43,7 @@ export interface HttpRuleSpec extends MirrorFields {
   readonly rewrite?: RewriteSpec | undefined;
   readonly redirect?: RedirectSpec | undefined;
   readonly directResponse?: DirectResponseSpec | undefined;
+  readonly corsPolicy?: CorsSpec | undefined;
 }
 
 export interface HttpMatchSpec {
@@ -80,8 +82,6 @@ export interface RetriesSpec {
   readonly retryRemoteLocalities: boolean;
   readonly backoff?: number | undefined;
 }
-
-const later = "that comes with a later release, remove it";
 
 /** Header names are case-insensitive: kept in lower case, so that two spellings of one name are seen. */
 function headerConditions(): z.ZodType<Readonly<Record<string, TextMatch>>> {
@@ -221,10 +221,10 @@ const rule = message(
     redirect: redirect.optional(),
     directResponse: directResponse.optional(),
     ...mirrorFields,
+    corsPolicy: cors.optional(),
   },
   {
     delegate: "delegation; write the rules into this object",
-    corsPolicy: `CORS; ${later}`,
   },
 ).transform(({ route = [], ...found }, context): HttpRuleSpec => {
   for (const problem of ruleProblems({ route, ...found })) context.addIssue({ code: "custom", ...problem });
@@ -246,7 +246,7 @@ function* ruleProblems(found: HttpRuleSpec): Iterable<{ readonly path: string[];
     if (found.rewrite?.authority !== undefined && (found.headers?.request?.authority !== undefined || hosts.length > 0))
       yield { path: ["rewrite", "authority"], message: "Host is among the headers already: keep one of the two" };
   } else if (first !== undefined) {
-    for (const field of ["rewrite", "fault", "timeout", "retries", "mirror", "mirrors"] as const)
+    for (const field of ["rewrite", "fault", "timeout", "retries", "mirror", "mirrors", "corsPolicy"] as const)
       if (found[field] !== undefined)
         yield { path: [field], message: `has no effect beside ${first}, which sends nothing on: remove it` };
     if (found.headers?.request !== undefined)

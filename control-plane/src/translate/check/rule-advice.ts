@@ -19,7 +19,7 @@ export function* adviseRules(object: ConfigObject<"VirtualService">): Iterable<D
       yield object.warning("advice", ["spec", "gateways", index], text);
     }
   for (const [index, rule] of http.entries()) {
-    for (const { path, text } of [...idleMatches(rule), ...slashes(rule), ...oldShares(rule), ...largeBody(rule)]) {
+    for (const { path, text } of [...idleMatches(rule), ...slashes(rule), ...oldForms(rule), ...largeBody(rule)]) {
       const place = path.map((part) => (typeof part === "number" ? `[${part}]` : `.${part}`)).join("");
       yield object.warning("advice", ["spec", "http", index, ...path], `spec.http[${index}]${place}: ${text}`);
     }
@@ -43,7 +43,9 @@ function* idleMatches({ match }: HttpRuleSpec): Iterable<Advice> {
   }
 }
 
-function* oldShares({ fault, mirrorPercent }: HttpRuleSpec): Iterable<Advice> {
+function* oldForms({ fault, mirrorPercent, corsPolicy }: HttpRuleSpec): Iterable<Advice> {
+  if (corsPolicy?.deprecated === true)
+    yield { path: ["corsPolicy", "allowOrigin"], text: "is the deprecated form: write allowOrigins: [{exact: …}]" };
   if (mirrorPercent !== undefined)
     yield { path: ["mirrorPercent"], text: "is the deprecated form: write mirrorPercentage: {value: …}" };
   for (const part of ["delay", "abort"] as const)

@@ -1,5 +1,6 @@
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
 import type {
+  Cors,
   Fault,
   HeaderCondition,
   PathRewrite,
@@ -12,6 +13,7 @@ import type {
 import { defaultRetry } from "../../model/route.ts";
 import { joinHeaders } from "./header-changes.ts";
 import { visibility } from "../../model/visibility.ts";
+import type { CorsSpec } from "../../sources/istio/cors.ts";
 import type { FaultSpec } from "../../sources/istio/fault.ts";
 import { readHedges, readIdempotent } from "../../sources/istio/route-settings.ts";
 import type { HttpMatchSpec, HttpRuleSpec, RetriesSpec } from "../../sources/istio/virtual-service.ts";
@@ -67,11 +69,24 @@ function translateRule(rule: HttpRuleSpec, namespace: string, mesh: MeshSettings
     })),
     answer: translateAnswer(rule),
     rewrite: translateRewrite(rule.rewrite),
+    cors: rule.corsPolicy && translateCors(rule.corsPolicy),
     timeoutMs: rule.timeout,
     retry: rule.retries === undefined ? undefined : translateRetries(rule.retries),
     fault: rule.fault === undefined ? undefined : translateFault(rule.fault),
     headers: rule.headers === undefined ? undefined : joinHeaders(undefined, rule.headers),
     authority: rule.rewrite?.authority ?? rule.headers?.request?.authority,
+  };
+}
+
+function translateCors(spec: CorsSpec): Cors {
+  return {
+    origins: spec.allowOrigins,
+    methods: spec.allowMethods,
+    headers: spec.allowHeaders,
+    expose: spec.exposeHeaders,
+    maxAgeSeconds: spec.maxAgeSeconds,
+    credentials: spec.allowCredentials,
+    forwardUnmatched: spec.forwardUnmatched,
   };
 }
 

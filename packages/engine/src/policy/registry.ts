@@ -1,5 +1,6 @@
 import type { FilterKind } from "../config.ts";
 import type { Env } from "../env.ts";
+import { corsFilter } from "./cors.ts";
 import { faultFilter } from "./fault.ts";
 import type { Filter, FilterState } from "./filter.ts";
 import { rbacFilter } from "./rbac.ts";
@@ -12,6 +13,8 @@ export function buildFilter(config: FilterKind, name: string, env: Env, state: F
   switch (config.kind) {
     case "fault":
       return faultFilter(config, name, env, state);
+    case "cors":
+      return corsFilter(config, name, env);
     case "rbac":
       return rbacFilter(config, name, env);
   }

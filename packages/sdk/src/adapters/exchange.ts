@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import {
   type Abortable,
+  answerFields,
   type Call,
   HeaderList,
   MeshError,
@@ -56,6 +57,8 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
     const exchange = call.body as Exchange;
     exchange.#report = sink;
     call.active = exchange;
+    const fields = call.get(answerFields);
+    if (fields !== undefined) exchange.addFields(fields);
     runInContext(exchange.context, enter, exchange);
   };
 
@@ -128,6 +131,9 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
     this.finish();
   }
 
+  /** What policy adds to the application's own answer; where the application says the same, it has the last word. */
+  protected abstract addFields(fields: readonly string[]): void;
+
   /** This answer tells the peer to send nothing more on this connection. */
   abstract announceClose(): void;
   abstract enter(): void;
@@ -194,6 +200,10 @@ export class ResponseExchange extends RequestExchange {
     this.finished(response.headersSent ? response.statusCode : 0, response.writableFinished);
   }
 
+  protected addFields(fields: readonly string[]): void {
+    for (let i = 0; i < fields.length; i += 2) this.response.setHeader(fields[i]!, fields[i + 1]!);
+  }
+
   protected head(status: number, fields: readonly string[]): void {
     this.response.writeHead(status, [...fields]);
   }
@@ -236,6 +246,9 @@ export class SocketExchange extends RequestExchange {
   enter(): void {
     this.entry(this.event, this.request, this.socket, this.#head);
   }
+
+  /** A switch of protocols is an answer that no browser's script reads. */
+  protected addFields(): void {}
 
   protected head(status: number, fields: readonly string[]): void {
     let head = `HTTP/1.1 ${status} ${http.STATUS_CODES[status] ?? ""}\r\nconnection: close\r\n`;

@@ -32,6 +32,17 @@ export class StreamExchange extends Exchange {
     this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
   }
 
+  protected addFields(fields: readonly string[]): void {
+    const stream = this.#stream;
+    const respond = stream.respond.bind(stream);
+    stream.respond = (headers, options) => {
+      const own: OutgoingHttpHeaders = {};
+      for (let i = 0; i < fields.length; i += 2) own[fields[i]!] = fields[i + 1]!;
+      if (Array.isArray(headers)) respond([...headers, ...fields] as never, options);
+      else respond(Object.assign(own, headers), options);
+    };
+  }
+
   protected head(status: number, fields: readonly string[]): void {
     const headers: Record<string, string | string[]> = Object.create(null) as Record<string, string | string[]>;
     for (let i = 0; i < fields.length; i += 2) {

@@ -7,7 +7,10 @@ import type {
   RouteSchema,
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
+import { CorsPolicySchema } from "@trama/proto/envoy/extensions/filters/http/cors/v3/cors_pb.js";
 import { expect, test } from "vitest";
+
+import { any } from "../../../../test/kit/xds-resources.ts";
 
 import { routeType } from "./route.ts";
 
@@ -200,4 +203,42 @@ test("mirrors: all calls without a fraction, none with an empty one (R32)", () =
     { cluster: "m", perMillion: 500_000, keepHost: true },
   ]);
   expect(() => of({ cluster: "" })).toThrow("request_mirror_policies[0]: cluster is empty");
+});
+
+test("CORS of a route", () => {
+  const of = (policy: Init<typeof CorsPolicySchema>) =>
+    routeOf({ action: forward(), typedPerFilterConfig: { cors: any(CorsPolicySchema, policy) } }).overrides.get("cors");
+  expect(of({})).toEqual({
+    kind: "cors",
+    policy: {
+      origins: [],
+      allowMethods: "",
+      allowHeaders: "",
+      exposeHeaders: "",
+      maxAge: "",
+      allowCredentials: false,
+      forwardUnmatched: true,
+      allowPrivateNetwork: false,
+    },
+  });
+  expect(
+    of({
+      allowOriginStringMatch: [{ matchPattern: { case: "suffix", value: ".example" } }],
+      allowMethods: "GET",
+      allowCredentials: true,
+      forwardNotMatchingPreflights: false,
+      shadowEnabled: { defaultValue: { numerator: 1 }, runtimeKey: "" },
+    }),
+  ).toMatchObject({
+    policy: {
+      origins: [{ kind: "suffix", value: ".example" }],
+      allowMethods: "GET",
+      allowCredentials: true,
+      forwardUnmatched: false,
+    },
+  });
+  const enabled = (numerator: number) => of({ filterEnabled: { defaultValue: { numerator }, runtimeKey: "" } });
+  expect([enabled(0), (enabled(100) as { kind: string }).kind]).toEqual(["off", "cors"]);
+  expect(() => enabled(50)).toThrow("filter_enabled of a share is not supported");
+  expect(() => of({ maxAge: "1\r\nx: y" })).toThrow("maxAge has characters that no header may have");
 });

@@ -5,7 +5,7 @@ import type { RouteConfiguration } from "@trama/engine";
 import type { RouteActionSchema, RouteSchema } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import { FilterConfigSchema } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
-import { CorsPolicySchema } from "@trama/proto/envoy/extensions/filters/http/cors/v3/cors_pb.js";
+import { CsrfPolicySchema } from "@trama/proto/envoy/extensions/filters/http/csrf/v3/csrf_pb.js";
 import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { PreviousPrioritiesConfigSchema } from "@trama/proto/envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config_pb.js";
 import { TypedStructSchema } from "@trama/proto/xds/type/v3/typed_struct_pb.js";
@@ -290,7 +290,7 @@ test("overrides go by the filter's name; the wrapper disables or makes optional 
   const found = overridesOf({
     a: any(HTTPFaultSchema, fault) as never,
     b: any(FilterConfigSchema, { disabled: true }) as never,
-    c: any(FilterConfigSchema, { isOptional: true, config: any(CorsPolicySchema, {}) }) as never,
+    c: any(FilterConfigSchema, { isOptional: true, config: any(CsrfPolicySchema, {}) }) as never,
     d: any(TypedStructSchema, {
       typeUrl: "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
       value: { delay: { fixed_delay: "2s", percentage: { numerator: 50 } } },
@@ -300,7 +300,7 @@ test("overrides go by the filter's name; the wrapper disables or makes optional 
   expect(found?.get("b")).toBe("off");
   expect(found?.has("c")).toBe(false);
   expect(found?.get("d")).toMatchObject({ kind: "fault", delay: { ms: 2_000, perMillion: 500_000 } });
-  expect(() => overridesOf({ x: any(CorsPolicySchema, {}) as never })).toThrow("CorsPolicy is not supported");
+  expect(() => overridesOf({ x: any(CsrfPolicySchema, {}) as never })).toThrow("CsrfPolicy is not supported");
 });
 
 test("broken bytes are a ResourceError, never anything else", () => {

@@ -1,8 +1,9 @@
 import type { FilterKind } from "@trama/engine";
-import { HTTPFaultSchema, RBACPerRouteSchema, RBACSchema } from "@trama/proto/lean";
+import { CorsPolicySchema, CorsSchema, HTTPFaultSchema, RBACPerRouteSchema, RBACSchema } from "@trama/proto/lean";
 
 import type { Typed } from "../any.ts";
 import type { DecodeOptions } from "../type.ts";
+import { corsPolicy } from "./cors.ts";
 import { fault } from "./fault.ts";
 import { rbac, rbacPerRoute } from "./rbac.ts";
 
@@ -19,6 +20,7 @@ export const filterCodecs: ReadonlyMap<string, FilterCodec> = new Map<string, Fi
     HTTPFaultSchema.typeName,
     { sides: ["outbound", "inbound"], config: (typed, options) => fault(typed.as(HTTPFaultSchema), options) },
   ],
+  [CorsSchema.typeName, { sides: ["outbound", "inbound"], config: () => ({ kind: "cors", policy: undefined }) }],
   [RBACSchema.typeName, { sides: ["inbound"], config: (typed, options) => rbac(typed.as(RBACSchema), options) }],
 ]);
 
@@ -26,5 +28,6 @@ export const filterCodecs: ReadonlyMap<string, FilterCodec> = new Map<string, Fi
 export const overrideCodecs: ReadonlyMap<string, (typed: Typed, options: DecodeOptions) => FilterKind | "off"> =
   new Map<string, (typed: Typed, options: DecodeOptions) => FilterKind | "off">([
     [HTTPFaultSchema.typeName, (typed, options) => fault(typed.as(HTTPFaultSchema), options)],
+    [CorsPolicySchema.typeName, (typed, options) => corsPolicy(typed.as(CorsPolicySchema), options)],
     [RBACPerRouteSchema.typeName, (typed, options) => rbacPerRoute(typed.as(RBACPerRouteSchema), options)],
   ]);
