@@ -39,8 +39,38 @@ export class RefTable<T> {
   }
 }
 
+/**
+ * The loads of a cluster's endpoints by `host:port`, counted by use as in a {@link RefTable}. Each counts its own uses: of 10,000
+ * endpoints all but one go on into the next snapshot, and are counted there without being looked up by their names.
+ */
+export class EndpointLoads {
+  readonly #loads = new Map<string, EndpointLoad>();
+
+  /** Each use, and each that was counted at the load itself, is ended by one {@link release}. */
+  use(address: string): EndpointLoad {
+    let load = this.#loads.get(address);
+    if (load === undefined) this.#loads.set(address, (load = newEndpointLoad()));
+    load.uses++;
+    return load;
+  }
+
+  release(address: string, load: EndpointLoad): void {
+    if (--load.uses === 0) this.#loads.delete(address);
+  }
+
+  get(address: string): EndpointLoad | undefined {
+    return this.#loads.get(address);
+  }
+
+  get size(): number {
+    return this.#loads.size;
+  }
+}
+
 /** What one endpoint is doing for us, whichever snapshot sent it there. */
 export interface EndpointLoad {
+  /** Clusters, of snapshots in use, that hold it. */
+  uses: number;
   /** Attempts between pick and last event. */
   active: number;
   /** What outlier detection remembers of it; made by its first attempt where there is detection. */
@@ -81,7 +111,7 @@ export interface ClusterState {
   /** Retries that wait or are under way: what `maxRetries` or the retry budget bounds. */
   retries: number;
   /** By `host:port`. */
-  readonly endpoints: RefTable<EndpointLoad>;
+  readonly endpoints: EndpointLoads;
   /** Of round robin, by priority and locality. */
   readonly cursors: RefTable<Cursor>;
   /** Grows with every change of {@link EndpointLoad.barred}: pickers that were built for another one are out of date. */
@@ -145,7 +175,7 @@ export function newClusterState(): ClusterState {
   return {
     requests: 0,
     retries: 0,
-    endpoints: new RefTable(),
+    endpoints: new EndpointLoads(),
     cursors: new RefTable(),
     healthVersion: 0,
     outlier: undefined,
@@ -157,6 +187,6 @@ export function newClusterState(): ClusterState {
   };
 }
 
-export function newEndpointLoad(): EndpointLoad {
-  return { active: 0, barred: 0, outlier: undefined, readyMs: -1, latency: { ms: 0, atMs: -1 } };
+function newEndpointLoad(): EndpointLoad {
+  return { uses: 0, active: 0, barred: 0, outlier: undefined, readyMs: -1, latency: { ms: 0, atMs: -1 } };
 }

@@ -4,12 +4,13 @@ import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
 import { AnswerTimes } from "../resilience/answer-times.ts";
 import { OutlierDetector } from "../resilience/outlier.ts";
-import { newClusterState, newEndpointLoad } from "../state.ts";
+import { newClusterState } from "../state.ts";
 import type { ClusterMember, ClusterState, Cursor, State } from "../state.ts";
 import { acrossPriorities, insideLocality, learners, overLocalities, ramps } from "./balancer.ts";
 import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { Holder } from "./holder.ts";
 import { HealthChecks } from "./health-checks.ts";
 import { LocalityHosts } from "./locality.ts";
 import type { AttemptObserver } from "./observer.ts";
@@ -62,7 +63,9 @@ export class Cluster {
       shared.checks ??= new HealthChecks(config.name, shared, env, env.prober);
     const member: ClusterMember = {
       config,
-      endpoints: this.#priorities.map((priority) => priority.flatMap((each) => each.endpoints)),
+      endpoints: this.#priorities.map((priority) =>
+        priority.length === 1 ? priority[0]!.endpoints : priority.flatMap((each) => each.endpoints),
+      ),
     };
     shared.members.push(member);
     watch(shared);
@@ -74,9 +77,8 @@ export class Cluster {
       // Another one is the newest now.
       if (at === shared.members.length) watch(shared);
       for (const key of cursors) shared.cursors.release(key);
-      for (const priority of config.endpoints.priorities)
-        for (const locality of priority)
-          for (const endpoint of locality.endpoints) shared.endpoints.release(endpoint.address);
+      for (const priority of member.endpoints)
+        for (const { config: each, load } of priority) shared.endpoints.release(each.address, load);
       state.clusters.release(config.name);
     };
   }
@@ -238,13 +240,12 @@ function hosts(
 ): LocalityHosts[][] {
   const { balancer } = config;
   const aging = ramps(balancer) ? clock : undefined;
-  return config.endpoints.priorities.map((priority, level) =>
-    priority.map(({ locality, weight, endpoints }) => {
+  const before = shared.members.at(-1)?.endpoints;
+  return config.endpoints.priorities.map((priority, level) => {
+    const holder = new Holder(shared.endpoints, before?.[level] ?? []);
+    return priority.map(({ locality, weight, endpoints }) => {
       const key = `${level}/${locality.region}/${locality.zone}/${locality.subZone}`;
-      const all = endpoints.map((each): Endpoint => ({
-        config: each,
-        load: shared.endpoints.use(each.address, newEndpointLoad),
-      }));
+      const all = holder.hold(endpoints);
       let cursor: Cursor | undefined;
       const rotation = (): Cursor => {
         if (cursor !== undefined) return cursor;
@@ -254,8 +255,8 @@ function hosts(
       };
       const picker = (ready: readonly Endpoint[]): Picker => insideLocality(balancer, ready, rotation, dice, clock);
       return new LocalityHosts(locality, weight, all, picker, aging);
-    }),
-  );
+    });
+  });
 }
 
 function nobody(name: string): Picker {
