@@ -75,6 +75,8 @@ export function virtualHost(
   return {
     name: `${service.host}:${port}`,
     domains: [...domains],
+    // As in Istio. Ours say it without being asked, from the second attempt on.
+    ...(kind === "envoy" && { includeRequestAttemptCount: true }),
     routes: rules.length === 0 ? [defaultRoute(own, hash)] : rules.flatMap((rule) => ruleRoutes(rule, port, kind)),
   };
 }

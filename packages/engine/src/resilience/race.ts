@@ -48,8 +48,12 @@ export class Race implements Abortable {
   win(runner: Runner): void {
     this.wait(undefined);
     this.#call.active = runner;
-    const lost = new MeshError("ABORTED", "another attempt answered first", { sent: true });
-    for (const each of this.#runners.splice(0)) if (each !== runner) each.lose(lost);
+    let lost: MeshError | undefined;
+    for (const each of this.#runners.splice(0)) {
+      if (each === runner) continue;
+      lost ??= new MeshError("ABORTED", "another attempt answered first", { sent: true });
+      each.lose(lost);
+    }
   }
 
   abort(reason: MeshError): void {

@@ -140,6 +140,7 @@ class Mirrored implements Sink, CopyBudget {
       startMs,
     });
     copy.deadlineMs = call.deadlineMs;
+    copy.callerAttempt = call.callerAttempt;
     copy.record.route = call.record.route;
     if (!keepHost) setAuthority(copy, shadowOf(authority));
     this.#call = copy;
