@@ -1,5 +1,8 @@
+import { once } from "node:events";
 import {
+  type ClientReadableStream,
   credentials,
+  makeGenericClientConstructor,
   Metadata,
   Server,
   ServerCredentials,
@@ -9,9 +12,10 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { joinMesh, type Mesh } from "trama";
-import { meshClientOptions, meshInterceptor, peerOf, protectGrpc } from "trama/grpc";
+import { addHealth, meshClientOptions, meshInterceptor, peerOf, protectGrpc } from "trama/grpc";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
+import { health } from "../../packages/sdk/src/adapters/grpc-health-messages.ts";
 import { get, none, ReviewsClient, reviews } from "../../packages/sdk/test/grpc-world.ts";
 import { expectNoLeaks } from "./harness/leaks.ts";
 import "./harness/limits.ts";
@@ -154,4 +158,28 @@ test("status and metrics know of it", async () => {
     /istio_request_messages_total\{reporter="source",source_workload="reviews-v1"[^}]*destination_service_name="reviews"/,
   );
   expect(text).toMatch(/istio_response_messages_total\{reporter="destination"/);
+});
+
+test("a probe without a certificate hears of the drain while calls are still served", async () => {
+  const probes = new Server();
+  addHealth(mesh, probes);
+  const port = await new Promise<number>((resolve, reject) =>
+    probes.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    ),
+  );
+  const HealthClient = makeGenericClientConstructor(health, "Health");
+  const probe = new HealthClient(`127.0.0.1:${port}`, credentials.createInsecure());
+  const watch = (probe["Watch"] as Function)({ service: "" }) as ClientReadableStream<{ status: number }>;
+  const ended = once(watch, "end");
+  expect(await once(watch, "data")).toEqual([{ status: 1 }]);
+  const served = get(connect("reviews:9090"), "last");
+  const closing = mesh.close();
+  expect(await once(watch, "data")).toEqual([{ status: 2 }]);
+  expect(mesh.status().state).toBe("draining");
+  expect(await served).toBe(`last for ${id}`);
+  await ended;
+  await closing;
+  probe.close();
+  probes.forceShutdown();
 });

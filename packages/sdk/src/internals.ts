@@ -37,8 +37,12 @@ export interface MeshInternals {
   readonly peer: string;
   /** False once `close` was called. */
   readonly open: boolean;
+  /** Whether all that serves has what it needs, as `ready()` waits for it; false again from the moment `close` was called. */
+  readonly ready: boolean;
   /** Something that others wait for in `ready()` has changed. */
   changed(): void;
+  /** Is told whenever `ready` or `open` may have changed. */
+  onChange(changed: () => void): void;
   /** From now on part of `ready`, `status` and `close`; returns an undo. */
   guard(server: GuardedServer): () => void;
   /** The guard of an HTTP server of this mesh. */

@@ -47,7 +47,7 @@ export class JoinedMesh implements Mesh {
   readonly #parts: MeshParts;
   readonly #servers = new Map<object, GuardedServer>();
   readonly #closers: ((deadlineMs: number) => Promise<void>)[] = [];
-  /** Who waits in `ready()`; told whenever something changed. */
+  /** Who waits in `ready()`, or tells others of it; told whenever something changed. */
   readonly #waiting = new Set<() => void>();
   #registry: Promise<Registry> | undefined;
   #closing: Promise<void> | undefined;
@@ -96,6 +96,7 @@ export class JoinedMesh implements Mesh {
   #internals(): MeshInternals {
     const { engine, identity, xds, clock, settings, random, peer, transport } = this.#parts;
     const isOpen = (): boolean => this.#state === "open";
+    const isReady = (): boolean => isOpen() && this.#missing().length === 0;
     return {
       engine,
       identity,
@@ -110,7 +111,11 @@ export class JoinedMesh implements Mesh {
       get open() {
         return isOpen();
       },
+      get ready() {
+        return isReady();
+      },
       changed: () => this.#changed(),
+      onChange: (changed) => void this.#waiting.add(changed),
       guard: (server) => {
         this.#servers.set(server, server);
         return () => this.#servers.delete(server);
@@ -126,13 +131,9 @@ export class JoinedMesh implements Mesh {
   ready(): Promise<void> {
     const { clock, settings } = this.#parts;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const missing = (): string[] =>
-      [...this.#servers.values()].flatMap(({ listens, listener: { waitingFor, address } }) =>
-        listens && waitingFor !== undefined ? [`${address || "a server"} waits for ${waitingFor}`] : [],
-      );
     const look = (): void => {
       if (this.#state !== "open") end(new TramaError("CLOSED", "the mesh was closed before its servers were ready"));
-      else if (missing().length === 0) end();
+      else if (this.#missing().length === 0) end();
     };
     const end = (error?: TramaError): void => {
       timer.cancel();
@@ -142,12 +143,19 @@ export class JoinedMesh implements Mesh {
       else reject(error);
     };
     const timer = clock.after(settings.joinTimeoutMs, () =>
-      end(new TramaError("NOT_READY", `not ready after ${settings.joinTimeoutMs} ms: ${missing().join("; ")}`)),
+      end(new TramaError("NOT_READY", `not ready after ${settings.joinTimeoutMs} ms: ${this.#missing().join("; ")}`)),
     );
     const hold = setInterval(look, 1_000);
     this.#waiting.add(look);
     look();
     return promise;
+  }
+
+  /** What servers still wait for. */
+  #missing(): string[] {
+    return [...this.#servers.values()].flatMap(({ listens, listener: { waitingFor, address } }) =>
+      listens && waitingFor !== undefined ? [`${address || "a server"} waits for ${waitingFor}`] : [],
+    );
   }
 
   async metricsText(): Promise<string> {

@@ -291,6 +291,21 @@ describe("a client that breaks the rules", () => {
     await expect.poll(() => [...server.guards].every(({ requestsInFlight }) => requestsInFlight === 0)).toBe(true);
   });
 
+  test("who compresses in a way that nobody knows is told which ways are known", async () => {
+    const { session } = await reviews();
+    const stream = session.request({
+      ":method": "POST",
+      ":path": "/shop.Reviews/Get",
+      "content-type": "application/grpc",
+      "grpc-encoding": "snappy",
+    });
+    stream.end(frame(Buffer.from("?"), 1));
+    const [answer] = (await once(stream, "response")) as [http2.IncomingHttpHeaders];
+    stream.resume();
+    await once(stream, "close");
+    expect(answer).toMatchObject({ "grpc-status": "12", "grpc-accept-encoding": "identity,deflate,gzip" });
+  });
+
   test("thousands of resets leave nothing behind, and others are served", async () => {
     const { world: server, session } = await reviews();
     for (let round = 0; round < 20; round++) {

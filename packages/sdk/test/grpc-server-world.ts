@@ -34,6 +34,9 @@ export interface GrpcServerWorld {
   readonly port: number;
   readonly guards: ReadonlySet<GuardedServer>;
   publish(mode: "STRICT" | "PERMISSIVE" | "DISABLE", filters?: readonly FilterConfig["config"][]): void;
+  readonly mesh: Mesh;
+  /** As the mesh would be while it waits for its configuration, and from the moment it is closed. */
+  become(state: "starting" | "ready" | "draining"): void;
   stop(deadlineMs: number, lingerMs?: number): Promise<void>;
   close(): Promise<void>;
 }
@@ -83,14 +86,22 @@ export async function grpcServerWorld(
   const httpGuard = httpServer === undefined ? undefined : new ProtectedServer(httpServer, shared);
   if (httpGuard !== undefined) guards.add(httpGuard);
   const mesh = {} as Mesh;
+  let state: "starting" | "ready" | "draining" = "ready";
+  const changes: (() => void)[] = [];
   internals.set(mesh, {
     ...shared,
     dispatcher: undefined as never,
     random: seededRandom(2),
     outboundTrafficPolicy: "ALLOW_ANY",
     peer: "",
-    open: true,
+    get open() {
+      return state !== "draining";
+    },
+    get ready() {
+      return state === "ready";
+    },
     changed() {},
+    onChange: (changed) => void changes.push(changed),
     guard(server) {
       guards.add(server);
       return () => guards.delete(server);
@@ -112,6 +123,10 @@ export async function grpcServerWorld(
       ),
     );
   const address = `127.0.0.1:${port}`;
+  const become = (next: typeof state): void => {
+    state = next;
+    for (const changed of changes) changed();
+  };
   const put = (config: MeshConfig): void => {
     engine.publish(config);
     for (const guard of guards) guard.listener.refresh();
@@ -139,6 +154,8 @@ export async function grpcServerWorld(
       const chains = mode === "STRICT" ? [secured] : mode === "DISABLE" ? [plaintext] : [secured, plaintext];
       put(meshConfig({ inbound: [inboundListener(address, { chains })] }));
     },
+    mesh,
+    become,
     stop,
     async close() {
       await stop(200);

@@ -104,12 +104,13 @@ export class GrpcExchange implements RequestBody, Sink, Abortable {
   }
 
   /** A trailers-only answer of the mesh's own. */
-  refuse(code: number, details: string): void {
+  refuse(code: number, details: string, more: OutgoingHttpHeaders = {}): void {
     this.#respond({
       ":status": 200,
       "content-type": "application/grpc",
       "grpc-status": String(code),
       "grpc-message": details,
+      ...more,
     });
   }
 

@@ -21,12 +21,14 @@ import { type EnterGrpc, GrpcExchange } from "./grpc-exchange.ts";
 import { peers } from "./grpc-peer.ts";
 import { checkGrpcRequest } from "./grpc-request-check.ts";
 import type { MeshListener } from "./listener.ts";
+import { acceptedEncodings, isKnownEncoding } from "../transport/grpc-compression.ts";
 import { SessionEnd } from "./session-end.ts";
 
 type Emit = (event: string, ...values: unknown[]) => boolean;
 
 /** INTERNAL: what gRPC says of a request that is malformed (statuscodes.md). */
 const internal = 13;
+const unimplemented = 12;
 
 /**
  * A grpc-js server behind the mesh. Connections come in decrypted and judged, through grpc-js's own injector; streams are caught between
@@ -55,6 +57,10 @@ export class ProtectedGrpc {
     const http2Server = newestHttp2Server(server);
     const emit: Emit = http2Server.emit.bind(http2Server) as Emit;
     this.#enter = (exchange) => {
+      // grpc-js would say UNIMPLEMENTED too, but not which ways it knows (gRPC compression.md, "Compression Method Asymmetry").
+      const { "grpc-encoding": encoding = "identity" } = exchange.headers;
+      if (encoding !== "identity" && !isKnownEncoding(String(encoding)))
+        return exchange.refuse(unimplemented, "unknown grpc-encoding", { "grpc-accept-encoding": acceptedEncodings });
       this.#entering = exchange;
       try {
         emit("stream", exchange.stream, exchange.headers, 0, exchange.raw);

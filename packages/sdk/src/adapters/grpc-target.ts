@@ -29,7 +29,7 @@ export function parseTarget(text: string): Target {
 
 /** `undefined` for what is no single host, such as a list of addresses. */
 function hostPort(path: string): { readonly name: string; readonly port: string } | undefined {
-  const match = /^(\[[0-9a-f:.%]+\]|[^:,/\s[\]]+)(?::(\d{1,5}))?$/i.exec(path);
+  const match = /^(\[[0-9a-f:.%]+\]|[^:,/\s[\]]*[^.:,/\s[\]]\.?)(?::(\d{1,5}))?$/i.exec(path);
   if (match !== null) return { name: match[1]!.toLowerCase().replace(/\.$/, ""), port: match[2] ?? defaultPort };
   // An IPv6 address alone, without brackets and port.
   return /^[0-9a-f:]+:[0-9a-f:.]*$/i.test(path) && path.split(":").length > 2
