@@ -4,7 +4,7 @@ import type { DestinationPolicy } from "../model/destination.ts";
 import { type Claim, HostIndex, getOrMake } from "../model/host-index.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { Model } from "../model/model.ts";
-import { Reuse } from "../model/reuse.ts";
+import { Reuse, sameItems } from "../model/reuse.ts";
 import type { RouteTable } from "../model/route.ts";
 import type { Scope } from "../model/scope.ts";
 import { type Endpoint, type Service, endpointPort, itself, labelsKey, socketAddress } from "../model/service.ts";
@@ -12,6 +12,7 @@ import type { Visibility } from "../model/visibility.ts";
 import { type Kind, kinds } from "../sources/istio/kinds.ts";
 import type { Content } from "../sources/object.ts";
 import { accessPolicy } from "./istio/authorization-policy.ts";
+import { type Lookup, type OwnedRule, ownedRules } from "./istio/delegate.ts";
 import { destinationRule, join } from "./istio/destination-rule.ts";
 import { peerPolicy } from "./istio/peer-authentication.ts";
 import { services } from "./istio/service-entry.ts";
@@ -28,6 +29,8 @@ export class Translator {
   readonly mesh: MeshSettings;
   readonly #made = new WeakMap<Content, unknown>();
   readonly #reuse = new Reuse();
+  readonly #tables = new WeakMap<Content, { readonly owners: readonly Content[]; readonly table: RouteTable }>();
+  #virtualServices: ReadonlyMap<string, Content<"VirtualService">> = new Map();
   #selected: WorkloadIndex = () => [];
 
   constructor(mesh: MeshSettings) {
@@ -42,6 +45,7 @@ export class Translator {
     const found = this.#services(of.ServiceEntry);
     const services = [...found.keys()];
     const parts = [...found].flat();
+    this.#virtualServices = new Map(of.VirtualService.map((each) => [`${each.namespace}/${each.name}`, each]));
     const tables = of.VirtualService.map((content) => this.routeTable(content));
     const general = of.DestinationRule.filter(({ spec }) => spec.workloadSelector === undefined);
     const model: Model = {
@@ -67,8 +71,22 @@ export class Translator {
 
   /** What the objects of a file become, for whoever wants to check them: the very parts of the model. */
   routeTable(content: Content<"VirtualService">): RouteTable {
-    return this.#once(content, () => routeTable(content, this.mesh));
+    const rules = this.rules(content);
+    const owners = [...new Set(rules.map(({ owner }) => owner))];
+    const made = this.#tables.get(content);
+    if (made !== undefined && sameItems(made.owners, owners)) return made.table;
+    const table = routeTable(content, rules, this.mesh);
+    this.#tables.set(content, { owners, table });
+    return table;
   }
+
+  /** The rules of an object and of what it delegates to, in the newest model. */
+  rules(content: Content<"VirtualService">): readonly OwnedRule[] {
+    return ownedRules(content, this.virtualService);
+  }
+
+  /** By namespace and name, in the newest model. */
+  readonly virtualService: Lookup = (namespace, name) => this.#virtualServices.get(`${namespace}/${name}`);
 
   destination(content: Content<"DestinationRule">): DestinationPolicy {
     return this.#once(content, () => destinationRule(content, this.mesh));

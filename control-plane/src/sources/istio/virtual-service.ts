@@ -12,6 +12,7 @@ import {
   type TextMatch,
   cut,
   dnsLabel,
+  dnsName,
   duration,
   exportTo,
   fail,
@@ -24,6 +25,7 @@ import {
 
 /** VirtualService as validated: hosts as written, durations in milliseconds (istio-api §2). */
 export interface VirtualServiceSpec {
+  /** None: a delegate, whose rules hold where others hand over to it. */
   readonly hosts: readonly string[];
   readonly exportTo?: readonly string[] | undefined;
   /** `mesh`, or names of gateways; none: mesh. */
@@ -31,7 +33,7 @@ export interface VirtualServiceSpec {
   readonly http: readonly HttpRuleSpec[];
 }
 
-/** Exactly one of route, redirect and directResponse says something. */
+/** Exactly one of route, redirect, directResponse and delegate says something. */
 export interface HttpRuleSpec extends MirrorFields {
   readonly name: string;
   readonly match: readonly HttpMatchSpec[];
@@ -44,6 +46,8 @@ export interface HttpRuleSpec extends MirrorFields {
   readonly redirect?: RedirectSpec | undefined;
   readonly directResponse?: DirectResponseSpec | undefined;
   readonly corsPolicy?: CorsSpec | undefined;
+  /** The rules of another object stand in the place of this one; without a namespace, of the same. */
+  readonly delegate?: { readonly name: string; readonly namespace?: string | undefined } | undefined;
 }
 
 export interface HttpMatchSpec {
@@ -208,34 +212,30 @@ const retries = message({
   "attempts is 0 or missing, which turns retries off, yet other fields are set: add attempts, or remove them",
 );
 
-const rule = message(
-  {
-    name: z.string().max(256, "is longer than 256 characters: shorten it").default(""),
-    match: z.array(match).default([]),
-    route: z.array(routeDestination).min(1, "needs at least one destination").optional(),
-    timeout: duration.optional(),
-    retries: retries.optional(),
-    fault: fault.optional(),
-    headers: headerChanges.optional(),
-    rewrite: rewrite.optional(),
-    redirect: redirect.optional(),
-    directResponse: directResponse.optional(),
-    ...mirrorFields,
-    corsPolicy: cors.optional(),
-  },
-  {
-    delegate: "delegation; write the rules into this object",
-  },
-).transform(({ route = [], ...found }, context): HttpRuleSpec => {
+const rule = message({
+  name: z.string().max(256, "is longer than 256 characters: shorten it").default(""),
+  match: z.array(match).default([]),
+  route: z.array(routeDestination).min(1, "needs at least one destination").optional(),
+  timeout: duration.optional(),
+  retries: retries.optional(),
+  fault: fault.optional(),
+  headers: headerChanges.optional(),
+  rewrite: rewrite.optional(),
+  redirect: redirect.optional(),
+  directResponse: directResponse.optional(),
+  ...mirrorFields,
+  corsPolicy: cors.optional(),
+  delegate: message({ name: dnsName, namespace: dnsLabel.optional() }).optional(),
+}).transform(({ route = [], ...found }, context): HttpRuleSpec => {
   for (const problem of ruleProblems({ route, ...found })) context.addIssue({ code: "custom", ...problem });
   return { route, ...found };
 });
 
 /** What the parts of a rule make impossible for each other. */
 function* ruleProblems(found: HttpRuleSpec): Iterable<{ readonly path: string[]; readonly message: string }> {
-  const ways = ["route", "redirect", "directResponse"] as const;
+  const ways = ["route", "redirect", "directResponse", "delegate"] as const;
   const [first, second] = ways.filter((way) => (way === "route" ? found.route.length > 0 : found[way] !== undefined));
-  if (first === undefined) yield { path: [], message: "needs one of route, redirect and directResponse" };
+  if (first === undefined) yield { path: [], message: "needs one of route, redirect, directResponse and delegate" };
   else if (second !== undefined)
     yield { path: [second], message: `cannot stand beside ${first}: remove one of the two` };
   if (found.route.length > 1 && found.route.every(({ weight }) => weight === 0))
@@ -245,7 +245,7 @@ function* ruleProblems(found: HttpRuleSpec): Iterable<{ readonly path: string[];
     const hosts = found.route.filter(({ headers }) => headers?.request?.authority !== undefined);
     if (found.rewrite?.authority !== undefined && (found.headers?.request?.authority !== undefined || hosts.length > 0))
       yield { path: ["rewrite", "authority"], message: "Host is among the headers already: keep one of the two" };
-  } else if (first !== undefined) {
+  } else if (first === "redirect" || first === "directResponse") {
     for (const field of ["rewrite", "fault", "timeout", "retries", "mirror", "mirrors", "corsPolicy"] as const)
       if (found[field] !== undefined)
         yield { path: [field], message: `has no effect beside ${first}, which sends nothing on: remove it` };
@@ -259,10 +259,24 @@ function* ruleProblems(found: HttpRuleSpec): Iterable<{ readonly path: string[];
 
 export const virtualServiceSchema: z.ZodType<VirtualServiceSpec> = message(
   {
-    hosts: z.array(wildcardHost).min(1, "needs at least one host"),
+    hosts: z.array(wildcardHost).default([]),
     exportTo: exportTo.optional(),
     gateways: gateways.default([]),
     http: z.array(rule).min(1, "needs at least one rule"),
   },
   { tls: "routing of TLS by SNI; use http rules", tcp: "routing of plain TCP; use http rules" },
-);
+).transform((found, context): VirtualServiceSpec => {
+  if (found.hosts.length > 0) return found;
+  const issue = (path: (string | number)[], text: string): void =>
+    context.addIssue({ code: "custom", path, message: text });
+  // Whoever delegates to it says for which hosts and where.
+  if (found.gateways.length > 0)
+    issue(["gateways"], "an object without hosts is a delegate, which has no gateways: remove them");
+  for (const [index, { delegate }] of found.http.entries())
+    if (delegate !== undefined)
+      issue(
+        ["http", index, "delegate"],
+        "an object without hosts is a delegate, which cannot delegate in its turn: write the rules here",
+      );
+  return found;
+});

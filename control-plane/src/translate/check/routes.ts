@@ -10,6 +10,7 @@ import { mirrorsOf } from "../../sources/istio/mirror.ts";
 import { translateTarget } from "../istio/virtual-service.ts";
 import type { Subject } from "./check.ts";
 import { type Claim, checkClaims } from "./claims.ts";
+import { checkDelegates } from "./delegates.ts";
 import { adviseRules } from "./rule-advice.ts";
 
 type VirtualService = ConfigObject<"VirtualService">;
@@ -24,6 +25,8 @@ export function* checkRoutes({ model, translator, all }: Subject): Iterable<Diag
     ),
   );
   const rules = indexRules(model);
+  yield* checkDelegates(objects, translator);
+  const placeOf = new Map(objects.map((object) => [object.content, object]));
   for (const { object, table } of tables) {
     const served = table.hosts.map((host) => hostsOf(model, host));
     for (const [index, host] of table.hosts.entries()) {
@@ -32,7 +35,9 @@ export function* checkRoutes({ model, translator, all }: Subject): Iterable<Diag
         yield object.error("reference", ["spec", "hosts", index], `${field}: ${unknownHost(model, host)}`);
       }
     }
-    yield* checkDestinations(model, object, table, [...new Set(served.flat())], rules);
+    const owners = [object.content, ...translator.rules(object.content).map(({ owner }) => owner)];
+    for (const owner of new Set(owners))
+      yield* checkDestinations(model, placeOf.get(owner) ?? object, table, [...new Set(served.flat())], rules);
     yield* checkOrder(object);
     yield* adviseRules(object);
   }
@@ -182,7 +187,8 @@ function indexRules({ destinations }: Model): RuleIndex {
 /** What stands behind a rule that takes everything is never reached (0130 in Istio's analyzer). */
 function* checkOrder(object: VirtualService): Iterable<Diagnostic> {
   const { http } = object.content.spec;
-  const last = http.findIndex(({ match }) => match.length === 0);
+  // What a delegate takes of a rule is not known here.
+  const last = http.findIndex(({ match, delegate }) => match.length === 0 && delegate === undefined);
   if (last === -1 || last === http.length - 1) return;
   const text = `spec.http[${last + 1}]: is never reached, since the rule before it in ${objectName(object.content)} takes every request: move or remove it`;
   yield object.warning("advice", ["spec", "http", last + 1], text);

@@ -11,6 +11,7 @@ import type {
   Target,
 } from "../../model/route.ts";
 import { defaultRetry } from "../../model/route.ts";
+import type { OwnedRule } from "./delegate.ts";
 import { joinHeaders } from "./header-changes.ts";
 import { visibility } from "../../model/visibility.ts";
 import type { CorsSpec } from "../../sources/istio/cors.ts";
@@ -25,23 +26,28 @@ import type { Content } from "../../sources/object.ts";
 
 /** VirtualService → route table (istio-api §2). */
 export function routeTable(
-  { namespace, name, spec, settings }: Content<"VirtualService">,
+  { namespace, name, spec }: Content<"VirtualService">,
+  rules: readonly OwnedRule[],
   mesh: MeshSettings,
 ): RouteTable {
-  const idempotent = understood(settings["trama.io/idempotent"], (text) => readIdempotent(text, spec.http));
-  const hedges = understood(settings["trama.io/hedge"], (text) => readHedges(text, spec.http));
   return {
     namespace,
     name,
     // What is for gateways only says nothing about calls in the mesh.
     hosts: forMesh(spec.gateways) ? spec.hosts.map((host) => fullHost(mesh, host, namespace)) : [],
     visible: visibility(spec.exportTo, namespace),
-    rules: spec.http.map((rule, at) => ({
-      ...translateRule(rule, namespace, mesh),
-      idempotent: idempotent[at] ?? false,
-      hedge: hedges[at],
+    // Short names and annotations are those of the object that a rule stands in.
+    rules: rules.map(({ owner, index, spec: rule }) => ({
+      ...translateRule(rule, owner.namespace, mesh),
+      ...annotated(owner, index),
     })),
   };
+}
+
+function annotated({ spec, settings }: Content<"VirtualService">, at: number): Pick<Rule, "idempotent" | "hedge"> {
+  const idempotent = understood(settings["trama.io/idempotent"], (text) => readIdempotent(text, spec.http));
+  const hedges = understood(settings["trama.io/hedge"], (text) => readHedges(text, spec.http));
+  return { idempotent: idempotent[at] ?? false, hedge: hedges[at] };
 }
 
 /** By rule. What cannot be read was refused with its object. */
