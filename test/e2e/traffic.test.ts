@@ -44,6 +44,9 @@ spec:
     - match: [{ uri: { prefix: /hang } }]
       timeout: 400ms
       route: [{ destination: { host: limits.shop.svc.cluster.local } }]
+    - match: [{ uri: { exact: /relay } }]
+      timeout: 1s
+      route: [{ destination: { host: limits.shop.svc.cluster.local } }]
     - match: [{ uri: { regex: "/slo[a-z]" }, queryParams: { ms: { exact: "2000" } } }]
       timeout: 5s
       retries: { attempts: 2, perTryTimeout: 200ms, retryOn: "5xx" }
@@ -233,6 +236,18 @@ test("each try has its own time-out, and a GET that ran into it is tried again",
   expect(tookMs).toBeGreaterThanOrEqual(590);
   expect(tookMs).toBeLessThan(2_000);
   expect((await limited.call("stats")).served["GET /slow"]).toBe(3);
+});
+
+test("a deadline travels: three services on, the last one is let go in time, though its own route would wait", async () => {
+  const through = (service: string, url: string): string =>
+    `http://${service}:8080/relay?url=${encodeURIComponent(url)}`;
+  const url = through("limits", through("catalog", "http://reviews:8080/hang"));
+  const start = performance.now();
+  const { failure } = await client.call("attempt", { url });
+  expect([failure?.code, failure?.causes[0]?.code], JSON.stringify(failure)).toContain("TIMEOUT");
+  await until("the last upstream saw it", async () => (await review.call("stats")).aborted["GET /hang"] === 1);
+  // Its own route says 10 s.
+  expect(performance.now() - start).toBeLessThan(5_000);
 });
 
 /** The version of the configuration that the client has published. */
