@@ -109,6 +109,27 @@ describe("golden inputs", () => {
   }
 });
 
+test("how connections live and what they speak survives", () => {
+  const input = readFileSync(join(root, "control-plane/testdata/clusters/connections.in.yaml"), "utf8");
+  const snapshot = snapshotOf([input.slice(input.indexOf("\n---\n") + 5)]);
+  const cluster = (name: string): DecodedCluster =>
+    ask(snapshot, someNode, clusterType, `outbound|${name}|web.shop.svc.cluster.local`);
+  const said = {
+    idleTimeoutMs: 20_000,
+    maxDurationMs: 600_000,
+    maxRequests: 100,
+    maxStreams: undefined,
+    keepAlive: undefined,
+    tcpKeepAliveMs: 30_000,
+  };
+  expect(cluster("80|")).toMatchObject({ http2: false, connections: said });
+  const streams = { maxStreams: 50, keepAlive: { intervalMs: 10_000, timeoutMs: 1_500 } };
+  expect(cluster("81|")).toMatchObject({ http2: true, connections: { ...said, ...streams } });
+  // UPGRADE of an HTTP port, and an idle time of its own; the caller's protocol, which here is HTTP/1.1.
+  expect(cluster("80|v2")).toMatchObject({ http2: true, connections: { idleTimeoutMs: 0 } });
+  expect(cluster("81|v3")).toMatchObject({ http2: false });
+});
+
 describe("the bookshop", () => {
   const mesh = join(root, "examples/bookshop/mesh");
   const workload = (
