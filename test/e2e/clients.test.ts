@@ -7,6 +7,7 @@ import "./harness/limits.ts";
 import { startMesh, type Client, type Service, type TestMesh } from "./harness/mesh.ts";
 import { until } from "./harness/until.ts";
 import { documents, peerAuthentication, serviceEntry } from "./harness/yaml.ts";
+import type { Via } from "./programs/client.ts";
 
 /** The ways into the mesh that applications have, and what becomes of hosts that are not in it. */
 
@@ -65,7 +66,7 @@ afterAll(async () => {
   await expectNoLeaks();
 });
 
-describe.each(["mesh.fetch", "undici.request", "undici.fetch"] as const)("%s", (via) => {
+describe.each(["mesh.fetch", "undici.request", "undici.fetch", "node:http"] as const)("%s", (via) => {
   test("GET, and POST with a body in memory and as a stream, go through the mesh", async () => {
     const get = await client.call("call", { url: "http://catalog:8080/echo?x=1", via, headers: { "x-mine": "yes" } });
     expect(get.headers["x-version"]).toBe("v1");
@@ -127,6 +128,28 @@ test("setGlobalDispatcher catches the built-in fetch, and requests of undici tha
     expect((await before.call("call", { url: outsideUrl, via })).text).toBe("outside");
   }
   expect((await service.call("stats")).peers["nobody"]).toBeUndefined();
+});
+
+test("h2UpgradePolicy: the same port is called over HTTP/2 from then on, over mutual TLS", async () => {
+  const spoken = async (via: Via): Promise<unknown> =>
+    JSON.parse(
+      (await client.call("call", { url: "http://catalog:8080/echo", via, method: "PUT", body: "12345" })).text,
+    );
+  expect(await spoken("mesh.fetch")).toMatchObject({ protocol: "http/1.1", bytes: 5 });
+  await mesh.write(
+    "upgrade.yaml",
+    `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: catalog, namespace: shop }
+spec: { host: catalog, trafficPolicy: { connectionPool: { http: { h2UpgradePolicy: UPGRADE } } } }
+`,
+  );
+  await until("it is called over HTTP/2", async () => {
+    const answer = (await spoken("mesh.fetch")) as { protocol: string };
+    return answer.protocol === "h2";
+  });
+  for (const via of ["undici.request", "node:http"] as const)
+    expect(await spoken(via), via).toMatchObject({ protocol: "h2", peer: principal, method: "PUT", bytes: 5 });
 });
 
 test("after close every way in fails with a code, at once", async () => {

@@ -225,6 +225,44 @@ test("what HTTP/1.1 could not say is refused, and no other stream suffers", asyn
   socket.destroy();
 });
 
+test("no body can be read as a second request, whatever it looks like and whatever length it claims", async () => {
+  const seen: string[] = [];
+  const world = await server((incoming, response) => {
+    seen.push(`${incoming.method} ${incoming.url}`);
+    incoming.resume();
+    incoming.on("end", () => response.end("ok"));
+  });
+  world.publish("DISABLE");
+  const smuggled = "GET /smuggled HTTP/1.1\r\nhost: r\r\n\r\n";
+  for (const method of ["GET", "DELETE", "POST", "OPTIONS"]) {
+    const head = { ":method": method, ":path": "/", ":authority": "r" };
+    const client = session(world);
+    expect((await ask(client, head, smuggled)).status).toBe(200);
+    // A length that is not the body's is refused by the protocol, and a framing of HTTP/1.1 as well.
+    await ask(client, { ...head, "content-length": 3 }, `abc${smuggled}`);
+    await ask(client, { ...head, "content-length": 0 }, smuggled);
+    const raw = http2.connect(`http://${world.address}`);
+    raw.on("error", () => {});
+    closers.push(() => raw.destroy());
+    await ask(raw, { ...head, "x-note": "transfer-encoding: chunked" }, smuggled);
+  }
+  expect(seen.filter((line) => line.includes("smuggled"))).toEqual([]);
+});
+
+test("heads that are too large or have too many fields never reach a handler", async () => {
+  let calls = 0;
+  const world = await server((_incoming, response) => {
+    calls++;
+    response.end();
+  });
+  world.publish("DISABLE");
+  const many = Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`x-${i}`, "1"]));
+  expect((await ask(session(world), { ":path": "/", ":authority": "r", ...many })).status).toBeOneOf([0, 431]);
+  const large = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`x-${i}`, "z".repeat(4_000)]));
+  expect((await ask(session(world), { ":path": "/", ":authority": "r", ...large })).status).toBeOneOf([0, 431]);
+  expect(calls).toBe(0);
+});
+
 test("a peer that resets its stream is noticed, and one that drops the connection", async () => {
   const begun: (() => void)[] = [];
   const world = await server((incoming) => {

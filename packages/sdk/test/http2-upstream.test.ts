@@ -359,6 +359,36 @@ test("trailers of a request of node:http go behind its body", async () => {
   }
 });
 
+test("undici's own time-outs hold over HTTP/2 too", async () => {
+  const server = await serve((stream, headers) => {
+    stream.on("error", () => {});
+    if (headers[":path"] === "/half") {
+      stream.respond({ ":status": 200 });
+      stream.write("half");
+    }
+  });
+  const client = world(server.address);
+  try {
+    const silent = await request("http://reviews:9090/none", {
+      method: "POST",
+      headersTimeout: 30,
+      dispatcher: client.dispatcher,
+    }).catch((thrown: unknown) => thrown);
+    expect(silent).toMatchObject({
+      code: "TIMEOUT",
+      message: expect.stringContaining("no answer within 30 ms") as string,
+    });
+    const half = await request("http://reviews:9090/half", { bodyTimeout: 30, dispatcher: client.dispatcher });
+    await expect(half.body.text()).rejects.toMatchObject({
+      code: "TIMEOUT",
+      message: expect.stringContaining("nothing more of the answer") as string,
+    });
+  } finally {
+    await client.close();
+    server.close();
+  }
+});
+
 test("interim answers come as undici gives them", async () => {
   const server = await serve((stream) => {
     stream.additionalHeaders({ ":status": 103, link: "</a.css>" });

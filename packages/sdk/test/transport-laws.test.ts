@@ -82,7 +82,7 @@ afterAll(async () => {
 test.each([
   ["HTTP/1.1", false],
   ["HTTP/2", true],
-] as const)("laws 1, 2, 4 and 5 over 1,500 requests of %s", async (_protocol, overHttp2) => {
+] as const)("laws 1, 2, 4 and 5 over 750 requests of %s", async (_protocol, overHttp2) => {
   const clock = createClock();
   const limits = new ClusterLimits();
   const transport = new UndiciTransport({ identity: { current: undefined }, clock, random, limits });
@@ -136,7 +136,7 @@ test.each([
       else expect(sink.error.sent).toBe(attempt.sent);
     } else expect(attempt.sent).toBe(true);
   };
-  for (let round = 0; round < 50; round++) await Promise.all(Array.from({ length: 30 }, one));
+  for (let round = 0; round < 25; round++) await Promise.all(Array.from({ length: 30 }, one));
   // Nothing leaks, however the requests ended.
   expect(limits.of(config)!.pending).toBe(0);
   expect(limits.of(config)!.connections).toBeLessThanOrEqual(8);

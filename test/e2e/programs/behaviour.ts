@@ -97,6 +97,8 @@ export function behave(
           method: request.method,
           path: request.url,
           headers: request.headers,
+          // What was agreed in the TLS handshake.
+          protocol: (request.socket as { alpnProtocol?: string | false }).alpnProtocol,
           bytes,
         }),
       );

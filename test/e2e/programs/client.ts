@@ -1,6 +1,9 @@
+import { once } from "node:events";
+import http from "node:http";
 import { Readable } from "node:stream";
 import { fetch as undiciFetch, request as undiciRequest, setGlobalDispatcher } from "undici";
 import { joinMesh, type MeshStatus } from "trama";
+import { agents } from "trama/http";
 import { answer, failureOf, notReady, ready, type Failure } from "../harness/rpc.ts";
 import { load, type Fetch, type Load, type LoadOptions, type Tally } from "./load.ts";
 import { memoryUse, watchMemory, type MemoryUse } from "./memory.ts";
@@ -8,7 +11,13 @@ import { memoryUse, watchMemory, type MemoryUse } from "./memory.ts";
 /** A caller of the mesh under test, driven by the test. */
 
 /** The ways into the mesh that applications have. */
-export type Via = "mesh.fetch" | "undici.request" | "undici.fetch" | "built-in fetch" | "undici.request, global";
+export type Via =
+  | "mesh.fetch"
+  | "undici.request"
+  | "undici.fetch"
+  | "built-in fetch"
+  | "undici.request, global"
+  | "node:http";
 
 export interface CallOptions {
   readonly url: string;
@@ -88,6 +97,15 @@ async function open(
     });
     const flat = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
     return { status: response.statusCode, headers: Object.fromEntries(flat), body: response.body };
+  }
+  if (via === "node:http") {
+    const request = http.request(url, { method, headers, agent: agents(mesh).http, ...aborts });
+    const answered = once(request, "response") as Promise<[http.IncomingMessage]>;
+    if (streamBytes === undefined) request.end(body);
+    else Readable.from(pieces(streamBytes)).pipe(request);
+    const [response] = await answered;
+    const flat = Object.entries(response.headers).map(([name, value]) => [name, String(value)]);
+    return { status: response.statusCode!, headers: Object.fromEntries(flat), body: response };
   }
   const init = {
     method,

@@ -103,7 +103,8 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     });
     if (body.trailers !== undefined)
       stream.on("wantTrailers", () => stream.sendTrailers({ ...body.trailers!() } as OutgoingHttpHeaders));
-    this.#patience(body.headersTimeout, "no answer");
+    stream.on("timeout", () => this.#onSilence(body));
+    this.#patience(body.headersTimeout);
     body.begin();
     if (source instanceof Uint8Array) stream.end(source);
     else if (source !== null)
@@ -115,15 +116,22 @@ export class H2Request implements BodyWriter, Flow, Abortable {
       );
   }
 
-  /** undici's time-outs of a request: how long nothing may come or go. Not while the reader itself has stopped. */
-  #patience(ms: number | null | undefined, what: string): void {
-    const afterMs = ms ?? silenceMs;
-    this.#stream!.setTimeout(afterMs, () => {
-      if (this.#state !== "open" || this.#stream!.isPaused()) return;
-      const { address } = this.#pool.options.endpoint;
-      this.#stream!.close(constants.NGHTTP2_CANCEL);
-      this.fail(new MeshError("TIMEOUT", `${address}: ${what} within ${afterMs} ms`, { sent: true }));
-    });
+  /** undici's time-outs of a request: how long nothing may come or go. */
+  #patience(ms: number | null | undefined): void {
+    this.#stream!.setTimeout(ms ?? silenceMs);
+  }
+
+  #onSilence(body: HttpBody): void {
+    const stream = this.#stream!;
+    if (this.#state !== "open") return;
+    const ms = (this.#headed ? body.bodyTimeout : body.headersTimeout) ?? silenceMs;
+    // It is our own reader that has stopped.
+    if (stream.isPaused()) return void stream.setTimeout(ms);
+    stream.close(constants.NGHTTP2_CANCEL);
+    const what = this.#headed ? "nothing more of the answer" : "no answer";
+    this.fail(
+      new MeshError("TIMEOUT", `${this.#pool.options.endpoint.address}: ${what} within ${ms} ms`, { sent: true }),
+    );
   }
 
   write(chunk: Buffer, done?: () => void): void {
@@ -176,7 +184,7 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     this.#complete = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const status = Number(headers[":status"] ?? 0);
     const { body } = this.#attempt.call;
-    if (body instanceof HttpBody) this.#patience(body.bodyTimeout, "nothing more of the answer");
+    if (body instanceof HttpBody) this.#patience(body.bodyTimeout);
     // The one pseudo field of an answer comes first (RFC 9113 §8.3).
     const list = raw?.[0] === ":status" ? HeaderList.ofFlat(raw.slice(2)) : HeaderList.ofRecord(withoutPseudo(headers));
     // Not earlier: Node tells of a head in a later tick than of the data that came with it, and a head is first (law 2).
