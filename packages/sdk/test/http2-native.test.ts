@@ -116,6 +116,28 @@ test("a connection that nobody let in is destroyed; malformed requests are refus
   expect(await ask({ ":path": "/", ":authority": "reviews" })).toBe(200);
 });
 
+test("a peer that breaks the protocol ends its connection, and not the process", async () => {
+  let calls = 0;
+  const server = await serve(
+    http2.createServer((_incoming, response) => {
+      calls++;
+      response.end();
+    }),
+  );
+  server.publish("DISABLE");
+  for (let i = 0; i < 5; i++) {
+    const session = http2.connect(`http://${server.address}`);
+    session.on("error", () => {});
+    closers.push(() => session.destroy());
+    const stream = session.request({ ":method": "POST", ":path": "/", ":authority": "r", "content-length": 3 });
+    stream.on("error", () => {});
+    stream.end("more than three");
+    await new Promise((resolve) => stream.on("close", resolve));
+  }
+  await until(() => server.engine.active === 0);
+  expect(calls).toBeLessThan(6);
+});
+
 test("drain: what is under way ends", async () => {
   const held: http2.Http2ServerResponse[] = [];
   const server = await serve(http2.createServer((_incoming, response) => void held.push(response)));

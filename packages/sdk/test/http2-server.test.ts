@@ -236,15 +236,10 @@ test("no body can be read as a second request, whatever it looks like and whatev
   const smuggled = "GET /smuggled HTTP/1.1\r\nhost: r\r\n\r\n";
   for (const method of ["GET", "DELETE", "POST", "OPTIONS"]) {
     const head = { ":method": method, ":path": "/", ":authority": "r" };
-    const client = session(world);
-    expect((await ask(client, head, smuggled)).status).toBe(200);
-    // A length that is not the body's is refused by the protocol, and a framing of HTTP/1.1 as well.
-    await ask(client, { ...head, "content-length": 3 }, `abc${smuggled}`);
-    await ask(client, { ...head, "content-length": 0 }, smuggled);
-    const raw = http2.connect(`http://${world.address}`);
-    raw.on("error", () => {});
-    closers.push(() => raw.destroy());
-    await ask(raw, { ...head, "x-note": "transfer-encoding: chunked" }, smuggled);
+    expect((await ask(session(world), head, smuggled)).status).toBe(200);
+    // A length that is not the body's is refused by the protocol.
+    await ask(session(world), { ...head, "content-length": 3 }, `abc${smuggled}`);
+    await ask(session(world), { ...head, "content-length": 0 }, smuggled);
   }
   expect(seen.filter((line) => line.includes("smuggled"))).toEqual([]);
 });

@@ -1,10 +1,4 @@
-import {
-  createServer,
-  type Http2Server,
-  constants,
-  type IncomingHttpHeaders,
-  type ServerHttp2Stream,
-} from "node:http2";
+import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { Clock } from "@trama/engine";
 
 import type { Connection } from "./connection.ts";
@@ -36,9 +30,12 @@ export class Http2Bridge {
     });
     this.#http2.on("sessionError", () => {});
     this.#http2.on("stream", (stream, headers, _flags, raw: string[]) => {
-      const connection = this.#byConnection.get(stream.session!);
-      if (connection === undefined) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
-      else this.#serve(stream, headers, raw, connection, serve);
+      // First of all: a stream whose peer broke the protocol comes here with its error still to be told, which would end the process.
+      stream.on("error", () => {});
+      const { session } = stream;
+      // Its session ended in the same breath.
+      if (session === undefined || stream.destroyed) return;
+      this.#serve(stream, headers, raw, this.#byConnection.get(session)!, serve);
     });
   }
 

@@ -23,7 +23,6 @@ export class BridgedStream {
   constructor(stream: ServerHttp2Stream, pipe: PipeSocket) {
     this.#stream = stream;
     this.#pipe = pipe;
-    stream.on("error", () => {});
     stream.on("close", () => this.#request?.destroy());
   }
 

@@ -97,6 +97,11 @@ export class ProtectedHttp2Server implements GuardedServer {
     connection: Connection,
     into: () => void,
   ): void {
+    if (stream.destroyed) {
+      // Its peer broke the protocol in the same breath; the error is still to be told, and would end the process.
+      stream.on("error", () => {});
+      return;
+    }
     // The peer may no longer use this connection: by policy, or by its certificate's end.
     if (
       connection.mesh.peer.notAfterMs <= this.#clock.wall() ||

@@ -6,9 +6,11 @@ import { PipeSocket } from "./pipe-socket.ts";
 
 const pair = (): readonly [PipeSocket, PipeSocket] => PipeSocket.pair({ remotePort: 1 }, { remotePort: 2 });
 
+/** Not by iteration, which some versions of Node end by destroying the stream. */
 async function all(pipe: PipeSocket): Promise<Buffer> {
   const seen: Buffer[] = [];
-  for await (const chunk of pipe) seen.push(chunk as Buffer);
+  pipe.on("data", (chunk: Buffer) => seen.push(chunk));
+  await once(pipe, "end");
   return Buffer.concat(seen);
 }
 

@@ -126,7 +126,10 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     if (this.#state !== "open") return;
     const ms = (this.#headed ? body.bodyTimeout : body.headersTimeout) ?? silenceMs;
     // It is our own reader that has stopped.
-    if (stream.isPaused()) return void stream.setTimeout(ms);
+    if (stream.isPaused()) {
+      stream.setTimeout(ms);
+      return;
+    }
     stream.close(constants.NGHTTP2_CANCEL);
     const what = this.#headed ? "nothing more of the answer" : "no answer";
     this.fail(
