@@ -1,5 +1,6 @@
 import type { Call } from "./call.ts";
 import type { ClusterConfig, ClusterInfo, EndpointConfig } from "./config.ts";
+import type { Admission } from "./inbound/admission.ts";
 
 /** Time, injected. Monotonic for everything that measures, wall only for certificates. */
 export interface Clock {
@@ -76,6 +77,8 @@ export interface Env {
   readonly address?: string | undefined;
   /** Compiles a policy regex; throws with a message for people when the pattern is not RE2. */
   readonly regex: (pattern: string) => Regex;
+  /** What stands before the servers of this process; absent: everything is let in. */
+  readonly admission?: Admission | undefined;
   /** Absent: health checks that a cluster asks for are not made. */
   readonly prober?: HealthProber | undefined;
 }

@@ -30,3 +30,6 @@ export { createMetrics } from "./telemetry/metrics.ts";
 export type { HistogramSeries, MeshMetrics, MetricFamily, MetricsOptions } from "./telemetry/metrics.ts";
 export type { Labels, OwnWorkload } from "./telemetry/labels.ts";
 export { durationBounds } from "./telemetry/series.ts";
+export { Admission } from "./inbound/admission.ts";
+export type { AdmissionConfig } from "./inbound/admission.ts";
+export type { GradientConfig } from "./inbound/gradient.ts";

@@ -1,4 +1,4 @@
-import { createEngine, createMetrics, type Timer } from "@trama/engine";
+import { Admission, createEngine, createMetrics, type Timer } from "@trama/engine";
 import type { Bootstrap, BootstrapOptions, LastGoodOptions, LastGoodStore, XdsClient, XdsError } from "@trama/xds";
 import {
   createFileIdentity,
@@ -16,6 +16,7 @@ import { claimProcess } from "./election.ts";
 import { DnsClusters } from "./dns.ts";
 import { createClock } from "./env/clock.ts";
 import { ownAddress } from "./env/own-address.ts";
+import { watchLoop } from "./env/loop-load.ts";
 import { compileRegex } from "./env/regex.ts";
 import { TramaError, type TramaErrorCode } from "./errors.ts";
 import { JoinedMesh } from "./mesh.ts";
@@ -63,12 +64,22 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const own = ownWorkload(named(settings, bootstrap));
   const metrics = createMetrics(own, { maxOperations: settings.metrics.grpcMethods });
   const address = settings.address ?? ownAddress();
+  const admission = settings.overload && new Admission(settings.overload, { clock, random });
   const prober = new EndpointProber({
     transport: () => transport,
     snapshot: () => engine.current,
     now: () => clock.now(),
   });
-  const engine = createEngine({ clock, random, telemetry: metrics, log, regex: compileRegex, address, prober });
+  const engine = createEngine({
+    clock,
+    random,
+    telemetry: metrics,
+    log,
+    regex: compileRegex,
+    address,
+    prober,
+    admission,
+  });
   const identity = identityFor(bootstrap, settings, { clock, random, log });
   const [server] = bootstrap.servers;
   /** The control plane cannot be reached: what was kept will do, if there is something. */
@@ -117,6 +128,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     outboundTrafficPolicy,
     peer,
   });
+  const unwatch = admission && watchLoop(admission, clock);
   const mesh = new JoinedMesh({
     settings,
     clock,
@@ -129,7 +141,10 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     dispatcher,
     random,
     peer,
-    release,
+    release: () => {
+      unwatch?.();
+      release();
+    },
   });
   identity.onChange(({ spiffeId }) => {
     own.principal = spiffeId;

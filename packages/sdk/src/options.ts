@@ -69,6 +69,8 @@ export interface MeshOptions {
    * 0 to 600,000. Default 5,000. `TRAMA_DRAIN_MS`. Istio: `terminationDrainDuration`.
    */
   readonly drainMs?: number | undefined;
+  /** When the servers of this process refuse requests for their own sake (docs/policy.md, Overload). Default: never. */
+  readonly overload?: OverloadOptions | undefined;
   /** What is told apart in the metrics (docs/metrics.md). */
   readonly metrics?: MetricsChoice | undefined;
   /** Where messages for people go; a pino logger or `console` will do. Default: warnings and errors to stderr. */
@@ -82,4 +84,27 @@ export interface MetricsChoice {
    * such label. `TRAMA_METRICS_GRPC_METHODS`. Istio: `tagOverrides` with `request_operation`.
    */
   readonly grpcMethods?: number | undefined;
+}
+
+/**
+ * A refused request is answered 503 with `x-envoy-overloaded`, gRPC UNAVAILABLE, before its body is read and before any other policy.
+ * Envoy: the overload manager's `stop_accepting_requests`, and the filter `adaptive_concurrency`.
+ */
+export interface OverloadOptions {
+  /**
+   * From this delay of the event loop on (over a quarter of a second, weighted by time) a growing share is refused, at twice of it all.
+   * Milliseconds, 10 to 60,000; 0 = off (default). `TRAMA_OVERLOAD_LOOP_DELAY_MS`.
+   */
+  readonly loopDelayMs?: number | undefined;
+  /** The same for the share of its time that the loop is busy, in percent, 1 to 99, all at 100; 0 = off (default). `TRAMA_OVERLOAD_UTILIZATION_PERCENT`. */
+  readonly utilizationPercent?: number | undefined;
+  /**
+   * Bounds how many requests are under way by their latency; at most so many, 1 to 1,000,000; 0 = off (default). Envoy: `max_concurrency_limit`.
+   * `TRAMA_OVERLOAD_MAX_CONCURRENCY`.
+   */
+  readonly maxConcurrency?: number | undefined;
+  /** At least so many, and all while latency is measured without queues: every minute, over 50 requests. Default 3. Envoy: `min_concurrency`. `TRAMA_OVERLOAD_MIN_CONCURRENCY`. */
+  readonly minConcurrency?: number | undefined;
+  /** Paths without query that are never refused, besides those of gRPC's health service. Default `/healthz`, `/livez`, `/readyz`. `TRAMA_OVERLOAD_EXEMPT` with commas. */
+  readonly exempt?: readonly string[] | undefined;
 }

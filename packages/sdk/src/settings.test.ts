@@ -114,3 +114,30 @@ test("a locality is region, zone and subzone, cut short where one likes", async 
   for (const text of ["/a", "eu//r1", "a/b/c/d", "e u"])
     await expect(locality(text)).rejects.toMatchObject({ code: "OPTIONS_INVALID", field: "locality" });
 });
+
+test("overload: off without a word, in units and bounds, from the environment too", async () => {
+  const of = async (overload: MeshOptions["overload"], env = {}): Promise<unknown> =>
+    (await settingsOf({ ...good(), overload }, env)).overload;
+  expect(await of(undefined)).toBeUndefined();
+  expect(await of({ loopDelayMs: 0 })).toBeUndefined();
+  expect(await of({ loopDelayMs: 100, utilizationPercent: 95 })).toEqual({
+    loopDelayMs: 100,
+    utilization: 0.95,
+    concurrency: undefined,
+    exempt: ["/healthz", "/livez", "/readyz"],
+  });
+  const env = { TRAMA_OVERLOAD_MAX_CONCURRENCY: "200", TRAMA_OVERLOAD_EXEMPT: "/up, /live" };
+  expect(await of(undefined, env)).toMatchObject({
+    loopDelayMs: undefined,
+    concurrency: { minConcurrency: 3, maxConcurrency: 200, minRttRequests: 50 },
+    exempt: ["/up", "/live"],
+  });
+  expect(await of({ maxConcurrency: 2 })).toMatchObject({ concurrency: { minConcurrency: 2 } });
+  for (const wrong of [
+    { loopDelayMs: 5 },
+    { utilizationPercent: 100 },
+    { maxConcurrency: 5, minConcurrency: 6 },
+    { loopDelayMs: 50, exempt: ["healthz"] },
+  ])
+    await expect(of(wrong)).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
+});

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import type { Locality, Logger } from "@trama/engine";
+import type { AdmissionConfig, Locality, Logger } from "@trama/engine";
 import { pemBlocks } from "@trama/xds/ca";
 
 import { stderrLogger } from "./env/log.ts";
 import { TramaError } from "./errors.ts";
-import type { MeshOptions } from "./options.ts";
+import type { MeshOptions, OverloadOptions } from "./options.ts";
 
 /** The options, checked, with defaults and environment applied. */
 export interface Settings {
@@ -31,6 +31,8 @@ export interface Settings {
   readonly discoveryTimeoutMs: number;
   readonly drainMs: number;
   readonly metrics: { readonly grpcMethods: number };
+  /** `undefined`: nothing is ever refused. */
+  readonly overload: AdmissionConfig | undefined;
   readonly log: Logger;
 }
 
@@ -54,6 +56,7 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
     discoveryTimeoutMs: read.number("discoveryTimeoutMs", 10_000, 100, 600_000),
     drainMs: read.number("drainMs", 5_000, 0, 600_000),
     metrics: metricsOf(options, env),
+    overload: overloadOf(options, env),
     log: options.log ?? stderrLogger(),
   };
   if (bootstrap !== undefined || (read.text("controlPlane") === undefined && namesBootstrap(env))) {
@@ -136,6 +139,41 @@ function metricsOf({ metrics = {} }: MeshOptions, env: Environment): Settings["m
   const option = "metrics.grpcMethods";
   const { grpcMethods = env[variable(option)] || 0 } = metrics;
   return { grpcMethods: wholeNumber(option, grpcMethods, 0, 10_000) };
+}
+
+/** Envoy's defaults, but for the update interval, for which it has none. */
+const gradient = {
+  updateIntervalMs: 100,
+  percentile: 50,
+  minRttIntervalMs: 60_000,
+  jitterPercent: 15,
+  minRttRequests: 50,
+  bufferPercent: 25,
+};
+
+function overloadOf({ overload = {} }: MeshOptions, env: Environment): AdmissionConfig | undefined {
+  const number = (name: keyof OverloadOptions, fallback: number, least: number, most: number): number => {
+    const option = `overload.${name}`;
+    const given = overload[name] ?? (env[variable(option)] || fallback);
+    return given === 0 || given === "0" ? 0 : wholeNumber(option, given, least, most);
+  };
+  const loopDelayMs = number("loopDelayMs", 0, 10, 60_000);
+  const utilization = number("utilizationPercent", 0, 1, 99);
+  const maxConcurrency = number("maxConcurrency", 0, 1, 1_000_000);
+  const minConcurrency = number("minConcurrency", Math.min(3, Math.max(1, maxConcurrency)), 1, 1_000_000);
+  const exempt = overload.exempt ??
+    env[variable("overload.exempt")]?.split(",").map((path) => path.trim()) ?? ["/healthz", "/livez", "/readyz"];
+  if (!Array.isArray(exempt) || exempt.some((path) => typeof path !== "string" || !path.startsWith("/")))
+    throw invalid("overload.exempt", "must be a list of paths, each beginning with /");
+  if (maxConcurrency > 0 && minConcurrency > maxConcurrency)
+    throw invalid("overload.minConcurrency", "must not be more than maxConcurrency");
+  if (loopDelayMs + utilization + maxConcurrency === 0) return undefined;
+  return {
+    loopDelayMs: loopDelayMs || undefined,
+    utilization: utilization === 0 ? undefined : utilization / 100,
+    concurrency: maxConcurrency === 0 ? undefined : { ...gradient, minConcurrency, maxConcurrency },
+    exempt,
+  };
 }
 
 function addressOf(text: string | undefined): string {

@@ -3,6 +3,7 @@ import type { Server } from "node:http";
 import type { Http2Server } from "node:http2";
 import type { AddressInfo } from "node:net";
 import {
+  type Admission,
   type Call,
   type Clock,
   createEngine,
@@ -41,6 +42,7 @@ export interface ServerOptions {
   /** What the control plane says of the port. Default: that it is there. */
   readonly inbound?: (address: string) => Promise<"found" | "missing">;
   readonly clock?: Clock;
+  readonly admission?: Admission;
 }
 
 /** `publish` is still to be called. */
@@ -54,6 +56,7 @@ export async function serverWorld(server: Server | Http2Server, options: ServerO
     telemetry: { onCall: (call) => void ended.push(call) },
     log: { debug() {}, info() {}, warn() {}, error() {} },
     regex: compileRegex,
+    admission: options.admission,
   });
   const listenerOptions = {
     engine,

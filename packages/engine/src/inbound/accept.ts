@@ -27,13 +27,15 @@ export function compileInbound(listener: InboundListener, deps: InboundDeps): In
 function compileChain(config: FilterChain, info: ClusterInfo, deps: InboundDeps): InboundChain {
   const { env } = deps;
   const routes = deps.routes(config);
+  // Before all policy: what is refused for want of time must cost none.
+  const admitted: Layer = env.admission?.layer ?? ((inner) => inner);
   const admits = (peer: Peer): boolean => refusal(config, peer, env) === undefined;
   // Composed once per handler: adapters ask with each request, for the chain may have changed under a live connection.
   const services = new WeakMap<Service, Service>();
   const serve = (handler: Service): Service => {
     let service = services.get(handler);
     if (service === undefined)
-      services.set(handler, (service = deps.observe(identify(config, info, env)(routes(handler)))));
+      services.set(handler, (service = deps.observe(identify(config, info, env)(admitted(routes(handler))))));
     return service;
   };
   return { config, serve, admits };
