@@ -16,177 +16,150 @@ const P4L = 0xc2b2ae63 | 0;
 const P5H = 0x27d4eb2f | 0;
 const P5L = 0x165667c5 | 0;
 
-let bytes = new Uint8Array(256);
-/** The 64 bits that the functions below work on. */
-let high = 0;
-let low = 0;
-/** The four accumulators, for texts of 32 bytes and more. */
-const lanes = new Int32Array(8);
+let buffer = new Uint8Array(256);
 
 /**
  * XXH64, which Envoy and gRPC hash by (R46, R47), of a byte string: a character a byte, as Node gives what stood on the wire. The
  * seed has 64 bits. `into` takes the result; nothing is allocated but, for the longest text so far, a buffer that stays.
  */
 export function xxHash64(text: string, into: Hash64, seedHigh = 0, seedLow = 0): void {
-  const length = bytesOf(text);
+  if (text.length > buffer.length) buffer = new Uint8Array(text.length * 2);
+  for (let i = 0; i < text.length; i++) buffer[i] = text.charCodeAt(i);
+  xxHash64Of(buffer, text.length, into, seedHigh, seedLow);
+}
+
+/** The same of the first `length` bytes. All numbers are signed halves in local variables, which is what makes it fast. */
+export function xxHash64Of(bytes: Uint8Array, length: number, into: Hash64, seedHigh = 0, seedLow = 0): void {
+  let h = 0;
+  let l = 0;
   let at = 0;
   if (length >= 32) {
-    at = stripes(length, seedHigh, seedLow);
+    at = stripes(bytes, length, into, seedHigh, seedLow);
+    h = into.high;
+    l = into.low;
   } else {
-    high = seedHigh;
-    low = seedLow;
-    add(P5H, P5L);
+    l = (seedLow + P5L) | 0;
+    h = (seedHigh + P5H + carry(l, P5L)) | 0;
   }
-  add(0, length);
+  l = (l + length) | 0;
+  h = (h + carry(l, length)) | 0;
   for (; at + 8 <= length; at += 8) {
-    const h = high;
-    const l = low;
-    high = read32(at + 4);
-    low = read32(at);
-    multiply(P2H, P2L);
-    rotate(31);
-    multiply(P1H, P1L);
-    high ^= h;
-    low ^= l;
-    rotate(27);
-    multiply(P1H, P1L);
-    add(P4H, P4L);
+    const xl = read32(bytes, at);
+    const yh = times(read32(bytes, at + 4), xl, P2H, P2L);
+    const yl = Math.imul(xl, P2L);
+    // Rotated by 31.
+    const zl = (yl << 31) | (yh >>> 1);
+    h ^= times((yh << 31) | (yl >>> 1), zl, P1H, P1L);
+    l ^= Math.imul(zl, P1L);
+    const rl = (l << 27) | (h >>> 5);
+    h = times((h << 27) | (l >>> 5), rl, P1H, P1L);
+    l = (Math.imul(rl, P1L) + P4L) | 0;
+    h = (h + P4H + carry(l, P4L)) | 0;
   }
   if (at + 4 <= length) {
-    mix(read32(at), P1H, P1L);
-    rotate(23);
-    multiply(P2H, P2L);
-    add(P3H, P3L);
+    const xl = read32(bytes, at);
+    h ^= times(0, xl, P1H, P1L);
+    l ^= Math.imul(xl, P1L);
+    const rl = (l << 23) | (h >>> 9);
+    h = times((h << 23) | (l >>> 9), rl, P2H, P2L);
+    l = (Math.imul(rl, P2L) + P3L) | 0;
+    h = (h + P3H + carry(l, P3L)) | 0;
     at += 4;
   }
   for (; at < length; at++) {
-    mix(bytes[at]!, P5H, P5L);
-    rotate(11);
-    multiply(P1H, P1L);
+    const xl = bytes[at]!;
+    h ^= times(0, xl, P5H, P5L);
+    l ^= Math.imul(xl, P5L);
+    const rl = (l << 11) | (h >>> 21);
+    h = times((h << 11) | (l >>> 21), rl, P1H, P1L);
+    l = Math.imul(rl, P1L);
   }
-  low ^= high >>> 1; // 33 places to the right
-  multiply(P2H, P2L);
-  low ^= (low >>> 29) | (high << 3);
-  high ^= high >>> 29;
-  multiply(P3H, P3L);
-  low ^= high;
-  into.high = high;
-  into.low = low;
+  l ^= h >>> 1; // 33 places to the right
+  h = times(h, l, P2H, P2L);
+  l = Math.imul(l, P2L);
+  l ^= (l >>> 29) | (h << 3);
+  h ^= h >>> 29;
+  h = times(h, l, P3H, P3L);
+  l = Math.imul(l, P3L);
+  into.high = h;
+  into.low = l ^ h;
 }
 
-/** Whole stripes of 32 bytes, each by four lanes, which are then put together; gives where the rest begins. */
-function stripes(length: number, seedHigh: number, seedLow: number): number {
-  lane(0, P1H, P1L, seedHigh, seedLow);
-  add(P2H, P2L);
-  store(0);
-  lane(2, P2H, P2L, seedHigh, seedLow);
-  lane(4, 0, 0, seedHigh, seedLow);
-  lane(6, ~P1H, -P1L, seedHigh, seedLow); // minus the first prime
+/** Four lanes of two halves. */
+const lanes = new Int32Array(8);
+
+/** Whole stripes of 32 bytes, each by four lanes, which are then put together in `into`; gives where the rest begins. */
+function stripes(bytes: Uint8Array, length: number, into: Hash64, seedHigh: number, seedLow: number): number {
+  start(0, seedHigh, seedLow, P1H, P1L);
+  start(0, lanes[0]!, lanes[1]!, P2H, P2L);
+  start(2, seedHigh, seedLow, P2H, P2L);
+  start(4, seedHigh, seedLow, 0, 0);
+  start(6, seedHigh, seedLow, ~P1H, -P1L); // minus the first prime
   let at = 0;
   for (; at + 32 <= length; at += 32)
     for (let each = 0; each < 8; each += 2) {
-      high = read32(at + each * 4 + 4);
-      low = read32(at + each * 4);
-      round(each);
-      store(each);
+      const low = read32(bytes, at + each * 4);
+      const high = times(read32(bytes, at + each * 4 + 4), low, P2H, P2L);
+      start(each, lanes[each]!, lanes[each + 1]!, high, Math.imul(low, P2L));
+      mixed(each, lanes[each]!, lanes[each + 1]!);
     }
-  high = 0;
-  low = 0;
-  for (let each = 0; each < 8; each += 2) {
-    const h = high;
-    const l = low;
-    load(each);
-    rotate(rotations[each >> 1]!);
-    add(h, l);
+  let h = 0;
+  let l = 0;
+  for (let each = 0; each < 4; each++) {
+    const by = rotations[each]!;
+    const high = lanes[2 * each]!;
+    const low = lanes[2 * each + 1]!;
+    const added = (low << by) | (high >>> (32 - by));
+    l = (l + added) | 0;
+    h = (h + ((high << by) | (low >>> (32 - by))) + carry(l, added)) | 0;
   }
   for (let each = 0; each < 8; each += 2) {
-    const h = high;
-    const l = low;
-    load(each);
-    multiply(P2H, P2L);
-    rotate(31);
-    multiply(P1H, P1L);
-    high ^= h;
-    low ^= l;
-    multiply(P1H, P1L);
-    add(P4H, P4L);
+    const low = lanes[each + 1]!;
+    mixed(each, times(lanes[each]!, low, P2H, P2L), Math.imul(low, P2L));
+    h ^= lanes[each]!;
+    l ^= lanes[each + 1]!;
+    h = times(h, l, P1H, P1L);
+    l = (Math.imul(l, P1L) + P4L) | 0;
+    h = (h + P4H + carry(l, P4L)) | 0;
   }
+  into.high = h;
+  into.low = l;
   return at;
 }
 
 const rotations = [1, 7, 12, 18];
 
-/** A lane starts as a constant and the seed. */
-function lane(at: number, constantHigh: number, constantLow: number, seedHigh: number, seedLow: number): void {
-  high = constantHigh;
-  low = constantLow;
-  add(seedHigh, seedLow);
-  store(at);
-}
-
-/** Takes the current 64 bits into a lane. */
-function round(at: number): void {
-  multiply(P2H, P2L);
-  add(lanes[at]!, lanes[at + 1]!);
-  rotate(31);
-  multiply(P1H, P1L);
-}
-
-function load(at: number): void {
-  high = lanes[at]!;
-  low = lanes[at + 1]!;
-}
-
-function store(at: number): void {
-  lanes[at] = high;
-  lanes[at + 1] = low;
-}
-
-/** Xor with `value`, unsigned, times a prime. */
-function mix(value: number, primeHigh: number, primeLow: number): void {
-  const h = high;
-  const l = low;
-  high = 0;
-  low = value;
-  multiply(primeHigh, primeLow);
-  high ^= h;
-  low ^= l;
-}
-
-function add(byHigh: number, byLow: number): void {
+/** Sets a lane to a sum. */
+function start(lane: number, high: number, low: number, byHigh: number, byLow: number): void {
   const sum = (low + byLow) | 0;
-  // A sum that is smaller than what was added has overflowed.
-  high = (high + byHigh + (sum >>> 0 < byLow >>> 0 ? 1 : 0)) | 0;
-  low = sum;
+  lanes[lane] = (high + byHigh + carry(sum, byLow)) | 0;
+  lanes[lane + 1] = sum;
 }
 
-function rotate(by: number): void {
-  const h = high;
-  high = (h << by) | (low >>> (32 - by));
-  low = (low << by) | (h >>> (32 - by));
+/** Sets a lane to a value, rotated by 31, times the first prime. */
+function mixed(lane: number, high: number, low: number): void {
+  const rotated = (low << 31) | (high >>> 1);
+  lanes[lane] = times((high << 31) | (low >>> 1), rotated, P1H, P1L);
+  lanes[lane + 1] = Math.imul(rotated, P1L);
 }
 
-/** The low 64 bits of the product; the carry of the low halves by schoolbook, 16 bits a digit. */
-function multiply(byHigh: number, byLow: number): void {
+/** What a sum of low halves carries over: it is smaller than what was added when it has overflowed. */
+function carry(sum: number, added: number): number {
+  return sum >>> 0 < added >>> 0 ? 1 : 0;
+}
+
+/** The high half of a product of 64 bits; the carry of the low halves by schoolbook, 16 bits a digit. The low half is one `imul`. */
+function times(high: number, low: number, byHigh: number, byLow: number): number {
   const a0 = low & 0xffff;
   const a1 = low >>> 16;
   const b0 = byLow & 0xffff;
   const b1 = byLow >>> 16;
-  let t = (Math.imul(a1, b0) + (Math.imul(a0, b0) >>> 16)) | 0;
-  const carry = t >>> 16;
-  t = (Math.imul(a0, b1) + (t & 0xffff)) | 0;
-  const top = (Math.imul(a1, b1) + carry + (t >>> 16)) | 0;
-  high = (top + Math.imul(low, byHigh) + Math.imul(high, byLow)) | 0;
-  low = Math.imul(low, byLow);
+  const t = (Math.imul(a1, b0) + (Math.imul(a0, b0) >>> 16)) | 0;
+  const u = (Math.imul(a0, b1) + (t & 0xffff)) | 0;
+  const top = (Math.imul(a1, b1) + (t >>> 16) + (u >>> 16)) | 0;
+  return (top + Math.imul(low, byHigh) + Math.imul(high, byLow)) | 0;
 }
 
-function read32(at: number): number {
+function read32(bytes: Uint8Array, at: number): number {
   return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
-}
-
-/** Fills `bytes` and gives their number. */
-function bytesOf(text: string): number {
-  if (text.length > bytes.length) bytes = new Uint8Array(text.length * 2);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return text.length;
 }

@@ -1,5 +1,5 @@
 import type { Hash64 } from "../../hash/xxhash64.ts";
-import { xxHash64 } from "../../hash/xxhash64.ts";
+import { xxHash64Of } from "../../hash/xxhash64.ts";
 import type { HashMember, HashTable } from "./hash-table.ts";
 
 /**
@@ -24,22 +24,27 @@ export class Ring implements HashTable {
     const low = new Uint32Array(capacity);
     const owner = new Uint32Array(capacity);
     const hash: Hash64 = { high: 0, low: 0 };
+    let bytes = new Uint8Array(64);
     let size = 0;
     let target = 0;
     for (const [index, { key, share }] of members.entries()) {
       target += scale * share;
-      const prefix = `${key}_`;
+      if (size >= target) continue;
+      // Written once a member, and then only the digits behind it.
+      if (bytes.length < key.length + 12) bytes = new Uint8Array(key.length + 64);
+      for (let i = 0; i < key.length; i++) bytes[i] = key.charCodeAt(i);
+      bytes[key.length] = 0x5f; // _
       for (let i = 0; size < target; i++) {
-        xxHash64(prefix + i, hash);
+        xxHash64Of(bytes, digits(bytes, key.length + 1, i), hash);
         high[size] = hash.high;
         low[size] = hash.low;
         owner[size++] = index;
       }
     }
     const order = sorted(high, low, size);
-    this.#high = Uint32Array.from(order, (at) => high[at]!);
-    this.#low = Uint32Array.from(order, (at) => low[at]!);
-    this.#owner = Uint32Array.from(order, (at) => owner[at]!);
+    this.#high = ordered(high, order);
+    this.#low = ordered(low, order);
+    this.#owner = ordered(owner, order);
   }
 
   get size(): number {
@@ -64,6 +69,24 @@ export class Ring implements HashTable {
     if (from === size) from = 0;
     return this.#owner[selection === 0 ? from : (from + selection) % size]!;
   }
+}
+
+function ordered(values: Uint32Array, order: Uint32Array): Uint32Array {
+  const result = new Uint32Array(order.length);
+  for (let i = 0; i < order.length; i++) result[i] = values[order[i]!]!;
+  return result;
+}
+
+/** Writes a number in decimal; gives where it ends. */
+function digits(bytes: Uint8Array, at: number, n: number): number {
+  const end = at + (n < 10 ? 1 : n < 100 ? 2 : String(n).length);
+  let rest = n;
+  for (let to = end - 1; to >= at; to--) {
+    const tens = Math.floor(rest / 10);
+    bytes[to] = 0x30 + rest - 10 * tens;
+    rest = tens;
+  }
+  return end;
 }
 
 /**
