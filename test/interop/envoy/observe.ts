@@ -48,6 +48,8 @@ const details = "%RESPONSE_CODE_DETAILS%";
 export function observingManager(
   routes: Init<typeof RouteConfigurationSchema>,
   filters: readonly HttpFilterInit[],
+  /** More to be told, by Envoy's format strings: in `x-told-0`, `x-told-1`, … */
+  more: readonly string[] = [],
 ): NetworkFilterInit {
   const manager: ManagerInit = {
     statPrefix: "oracle",
@@ -61,6 +63,7 @@ export function observingManager(
           header("x-told-cluster", "%UPSTREAM_CLUSTER_RAW%"),
           header("x-told-route", route),
           header("x-told-details", details),
+          ...more.map((format, at) => header(`x-told-${at}`, format)),
         ],
       },
     },

@@ -1,4 +1,5 @@
 import { installPython } from "../install/python.ts";
+import { hashingRow } from "../oracle/hashing/row.ts";
 import { rbacRow } from "../oracle/rbac/row.ts";
 import { retriesRow } from "../oracle/retries/row.ts";
 import { routesRow } from "../oracle/routes/row.ts";
@@ -12,5 +13,5 @@ export const envoy: Peer = {
   version: "1.40.0",
   needs: "python",
   install: installPython,
-  capabilities: [validateRow, routesRow, sharesRow, retriesRow, rbacRow],
+  capabilities: [validateRow, routesRow, sharesRow, retriesRow, hashingRow, rbacRow],
 };
