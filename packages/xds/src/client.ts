@@ -288,8 +288,10 @@ class Client implements XdsClient, ServersUser {
     return large.length === 0 ? undefined : this.#inSlices(large);
   }
 
+  /** What came before it, receiving the message, and what follows, putting it in force, have turns of their own too. */
   async #inSlices(work: readonly Generator<undefined, void>[]): Promise<void> {
     const { clock, nextTurn = () => new Promise<void>((resolve) => void clock.after(0, resolve)) } = this.#options;
+    await nextTurn();
     let untilMs = clock.now() + sliceMs;
     for (const each of work) {
       while (each.next().done !== true) {
@@ -298,6 +300,7 @@ class Client implements XdsClient, ServersUser {
         untilMs = clock.now() + sliceMs;
       }
     }
+    await nextTurn();
   }
 
   apply(update: Update, server: XdsServer): readonly Fault[] | Promise<readonly Fault[]> {

@@ -4,9 +4,9 @@
 import { bench, do_not_optimize, group, run } from "mitata";
 import { Cluster } from "../../../packages/engine/src/cluster/cluster.ts";
 import { compile } from "../../../packages/engine/src/compile.ts";
-import type { BalancerConfig, ClusterConfig } from "../../../packages/engine/src/config.ts";
+import type { BalancerConfig } from "../../../packages/engine/src/config.ts";
 import { MeshError } from "../../../packages/engine/src/errors.ts";
-import { CallKey, compileHash } from "../../../packages/engine/src/hash/call-key.ts";
+import { CallKey } from "../../../packages/engine/src/hash/call-key.ts";
 import { sendToCluster } from "../../../packages/engine/src/resilience/attempts.ts";
 import { RetryPlan } from "../../../packages/engine/src/resilience/retry-policy.ts";
 import type { Sink } from "../../../packages/engine/src/service.ts";
@@ -14,36 +14,8 @@ import { BARRED, State } from "../../../packages/engine/src/state.ts";
 import { createMetrics } from "../../../packages/engine/src/telemetry/metrics.ts";
 import { makeCall } from "../../kit/call.ts";
 import { fakeClock } from "../../kit/clock.ts";
-import { testEnv } from "../../kit/env.ts";
+import { balancers, byUser, call, env, keyed, N, set } from "../picks.ts";
 import { cluster, endpoints, forward, listener, meshConfig, retryPolicy, route } from "../../kit/mesh-config.ts";
-
-const N = 10_000;
-const balancers: BalancerConfig[] = [
-  { kind: "least_request", choices: 2 },
-  { kind: "round_robin" },
-  { kind: "random" },
-  { kind: "peak_ewma", decayMs: 10_000, defaultRttMs: 10, penaltyMs: 5_000 },
-  { kind: "pick_first", shuffle: false },
-  { kind: "ring_hash", minSize: 1_024, maxSize: 8_388_608, balanceFactor: undefined },
-  { kind: "maglev", tableSize: 65_537, balanceFactor: undefined },
-];
-const weights = { equal: () => ({}), unequal: (at: number) => ({ weight: 1 + (at % 7) }) };
-const env = { ...testEnv(), random: Math.random };
-const call = makeCall();
-const byUser = compileHash([{ kind: "header", name: "user", rewrite: undefined, terminal: false }], env, () => ({
-  value: 1,
-}))!;
-/** For those who hash: what calls of many users look like once they know their keys. */
-const keyed = Array.from({ length: 256 }, (_, at) => {
-  const made = makeCall({ headers: { user: `user-${at}` } });
-  made.key = new CallKey(byUser);
-  made.key.known(made);
-  return made;
-});
-
-function set(balancer: BalancerConfig, weight: keyof typeof weights): ClusterConfig {
-  return cluster("c", { endpoints: endpoints(N, weights[weight]), balancer });
-}
 
 for (const weight of ["equal", "unequal"] as const)
   group(`a pick among ${N} endpoints, ${weight} weights`, () => {
