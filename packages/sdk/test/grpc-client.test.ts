@@ -3,6 +3,11 @@ import {
   type ClientDuplexStream,
   type ClientReadableStream,
   type ClientWritableStream,
+  credentials,
+  type GrpcObject,
+  InterceptingCall,
+  type InterceptorOptions,
+  loadPackageDefinition,
   Metadata,
   type ServerDuplexStream,
   type ServerReadableStream,
@@ -14,11 +19,13 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import type { MeshConfig } from "@trama/engine";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../../test/kit/mesh-config.ts";
-import { type GrpcWorld, grpcWorld, plainServer, type ReviewsClient } from "./grpc-world.ts";
+import { meshChannel, meshClientOptions } from "../src/adapters/grpc-client.ts";
+import { meshInterceptor } from "../src/adapters/grpc-interceptor.ts";
+import { type GrpcWorld, grpcWorld, plainServer, reviews, ReviewsClient } from "./grpc-world.ts";
 
 let noLeaks: () => Promise<void>;
 const closers: (() => unknown)[] = [];
@@ -74,50 +81,85 @@ function get(client: ReviewsClient, request = "x", metadata = new Metadata()): P
   });
 }
 
-test("a unary call", async () => {
-  const mesh = world(to(await backend()));
-  expect(await get(mesh.connect())).toBe("got x");
-  expect(mesh.ended).toHaveLength(1);
-  expect(mesh.ended[0]!.record).toMatchObject({
-    grpcStatus: 0,
-    status: 200,
-    requestMessages: 1,
-    responseMessages: 1,
-    attempts: 1,
-  });
-});
+const dynamic = (loadPackageDefinition({ "shop.Reviews": reviews })["shop"] as GrpcObject)[
+  "Reviews"
+] as unknown as typeof ReviewsClient;
+const insecure = credentials.createInsecure();
 
-test("server streaming", async () => {
-  const mesh = world(to(await backend()));
-  const stream = (mesh.connect()["List"] as Function)("1000") as ClientReadableStream<string>;
-  const seen: string[] = [];
-  for await (const each of stream) seen.push(each as string);
-  expect(seen).toHaveLength(1000);
-  expect(seen[999]).toBe("item 999");
-  expect(mesh.ended[0]!.record).toMatchObject({ grpcStatus: 0, responseMessages: 1000 });
-});
+/** Every way in which an application leads a client into the mesh. */
+const ways: Record<string, (mesh: GrpcWorld) => ReviewsClient> = {
+  channelFactoryOverride: (mesh) => mesh.connect(),
+  "meshClientOptions, a client of loadPackageDefinition": ({ mesh }) =>
+    new dynamic("reviews:9090", insecure, meshClientOptions(mesh)),
+  "meshChannel as channelOverride": ({ mesh }) =>
+    new ReviewsClient("unused:1", insecure, { channelOverride: meshChannel(mesh, "reviews:9090") }),
+  "meshInterceptor, last in the application's own list": ({ mesh }) =>
+    new ReviewsClient("elsewhere.invalid:1", insecure, {
+      interceptors: [
+        (options: InterceptorOptions, next: (options: InterceptorOptions) => InterceptingCall) =>
+          new InterceptingCall(next(options), {
+            start(metadata, listener, proceed) {
+              metadata.set("x-from", "the application's own interceptor");
+              proceed(metadata, listener);
+            },
+          }),
+        meshInterceptor(mesh, "reviews:9090"),
+      ],
+    }),
+};
 
-test("client streaming", async () => {
-  const mesh = world(to(await backend()));
-  const answer = await new Promise((resolve, reject) => {
-    const stream = (mesh.connect()["Add"] as Function)((error: ServiceError | null, sum: string) =>
-      error === null ? resolve(sum) : reject(error),
-    ) as ClientWritableStream<string>;
-    for (const each of ["a", "b", "c"]) stream.write(each);
-    stream.end();
-  });
-  expect(answer).toBe("a+b+c");
-});
-
-test("both ways", async () => {
-  const mesh = world(to(await backend()));
-  const stream = (mesh.connect()["Chat"] as Function)() as ClientDuplexStream<string, string>;
-  for (const word of ["one", "two"]) {
-    stream.write(word);
-    const [echo] = (await once(stream, "data")) as [string];
-    expect(echo).toBe(`echo ${word}`);
+describe.each(Object.keys(ways))("%s", (way) => {
+  function connect(mesh: GrpcWorld): ReviewsClient {
+    const client = ways[way]!(mesh);
+    closers.push(() => client.close());
+    return client;
   }
-  stream.end();
-  const [end] = (await once(stream, "status")) as [{ code: number }];
-  expect(end.code).toBe(status.OK);
+
+  test("a unary call", async () => {
+    const mesh = world(to(await backend()));
+    expect(await get(connect(mesh))).toBe("got x");
+    expect(mesh.ended).toHaveLength(1);
+    expect(mesh.ended[0]!.record).toMatchObject({
+      grpcStatus: 0,
+      status: 200,
+      requestMessages: 1,
+      responseMessages: 1,
+      attempts: 1,
+    });
+  });
+
+  test("server streaming", async () => {
+    const mesh = world(to(await backend()));
+    const stream = (connect(mesh)["List"] as Function)("1000") as ClientReadableStream<string>;
+    const seen: string[] = [];
+    for await (const each of stream) seen.push(each as string);
+    expect(seen).toHaveLength(1000);
+    expect(seen[999]).toBe("item 999");
+    expect(mesh.ended[0]!.record).toMatchObject({ grpcStatus: 0, responseMessages: 1000 });
+  });
+
+  test("client streaming", async () => {
+    const mesh = world(to(await backend()));
+    const answer = await new Promise((resolve, reject) => {
+      const stream = (connect(mesh)["Add"] as Function)((error: ServiceError | null, sum: string) =>
+        error === null ? resolve(sum) : reject(error),
+      ) as ClientWritableStream<string>;
+      for (const each of ["a", "b", "c"]) stream.write(each);
+      stream.end();
+    });
+    expect(answer).toBe("a+b+c");
+  });
+
+  test("both ways", async () => {
+    const mesh = world(to(await backend()));
+    const stream = (connect(mesh)["Chat"] as Function)() as ClientDuplexStream<string, string>;
+    for (const word of ["one", "two"]) {
+      stream.write(word);
+      const [echo] = (await once(stream, "data")) as [string];
+      expect(echo).toBe(`echo ${word}`);
+    }
+    stream.end();
+    const [end] = (await once(stream, "status")) as [{ code: number }];
+    expect(end.code).toBe(status.OK);
+  });
 });

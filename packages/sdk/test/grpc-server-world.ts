@@ -1,7 +1,7 @@
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { once } from "node:events";
-import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { Server, ServerCredentials, type ServerOptions, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import {
   type Call,
   createEngine,
@@ -44,7 +44,7 @@ export interface GrpcServerWorld {
 export async function grpcServerWorld(
   implementation: UntypedServiceImplementation,
   identity: TestIdentity,
-  options: { readonly http?: http.RequestListener } = {},
+  options: { readonly http?: http.RequestListener; readonly grpc?: ServerOptions } = {},
 ): Promise<GrpcServerWorld> {
   const clock = createClock();
   const ended: Call[] = [];
@@ -109,7 +109,7 @@ export async function grpcServerWorld(
     guardOf: () => httpGuard,
     onClose() {},
   });
-  const server = protectGrpc(mesh, new Server(), { http: httpServer });
+  const server = protectGrpc(mesh, new Server(options.grpc), { http: httpServer });
   server.addService(reviews, implementation);
   let port: number;
   if (httpServer !== undefined) {

@@ -27,6 +27,8 @@ import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } 
 import { seededRandom } from "../../../test/kit/random.ts";
 import { type GrpcClient, MeshChannel } from "../src/adapters/grpc-channel.ts";
 import { HostLookup } from "../src/adapters/host-lookup.ts";
+import { internals } from "../src/internals.ts";
+import type { Mesh } from "../src/mesh-types.ts";
 import { createClock } from "../src/env/clock.ts";
 import { compileRegex } from "../src/env/regex.ts";
 import { H2Transport } from "../src/transport/h2.ts";
@@ -113,6 +115,8 @@ export interface GrpcWorld {
   answer: (listener: string) => Promise<"found" | "missing">;
   /** Hosts that it was asked for. */
   readonly asked: string[];
+  /** As applications have it; for the client's side only. */
+  readonly mesh: Mesh;
   options(options?: ClientOptions): ClientOptions;
   connect(target?: string, options?: ClientOptions): ReviewsClient;
   close(): Promise<void>;
@@ -171,7 +175,24 @@ export function grpcWorld(
     peer: identity === undefined ? "" : "web;shop;web;v1;test",
     closed: false,
   };
+  const mesh = {} as Mesh;
+  internals.set(mesh, {
+    ...client,
+    identity: undefined as never,
+    dispatcher: undefined as never,
+    discovery: { outbound, inbound: () => Promise.resolve("missing") },
+    http2: transport,
+    log: { debug() {}, info() {}, warn() {}, error() {} },
+    open: true,
+    ready: true,
+    changed() {},
+    onChange() {},
+    guard: () => () => {},
+    guardOf: () => undefined,
+    onClose() {},
+  });
   const world: GrpcWorld = {
+    mesh,
     engine,
     client,
     transport,
