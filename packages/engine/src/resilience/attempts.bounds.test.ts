@@ -173,6 +173,15 @@ describe("a call made on behalf of a retry", () => {
     }
   });
 
+  it("is not held back for a retry that will not be", () => {
+    const { peer, make, send } = world({ retryOn: ["unavailable"] }, [waits]);
+    const call = make({ protocol: "grpc", method: "POST" });
+    call.callerAttempt = 2;
+    const { sink } = send(call);
+    peer.next().head(200);
+    expect(sink.events).toEqual(["head"]);
+  });
+
   it("still goes elsewhere with what never left", () => {
     const nested = world({}, [fails("RESET", false), answers(200)]);
     expect(asked(nested, 2).status).toBe(200);

@@ -296,8 +296,10 @@ class Try implements Sink, Runner {
     return false;
   }
 
+  /** Whether what may have arrived can be repeated at all; see {@link #retry}. */
   #hasRetryLeft(): boolean {
-    const { body } = this.#call;
+    const { body, callerAttempt } = this.#call;
+    if (callerAttempt > 1) return false;
     return this.#number <= this.#plan!.policy.retries && body.isOpen?.() !== true && body.canReplay();
   }
 
@@ -419,8 +421,7 @@ class Try implements Sink, Runner {
   /** Whether an endpoint that may fail can be tried with this request: somebody else can answer it then. */
   #mayTry(): boolean {
     const plan = this.#plan;
-    if (plan === undefined || this.#call.callerAttempt > 1 || !this.#hasRetryLeft() || !plan.takes(this.#call))
-      return false;
+    if (plan === undefined || !this.#hasRetryLeft() || !plan.takes(this.#call)) return false;
     return plan.isIdempotent(this.#call) || (this.#call.protocol === "grpc" && plan.watchesTrailers);
   }
 
