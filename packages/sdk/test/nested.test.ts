@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import http from "node:http";
+import type { AddressInfo } from "node:net";
 import type { MeshConfig, RetryPolicy } from "@trama/engine";
 import { request } from "undici";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -127,6 +129,25 @@ describe("a deadline", () => {
     outerEnded.resolve();
     expect(await refused.promise).toMatchObject({ code: "TIMEOUT", sent: false });
     expect(reached).toBe(0);
+  });
+
+  test("holds for hosts that the mesh does not know, which are not told of it", async () => {
+    const seen = Promise.withResolvers<readonly string[]>();
+    const stranger = http.createServer((incoming) => seen.resolve(incoming.rawHeaders)).listen(0, "127.0.0.1");
+    closers.push(() => {
+      stranger.closeAllConnections();
+      return new Promise((resolve) => stranger.close(resolve));
+    });
+    await once(stranger, "listening");
+    const mesh = client(way("127.0.0.1:1"));
+    const url = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}/`;
+    const ended = Promise.withResolvers<unknown>();
+    const front = await server(
+      () => void request(url, { dispatcher: mesh.dispatcher }).then(ended.reject, ended.resolve),
+    );
+    await expect(ask(client(way(front.address, { timeoutMs: 800 })))).rejects.toMatchObject({ code: "TIMEOUT" });
+    expect(await ended.promise).toMatchObject({ code: "TIMEOUT" });
+    expect((await seen.promise).filter((name) => name.startsWith("x-"))).toEqual([]);
   });
 
   test("ends with the answer: what a handler leaves behind is held to nothing", async () => {
