@@ -130,6 +130,45 @@ test("how connections live and what they speak survives", () => {
   expect(cluster("81|v3")).toMatchObject({ http2: false });
 });
 
+test("outlier detection and shares of localities survive, with what Envoy has no field for", () => {
+  const input = readFileSync(join(root, "control-plane/testdata/clusters/outlier-detection.in.yaml"), "utf8");
+  const snapshot = snapshotOf([input.slice(input.indexOf("\n---\n") + 5)]);
+  const cluster = (subset: string): DecodedCluster =>
+    ask(snapshot, someNode, clusterType, `outbound|80|${subset}|web.shop.svc.cluster.local`);
+  const rates = { successRate: { enforcing: 0 }, failurePercentage: { enforcing: 0, enforcingLocalOrigin: 0 } };
+  expect(cluster("")).toMatchObject({
+    panicPercent: 0,
+    outlier: {
+      consecutive5xx: 5,
+      enforcingConsecutiveGatewayFailure: 0,
+      maxEjectionPercent: 50,
+      probing: false,
+      ...rates,
+    },
+  });
+  expect(cluster("v1")).toMatchObject({
+    panicPercent: 30,
+    outlier: {
+      consecutive5xx: 7,
+      consecutiveGatewayFailure: 3,
+      enforcingConsecutiveGatewayFailure: 100,
+      splitLocalOrigin: true,
+      consecutiveLocalOrigin: 2,
+      intervalMs: 5_000,
+      baseEjectionMs: 60_000,
+      maxEjectionPercent: 100,
+      errorStatuses: [
+        { from: 429, to: 429 },
+        { from: 503, to: 503 },
+      ],
+      ...rates,
+    },
+  });
+  // Whoever counts local failures apart must not judge their rates either.
+  expect(cluster("v1").outlier!.successRate.enforcingLocalOrigin).toBe(0);
+  expect(cluster("v2").outlier).toMatchObject({ enforcingConsecutive5xx: 0, consecutiveLocalOrigin: 5 });
+});
+
 describe("the bookshop", () => {
   const mesh = join(root, "examples/bookshop/mesh");
   const workload = (

@@ -2,6 +2,7 @@ import { type ClientAdapter, Scope, type ServerAdapter } from "./adapter.ts";
 import { balancingScenarios } from "./balancing-scenarios.ts";
 import { clientScenarios } from "./client-scenarios.ts";
 import { grpcClient, grpcServer } from "./grpc-adapters.ts";
+import { healthScenarios } from "./health-scenarios.ts";
 import { httpScenarios } from "./http-scenarios.ts";
 import { httpClients, httpServers } from "./http-servers.ts";
 import { routingScenarios } from "./routing-scenarios.ts";
@@ -20,7 +21,13 @@ const servers: readonly ServerAdapter[] = [...httpServers, grpcServer];
 
 export const cases: readonly Case[] = [
   ...clients.flatMap((adapter) =>
-    list(adapter, { ...clientScenarios, ...routingScenarios, ...balancingScenarios, ...httpScenarios }),
+    list(adapter, {
+      ...clientScenarios,
+      ...routingScenarios,
+      ...balancingScenarios,
+      ...healthScenarios,
+      ...httpScenarios,
+    }),
   ),
   ...servers.flatMap((adapter) => list(adapter, serverScenarios)),
 ];

@@ -3,13 +3,9 @@ import type { OutlierConfig } from "../config.ts";
 import type { Volume } from "./outlier-record.ts";
 
 /** Whether any rate can lead to an ejection: without that nobody counts answers. */
-export function judgesRates({ successRate, failurePercentage }: OutlierConfig): boolean {
-  return (
-    successRate.enforcing > 0 ||
-    successRate.enforcingLocalOrigin > 0 ||
-    failurePercentage.enforcing > 0 ||
-    failurePercentage.enforcingLocalOrigin > 0
-  );
+export function judgesRates({ successRate, failurePercentage, splitLocalOrigin }: OutlierConfig): boolean {
+  if (successRate.enforcing > 0 || failurePercentage.enforcing > 0) return true;
+  return splitLocalOrigin && (successRate.enforcingLocalOrigin > 0 || failurePercentage.enforcingLocalOrigin > 0);
 }
 
 /**
