@@ -204,11 +204,26 @@ export type FilterOverrides = ReadonlyMap<string, FilterKind | "off">;
 
 export type FilterKind = FaultConfig | RbacConfig | CorsConfig;
 
+/**
+ * The request itself says by `x-envoy-fault-…` fields what is done to it (`header_delay`, `header_abort`), and may make the share
+ * smaller: its number counts in the unit in which the share was configured, parts of a million each.
+ */
+export interface FaultByRequest {
+  readonly unitPerMillion: number;
+}
+
 export interface FaultConfig {
   readonly kind: "fault";
-  readonly delay: { readonly ms: number; readonly perMillion: number } | undefined;
+  readonly delay:
+    | { readonly ms: number; readonly perMillion: number; readonly byRequest?: FaultByRequest | undefined }
+    | undefined;
   readonly abort:
-    | { readonly httpStatus: number | undefined; readonly grpcStatus: number | undefined; readonly perMillion: number }
+    | {
+        readonly httpStatus: number | undefined;
+        readonly grpcStatus: number | undefined;
+        readonly perMillion: number;
+        readonly byRequest?: FaultByRequest | undefined;
+      }
     | undefined;
   /** All must match for the fault to be considered. */
   readonly headers: readonly HeaderMatch[];

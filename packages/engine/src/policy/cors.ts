@@ -23,12 +23,14 @@ export function corsFilter({ policy }: CorsConfig, name: string, env: Env): Filt
   const fixed: string[] = policy.allowCredentials ? ["access-control-allow-credentials", "true"] : [];
   const exposed = policy.exposeHeaders === "" ? [] : ["access-control-expose-headers", policy.exposeHeaders];
 
-  const preflight = (call: Call, origin: string | undefined, method: string): LocalReply => {
-    const headers = origin === undefined ? [...fixed] : ["access-control-allow-origin", origin, ...fixed];
-    const add = (field: string, value: string | undefined): void => void (value && headers.push(field, value));
+  const preflight = (call: Call, method: string): LocalReply => {
+    const headers = [...fixed];
+    const add = (field: string, value: string): void => void (value && headers.push(field, value));
     add("access-control-allow-methods", policy.allowMethods === "*" ? method : policy.allowMethods);
-    const asked = call.headers.get("access-control-request-headers");
-    add("access-control-allow-headers", policy.allowHeaders === "*" ? asked : policy.allowHeaders);
+    // Envoy says it even of a preflight that asked for none.
+    if (policy.allowHeaders === "*")
+      headers.push("access-control-allow-headers", call.headers.get("access-control-request-headers") ?? "");
+    else add("access-control-allow-headers", policy.allowHeaders);
     add("access-control-max-age", policy.maxAge);
     if (policy.allowPrivateNetwork && call.headers.get("access-control-request-private-network") === "true")
       add("access-control-allow-private-network", "true");
@@ -44,10 +46,10 @@ export function corsFilter({ policy }: CorsConfig, name: string, env: Env): Filt
       if (origin === undefined || origin === "") return "continue";
       const good = allowed(origin);
       const method = call.method === "OPTIONS" ? call.headers.get("access-control-request-method") : undefined;
-      // An OPTIONS request without that field is one like any other.
-      if (method !== undefined && method !== "" && (good || !policy.forwardUnmatched))
-        return preflight(call, good ? origin : undefined, method);
+      // The answer to a preflight passes here, too, and gets them.
       if (good) call.put(answerFields, ["access-control-allow-origin", origin, ...fixed, ...exposed]);
+      // An OPTIONS request without that field is one like any other.
+      if (method !== undefined && method !== "" && (good || !policy.forwardUnmatched)) return preflight(call, method);
       return "continue";
     },
     onResponse(call, { headers }) {

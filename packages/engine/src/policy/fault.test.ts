@@ -121,3 +121,48 @@ test("R32: delay and abort roll their own dice", async () => {
   expect([...seen.keys()].sort()).toEqual(["delayed end", "delayed head 503", "prompt end", "prompt head 503"]);
   for (const count of seen.values()) expect(Math.abs(count - 1_000)).toBeLessThan(100);
 });
+
+describe("faults that the request asks for (Envoy's header_delay and header_abort)", () => {
+  const asked = { perMillion: ALL, byRequest: { unitPerMillion: 10_000 } };
+  const faults = config({
+    delay: { ms: 0, ...asked },
+    abort: { httpStatus: undefined, grpcStatus: undefined, ...asked },
+  });
+
+  test("an abort by status of HTTP, or of gRPC; anything else asks for none", () => {
+    const events = (name: string, value: string) =>
+      inject(faults).send({ headers: [`x-envoy-fault-${name}`, value] }).sink.events[0];
+    expect(events("abort-request", "418")).toBe("head 418");
+    expect(events("abort-grpc-request", "14")).toBe("head 503");
+    for (const value of ["", "199", "600", "-1", "4e2", "418x"]) expect(events("abort-request", value)).toBe("end");
+    expect(inject(faults).send().sink.events).toEqual(["end"]);
+  });
+
+  test("a delay in milliseconds, before the abort", async () => {
+    const { env, send } = inject(faults);
+    const { sink } = send({ headers: ["x-envoy-fault-delay-request", "250", "x-envoy-fault-abort-request", "503"] });
+    env.clock.advance(249);
+    await settled();
+    expect(sink.events).toEqual([]);
+    env.clock.advance(1);
+    await settled();
+    expect(sink.events[0]).toBe("head 503");
+    expect(send({ headers: ["x-envoy-fault-delay-request", "99999999999"] }).sink.events).toEqual(["end"]);
+  });
+
+  test("the request may make the share smaller, not larger", () => {
+    const share = (perMillion: number, percentage: string): number => {
+      const { send } = inject(
+        config({ abort: { httpStatus: undefined, grpcStatus: undefined, ...asked, perMillion } }),
+        testEnv(seeded(7)),
+      );
+      const headers = ["x-envoy-fault-abort-request", "503", "x-envoy-fault-abort-request-percentage", percentage];
+      return Array.from({ length: 1_000 }, () => send({ headers }).sink.events[0]).filter((one) => one === "head 503")
+        .length;
+    };
+    expect(Math.abs(share(ALL, "10") - 100)).toBeLessThan(40);
+    expect(Math.abs(share(100_000, "90") - 100)).toBeLessThan(40);
+    expect(share(ALL, "nonsense")).toBe(1_000);
+    expect(share(ALL, "0")).toBe(0);
+  });
+});

@@ -1,3 +1,4 @@
+import type { Call } from "../call.ts";
 import type { FaultConfig } from "../config.ts";
 import type { Env, Timer } from "../env.ts";
 import { compileHeader } from "../match/header.ts";
@@ -14,14 +15,17 @@ export function faultFilter(config: FaultConfig, name: string, env: Env, state: 
   const delay = config.delay !== undefined && config.delay.perMillion > 0 ? config.delay : undefined;
   const abort = config.abort !== undefined && config.abort.perMillion > 0 ? config.abort : undefined;
   if (delay === undefined && abort === undefined) return undefined;
-  const reply = abort === undefined ? undefined : abortReply(abort);
+  const fixed = abort === undefined || abort.byRequest !== undefined ? undefined : abortReply(abort);
   const headers = config.headers.map((header) => compileHeader(header, env));
   const max = config.maxActive ?? Infinity;
   // The count outlives a snapshot, else each push would forget the calls that are being held (law 6).
   const active = state.counter(`fault/${name}`);
 
-  const abortOrGo = (): Verdict =>
-    abort !== undefined && reply !== undefined && roll(abort.perMillion, env.random) ? reply : "continue";
+  const abortOrGo = (call: Call): Verdict => {
+    if (abort === undefined) return "continue";
+    const reply = fixed ?? askedAbort(call);
+    return reply !== undefined && roll(shareOf(abort, call, "abort"), env.random) ? reply : "continue";
+  };
 
   return {
     name,
@@ -30,11 +34,39 @@ export function faultFilter(config: FaultConfig, name: string, env: Env, state: 
       for (const test of headers) if (!test(call)) return "continue";
       // Above the limit a call is neither delayed nor aborted.
       if (active.value >= max) return "continue";
-      if (delay === undefined || !roll(delay.perMillion, env.random)) return abortOrGo();
+      const ms = delay?.byRequest === undefined ? delay?.ms : askedDelay(call);
+      if (delay === undefined || ms === undefined || !roll(shareOf(delay, call, "delay"), env.random))
+        return abortOrGo(call);
       call.record.flag = "DI";
-      return new Delay(env, delay.ms, active, abortOrGo);
+      return new Delay(env, ms, active, () => abortOrGo(call));
     },
   };
+}
+
+/** The configured share, or the smaller one that the request asks for. */
+function shareOf({ perMillion, byRequest }: Share, { headers }: Call, what: "delay" | "abort"): number {
+  if (byRequest === undefined) return perMillion;
+  const asked = wholeNumber(headers.get(`x-envoy-fault-${what}-request-percentage`));
+  return asked === undefined ? perMillion : Math.min(perMillion, asked * byRequest.unitPerMillion);
+}
+
+type Share = NonNullable<FaultConfig["delay"] | FaultConfig["abort"]>;
+
+function askedDelay({ headers }: Call): number | undefined {
+  const ms = wholeNumber(headers.get("x-envoy-fault-delay-request"));
+  // Longer than any timer can wait is not a delay but a call that never ends.
+  return ms === undefined || ms > 0x7fff_ffff ? undefined : ms;
+}
+
+function askedAbort({ headers }: Call): LocalReply | undefined {
+  const http = wholeNumber(headers.get("x-envoy-fault-abort-request"));
+  if (http !== undefined && http >= 200 && http < 600) return abortReply({ httpStatus: http, grpcStatus: undefined });
+  const grpcStatus = wholeNumber(headers.get("x-envoy-fault-abort-grpc-request"));
+  return grpcStatus === undefined ? undefined : abortReply({ httpStatus: undefined, grpcStatus });
+}
+
+function wholeNumber(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : undefined;
 }
 
 /** A call that is being held. */
@@ -68,7 +100,7 @@ class Delay implements PendingVerdict {
 }
 
 /** Each protocol gets the fault in its own terms, whichever terms it was written in. */
-function abortReply(abort: NonNullable<FaultConfig["abort"]>): LocalReply {
+function abortReply(abort: Pick<NonNullable<FaultConfig["abort"]>, "httpStatus" | "grpcStatus">): LocalReply {
   const status = abort.httpStatus ?? httpStatusOf(abort.grpcStatus ?? 14);
   const grpcStatus = abort.grpcStatus ?? grpcStatusOf(status);
   return { status, grpcStatus, body: "fault filter abort", flag: "FI" };

@@ -129,12 +129,12 @@ function outboundAction(place: Place, deps: RouterDeps, layers: LayerFor): Servi
       const reply: LocalReply = body === undefined ? { status, flag: "-" } : { status, body, flag: "-" };
       const edit = headerEditors(config, host, route).response;
       const answer: Service = (call, sink) => answerLocally(call, sink, reply, edit);
-      return recorded(route.name, layers([route.overrides, host.overrides], edit)(answer));
+      return recorded(route.name, layers(ownAnswer(place))(answer));
     }
     case "redirect": {
       const edit = headerEditors(config, host, route).response;
       const answer = redirectService(route, action, edit, deps.env);
-      return recorded(route.name, layers([route.overrides, host.overrides], edit)(answer));
+      return recorded(route.name, layers(ownAnswer(place))(answer));
     }
     case "non_forwarding":
       return wrongSide(`route "${route.name}" has no upstream: non_forwarding_action belongs on a server`);
@@ -172,6 +172,17 @@ function forward(place: Place, action: ForwardAction, deps: RouterDeps, layers: 
   if (split === undefined) return wrongSide(`the clusters of route "${route.name}" have no weight (R35)`);
   const { random } = deps.env;
   return (call, sink) => split(random)(call, sink);
+}
+
+/**
+ * The filters of a route that answers by itself. In Envoy it has no upstream that could be asked for the policy of CORS, and what its filters
+ * answer (a fault) is not touched by its header operations.
+ */
+function ownAnswer({ host, route }: Place): readonly FilterOverrides[] {
+  return [route.overrides, host.overrides].map((overrides) => {
+    const others = [...overrides].filter(([, config]) => config === "off" || config.kind !== "cors");
+    return others.length === overrides.size ? overrides : new Map(others);
+  });
 }
 
 /** gRPC does not read the route's `timeout` but the limits that are meant for streams (R37). */

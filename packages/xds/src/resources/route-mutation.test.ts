@@ -7,6 +7,7 @@ import type {
   RouteSchema,
 } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
+import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { CorsPolicySchema } from "@trama/proto/envoy/extensions/filters/http/cors/v3/cors_pb.js";
 import { expect, test } from "vitest";
 
@@ -241,4 +242,19 @@ test("CORS of a route", () => {
   expect([enabled(0), (enabled(100) as { kind: string }).kind]).toEqual(["off", "cors"]);
   expect(() => enabled(50)).toThrow("filter_enabled of a share is not supported");
   expect(() => of({ maxAge: "1\r\nx: y" })).toThrow("maxAge has characters that no header may have");
+});
+
+test("faults that the request asks for, in the unit of their share", () => {
+  const of = (fault: Init<typeof HTTPFaultSchema>) =>
+    routeOf({ action: forward(), typedPerFilterConfig: { fault: any(HTTPFaultSchema, fault) } }).overrides.get("fault");
+  const asked = (numerator: number, denominator: number) =>
+    of({
+      abort: { errorType: { case: "headerAbort", value: {} }, percentage: { numerator, denominator } },
+      delay: { faultDelaySecifier: { case: "headerDelay", value: {} } },
+    });
+  expect(asked(5, 1)).toMatchObject({
+    abort: { httpStatus: undefined, perMillion: 500, byRequest: { unitPerMillion: 100 } },
+    delay: { perMillion: 0, byRequest: {} },
+  });
+  expect(asked(100, 0)).toMatchObject({ abort: { perMillion: 1_000_000, byRequest: { unitPerMillion: 10_000 } } });
 });
