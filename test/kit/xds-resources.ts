@@ -12,6 +12,7 @@ import { ClusterLoadAssignmentSchema } from "@trama/proto/envoy/config/endpoint/
 import { ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
 import type { RouteSchema } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
+import { CorsSchema } from "@trama/proto/envoy/extensions/filters/http/cors/v3/cors_pb.js";
 import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { RouterSchema } from "@trama/proto/envoy/extensions/filters/http/router/v3/router_pb.js";
 import type { HttpFilterSchema } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
@@ -48,6 +49,8 @@ export function httpFilter<T extends DescMessage>(name: string, schema: T, messa
 
 export const routerFilter: FilterInit = httpFilter("envoy.filters.http.router", RouterSchema, {});
 export const faultFilter: FilterInit = httpFilter("envoy.filters.http.fault", HTTPFaultSchema, {});
+
+export const corsFilter: FilterInit = httpFilter("envoy.filters.http.cors", CorsSchema, {});
 
 /** An outbound listener `host:port` that takes its routes by RDS. */
 export function outboundListener(

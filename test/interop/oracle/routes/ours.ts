@@ -13,10 +13,10 @@ import type { DecodeOptions } from "../../../../packages/xds/src/resources/type.
 import { makeCall } from "../../../kit/call.ts";
 import { testEnv } from "../../../kit/env.ts";
 import { TestSink } from "../../../kit/sink.ts";
-import { outboundListener } from "../../../kit/xds-resources.ts";
+import { corsFilter, faultFilter, outboundListener, routerFilter } from "../../../kit/xds-resources.ts";
 import type { WireRequest } from "../http1.ts";
 import type { RoutesInit } from "./table.ts";
-import { answerLines, headerLines } from "./verdict.ts";
+import { answerLines, answered, headerLines } from "./verdict.ts";
 import type { Verdict } from "./verdict.ts";
 
 export const decodeOptions: DecodeOptions = { regex: compileRegex, certificateProviders: new Set(["default"]) };
@@ -32,7 +32,10 @@ export function ourRoutes(table: RoutesInit, clusters: readonly string[], seed: 
     toBinary(RouteConfigurationSchema, create(RouteConfigurationSchema, table)),
     decodeOptions,
   ).value;
-  const listener = listenerType.decode(toBinary(ListenerSchema, outboundListener("l:80", "r")), decodeOptions).value;
+  const listener = listenerType.decode(
+    toBinary(ListenerSchema, outboundListener("l:80", "r", [faultFilter, corsFilter, routerFilter])),
+    decodeOptions,
+  ).value;
   const env = testEnv({ seed, regex: compileRegex });
   let forwarded: Call | undefined;
   const upstream: Service = (call, sink) => {
@@ -70,7 +73,7 @@ function verdictOf(call: Call, forwarded: Call | undefined, sink: TestSink): Ver
   }
   if (sink.error?.code === "NO_ROUTE") return { kind: "no route" };
   if (sink.error?.code === "NO_CLUSTER") return { kind: "no cluster", route };
-  if (sink.status !== undefined) return { kind: "answered", route, status: sink.status, body: sink.text, answer };
+  if (sink.status !== undefined) return answered(route, sink.status, sink.text, answer);
   return { kind: "odd", text: sink.error === undefined ? "no answer" : `${sink.error.code}: ${sink.error.message}` };
 }
 

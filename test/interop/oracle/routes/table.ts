@@ -5,6 +5,7 @@ import type { Chance } from "../chance.ts";
 import { domains } from "../grammar/domains.ts";
 import { requestHeaders } from "../grammar/headers.ts";
 import { mutations } from "../grammar/mutations.ts";
+import { originFields } from "../grammar/origins.ts";
 import { query } from "../grammar/queries.ts";
 import { bytesOf, host, methods, path } from "../grammar/words.ts";
 import type { WireRequest } from "../http1.ts";
@@ -54,6 +55,8 @@ export function request(chance: Chance): WireRequest {
     method: chance.pick(methods),
     target: path(chance) + query(chance),
     host: host(chance),
-    headers: requestHeaders(chance).map(([name, value]) => [name, bytesOf(value)] as const),
+    headers: [...requestHeaders(chance), ...originFields(chance)].map(
+      ([name, value]) => [name, bytesOf(value)] as const,
+    ),
   };
 }

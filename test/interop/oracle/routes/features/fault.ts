@@ -18,3 +18,15 @@ export const fault: RouteFeature = ({ route }, chance) => {
   });
   route.typedPerFilterConfig = { "envoy.filters.http.fault": override };
 };
+
+/** The same where the request says what is done to it; the share is all or nothing. */
+export const askedFault: RouteFeature = ({ route }, chance) => {
+  if (!chance.maybe(0.1)) return;
+  const override = any(HTTPFaultSchema, {
+    abort: {
+      errorType: { case: "headerAbort", value: {} },
+      percentage: { numerator: 100, denominator: FractionalPercent_DenominatorType.HUNDRED },
+    },
+  });
+  route.typedPerFilterConfig = { ...route.typedPerFilterConfig, "envoy.filters.http.fault": override };
+};

@@ -1,6 +1,7 @@
 import type { RouteFeature } from "../feature.ts";
 import { action } from "./action.ts";
-import { fault } from "./fault.ts";
+import { cors } from "./cors.ts";
+import { askedFault, fault } from "./fault.ts";
 import { fraction } from "./fraction.ts";
 import { headers } from "./headers.ts";
 import { mutation } from "./mutation.ts";
@@ -20,4 +21,6 @@ export const features: readonly RouteFeature[] = [
   mutation,
   rewrite,
   redirect,
+  cors,
+  askedFault,
 ];
