@@ -1,8 +1,9 @@
 import { status } from "@grpc/grpc-js";
 import { typeUrls } from "@trama/proto";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 
 import { stalledClient } from "./kit/ads-client.ts";
+import { fakeClock } from "./kit/fake-clock.ts";
 import { running } from "./kit/running.ts";
 import { node } from "./kit/session-peer.ts";
 
@@ -115,6 +116,30 @@ describe("over gRPC and TLS", () => {
     expect(await stream.ended).toMatchObject({ code: status.UNAVAILABLE });
     expect(controlPlane.status().ready).toBe(false);
     expect(await (await client()).delta().ended).toMatchObject({ code: status.UNAVAILABLE });
+  });
+
+  test("S28: not ready at once, and the streams end one by one over the grace", async () => {
+    // Certificates are judged by the machine's own clock.
+    const clock = fakeClock(Date.now());
+    const { client, controlPlane } = await running({ [cluster]: { a: "1" } }, { shutdownGraceSeconds: 9 }, { clock });
+    const opened = await client();
+    const ended: number[] = [];
+    const streams = Array.from({ length: 3 }, (_, index) => {
+      const stream = opened.delta();
+      void stream.ended.then(() => ended.push(index));
+      return stream;
+    });
+    for (const stream of streams) {
+      stream.send({ node, typeUrl: cluster, resourceNamesSubscribe: ["a"] });
+      await stream.next();
+    }
+    const closed = controlPlane.close();
+    expect(controlPlane.status().ready).toBe(false);
+    for (const count of [1, 2, 3]) {
+      await vi.waitFor(() => expect(ended).toHaveLength(count), { timeout: 5_000 });
+      clock.advance(3_000);
+    }
+    await closed;
   });
 
   test("S25: not ready, requests are held", async () => {
