@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { type AddressInfo, type Socket, connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -32,6 +32,22 @@ test("without Python a peer is a line that says so, and no failure", async () =>
   expect(stdout).toMatch(/^envoy \S+ +skipped: needs python$/m);
   const strict = promisify(execFile)(process.execPath, [...args, "--strict", "--json"], options);
   await expect(strict).rejects.toMatchObject({ code: 1, stdout: expect.stringContaining('"skipped":1') as string });
+}, 30_000);
+
+test("a peer whose packages cannot be had is a failure that says what to do", async () => {
+  const bin = mkdtempSync(join(tmpdir(), "interop-"));
+  onTestFinished(() => rmSync(bin, { recursive: true }));
+  symlinkSync(process.execPath, join(bin, "node"));
+  // A Go that is there, and cannot download anything.
+  writeFileSync(join(bin, "go"), '#!/bin/sh\n[ "$1" = version ] || { echo "dial tcp: no route" >&2; exit 1; }\n', {
+    mode: 0o755,
+  });
+  const args = ["--conditions=trama-source", join(import.meta.dirname, "main.ts"), "--only", "grpc-go a change"];
+  const ran = promisify(execFile)(process.execPath, args, { env: { ...process.env, PATH: `${bin}:/bin:/usr/bin` } });
+  const stdout = expect.stringMatching(
+    /^grpc-go .*fail.*dial tcp: no route\): make the registry of go packages reachable/m,
+  );
+  await expect(ran).rejects.toMatchObject({ code: 1, stdout: stdout as string });
 }, 30_000);
 
 test("two runs at once have addresses of their own, and a block that was given back is free again", async () => {

@@ -46,14 +46,13 @@ process.stdout.write("", () => process.exit());
 async function runPeer(peer: Peer): Promise<Line[]> {
   const wanted = peer.capabilities.filter(({ name }) => `${peer.name} ${name}`.includes(options.only));
   if (wanted.length === 0) return [];
-  const skipped = (detail: string): Line[] => [
-    { peer: peer.name, version: peer.version, capability: "", result: "skipped", detail, ms: 0 },
-  ];
-  if (!(await has(peer.needs))) return skipped(`needs ${peer.needs}`);
+  const whole = { peer: peer.name, version: peer.version, capability: "", ms: 0 } as const;
+  if (!(await has(peer.needs))) return [{ ...whole, result: "skipped", detail: `needs ${peer.needs}` }];
   try {
     await peer.install(cache);
   } catch (error) {
-    return skipped(`cannot be installed: ${(error as Error).message}`);
+    const remedy = `make the registry of ${peer.needs === "node" ? "npm" : peer.needs} packages reachable and run again`;
+    return [{ ...whole, result: "fail", detail: `cannot be installed (${(error as Error).message}): ${remedy}` }];
   }
   const done: Line[] = [];
   for (const capability of wanted) done.push(await runCapability(peer, capability));

@@ -12,7 +12,7 @@ export interface Peer {
   readonly needs: Tool;
   /**
    * Brings the peer into `cache` by the ordinary package client; called once, before the first capability. A second run finds it there.
-   * What it throws makes the peer `skipped`, for nothing about our wire was tried.
+   * What it throws is a failure of the peer: the tool is there, so somebody has to make its packages reachable.
    */
   install(cache: Cache): Promise<void>;
   readonly capabilities: readonly Capability[];
