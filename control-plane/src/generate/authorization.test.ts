@@ -37,6 +37,7 @@ const client: NodeView = {
   workload: "reviews",
   labels: {},
   addresses: ["10.0.0.1"],
+  locality: { region: "", zone: "", subZone: "" },
   kind: "trama",
   cluster: "Kubernetes",
 };
@@ -68,8 +69,9 @@ function filters(node: NodeView, yaml: string): readonly (readonly [string, RBAC
   const { filterChains } = fromBinary(ListenerSchema, found?.bytes ?? expect.fail(`no listener among ${name}`));
   expect(filterChains.length).toBeGreaterThan(0);
   return filterChains.map((chain) => {
-    const manager = chain.filters.at(-1)?.configType.value;
-    const { httpFilters } = fromBinary(HttpConnectionManagerSchema, manager?.value ?? expect.fail("no manager"));
+    const { configType: manager } = chain.filters.at(-1) ?? expect.fail("no filter");
+    const bytes = manager.case === "typedConfig" ? manager.value.value : undefined;
+    const { httpFilters } = fromBinary(HttpConnectionManagerSchema, bytes ?? expect.fail("no manager"));
     return httpFilters.flatMap(({ name: filter, configType }) =>
       configType.case === "typedConfig" && configType.value.typeUrl.endsWith(".RBAC")
         ? [[filter, fromBinary(RBACSchema, configType.value.value)] as const]
