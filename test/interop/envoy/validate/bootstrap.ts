@@ -55,6 +55,11 @@ function cluster(bytes: Uint8Array): ClusterInit {
   const message = fromBinary(ClusterSchema, bytes);
   withSecrets(message.transportSocket);
   for (const { transportSocket } of message.transportSocketMatches) withSecrets(transportSocket);
+  // A list of balancers is there to be passed along until one is known. Of this one Envoy has the messages, and no code in its image.
+  if (message.loadBalancingPolicy !== undefined)
+    message.loadBalancingPolicy.policies = message.loadBalancingPolicy.policies.filter(
+      ({ typedExtensionConfig }) => !typedExtensionConfig?.typedConfig?.typeUrl.endsWith(".peak_ewma.v3alpha.PeakEwma"),
+    );
   return message;
 }
 

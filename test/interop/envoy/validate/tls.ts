@@ -1,5 +1,7 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
+import { create } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { type DataSource, DataSourceSchema } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import type { TransportSocket } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import {
   DownstreamTlsContextSchema,
@@ -50,6 +52,7 @@ function rewritten(config: Any): Any {
 }
 
 function useSecrets(context: CommonTlsContext | undefined): void {
+  useContents(context);
   if (context?.tlsCertificateProviderInstance === undefined) return;
   delete context.tlsCertificateProviderInstance;
   delete context.tlsCertificateCertificateProviderInstance;
@@ -59,6 +62,29 @@ function useSecrets(context: CommonTlsContext | undefined): void {
   delete validation.value.validationContextCertificateProviderInstance;
   delete validation.value.defaultValidationContext?.caCertificateProviderInstance;
   validation.value.validationContextSdsSecretConfig = secret("ROOTCA");
+}
+
+/**
+ * For servers outside of the mesh. gRPC's word for the roots of the system (gRFC A82) is in Envoy's messages, and not in Envoy: there they
+ * are a file. Files that the YAML names are on no machine of ours, so what is in them stands in their place.
+ */
+function useContents(context: CommonTlsContext | undefined): void {
+  const root = makeCertificate("root");
+  const inline = (value: string): DataSource =>
+    create(DataSourceSchema, { specifier: { case: "inlineString", value } });
+  for (const one of context?.tlsCertificates ?? []) {
+    const own = makeCertificate("own", { issuer: root });
+    one.certificateChain = inline(own.certPem);
+    one.privateKey = inline(own.keyPem);
+  }
+  const validation = context?.validationContextType;
+  if (validation?.case !== "validationContext") return;
+  const { value } = validation;
+  if (value.systemRootCerts !== undefined || value.trustedCa?.specifier.case === "filename")
+    value.trustedCa = inline(root.certPem);
+  delete value.systemRootCerts;
+  // A list of this very authority, which nobody here can make.
+  delete value.crl;
 }
 
 type Secret = CommonTlsContext["tlsCertificateSdsSecretConfigs"][number];
