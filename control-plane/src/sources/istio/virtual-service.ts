@@ -272,6 +272,13 @@ export const virtualServiceSchema: z.ZodType<VirtualServiceSpec> = message(
   // Whoever delegates to it says for which hosts and where.
   if (found.gateways.length > 0)
     issue(["gateways"], "an object without hosts is a delegate, which has no gateways: remove them");
+  for (const [index, { match: matches }] of found.http.entries())
+    for (const [at, one] of matches.entries())
+      if (one.gateways.length > 0)
+        issue(
+          ["http", index, "match", at, "gateways"],
+          "an object without hosts is a delegate, which has no gateways: remove them",
+        );
   for (const [index, { delegate }] of found.http.entries())
     if (delegate !== undefined)
       issue(

@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from "node:util";
+
 import { isVisible, visibility } from "../../model/visibility.ts";
 import type { TextMatch } from "../../sources/istio/values.ts";
 import type { HttpMatchSpec, HttpRuleSpec } from "../../sources/istio/virtual-service.ts";
@@ -104,9 +106,14 @@ function joinedMatches(
 function narrowed(outer: HttpMatchSpec, inner: HttpMatchSpec): HttpMatchSpec | undefined {
   for (const property of ["uri", "scheme", "method", "authority"] as const)
     if (!within(outer[property], inner[property])) return undefined;
-  for (const property of ["headers", "withoutHeaders", "queryParams"] as const)
+  for (const property of ["headers", "queryParams"] as const)
     for (const [name, condition] of Object.entries(inner[property]))
       if (!within(outer[property][name], condition)) return undefined;
+  // Of two conditions that must not hold, neither can take the other's place.
+  for (const [name, condition] of Object.entries(inner.withoutHeaders)) {
+    const other = outer.withoutHeaders[name];
+    if (other !== undefined && !isDeepStrictEqual(other, condition)) return undefined;
+  }
   if (outer.uri !== undefined && inner.uri !== undefined && outer.ignoreUriCase !== inner.ignoreUriCase)
     return undefined;
   if (differ(outer.port, inner.port) || differ(outer.sourceNamespace, inner.sourceNamespace)) return undefined;
