@@ -6,7 +6,12 @@ import type { Clock } from "./env.ts";
  * and is never blamed on the endpoint (dataplane.md §15). `stalledMs` is `clock.stalled()` of the start.
  */
 export function ownDelay(clock: Clock, startMs: number, stalledMs: number, limitMs: number): boolean {
+  return owedMs(clock, startMs, stalledMs, limitMs) > 0;
+}
+
+/** How much of such a limit the other side has not had yet; 0 when it was waited out, or nothing was blocked. */
+export function owedMs(clock: Clock, startMs: number, stalledMs: number, limitMs: number): number {
   const nowMs = clock.now();
   const stalled = clock.stalled(nowMs) - stalledMs;
-  return stalled > 0 && nowMs - startMs - stalled < limitMs;
+  return stalled > 0 ? Math.max(0, limitMs - (nowMs - startMs - stalled)) : 0;
 }

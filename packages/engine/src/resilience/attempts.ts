@@ -5,7 +5,7 @@ import { blamesEndpoint } from "../cluster/observer.ts";
 import type { Picker } from "../cluster/picker.ts";
 import type { Env, Timer } from "../env.ts";
 import { MeshError } from "../errors.ts";
-import { ownDelay } from "../own-delay.ts";
+import { owedMs } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, ResponseHead, Sink } from "../service.ts";
 import { Attempt } from "../transport.ts";
@@ -392,7 +392,14 @@ class Try implements Sink, Runner {
     const attempt = this.#attempt!;
     this.#timer = undefined;
     const limitMs = this.#plan!.policy.perTryTimeoutMs!;
-    const own = ownDelay(this.#env.clock, this.#sentMs, this.#stalledMs, limitMs);
+    const owed = owedMs(this.#env.clock, this.#sentMs, this.#stalledMs, limitMs);
+    // The time that our own event loop was blocked is given back. To give up instead would cut a connection for nothing, and the
+    // handshake that replaces it is what blocks a starved process next.
+    if (owed > 0 && owed < this.#restMs()) {
+      this.#timer = this.#env.clock.after(owed, () => this.#onPerTryTimeout());
+      return;
+    }
+    const own = owed > 0;
     const error = new MeshError(
       "PER_TRY_TIMEOUT",
       `no answer from ${attempt.endpoint.address} within ${limitMs} ms${own ? "; our own event loop was blocked meanwhile" : ""}`,
