@@ -19,6 +19,7 @@ const requiredNode = 22;
 /** Each task is a list of commands, run in order until one fails; extra arguments go to the last one. */
 const tasks = {
   demo: [["node", "--conditions=trama-source", "examples/bookshop/demo.ts"]],
+  "demo:regions": [["node", "--conditions=trama-source", "examples/bookshop/regions.ts"]],
   test: [["vitest", "run"]],
   check: [
     ["tsc", "-b"],

@@ -37,4 +37,26 @@ export interface OutsiderRound {
   readonly refused: number;
 }
 
-export type Message = Batch | ControlPlaneReady | Listening | OutsiderRound | { readonly kind: "joined" | "started" };
+/** One answer that a reader of the three regions got. */
+export interface Reading {
+  readonly region: string;
+  /** When it came, by the wall clock. */
+  readonly atMs: number;
+  /** From the planned moment of the request to the last byte. */
+  readonly tookMs: number;
+}
+
+export interface Readings {
+  readonly kind: "readings";
+  readonly readings: readonly Reading[];
+  /** Of requests without a good answer. */
+  readonly errors: readonly string[];
+}
+
+export type Message =
+  | Batch
+  | ControlPlaneReady
+  | Listening
+  | OutsiderRound
+  | Readings
+  | { readonly kind: "joined" | "started" };

@@ -1,8 +1,9 @@
-import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ControlPlaneReady } from "./messages.ts";
 import { start, type Running } from "./process.ts";
+import { registerWorkloads } from "./workloads.ts";
 
 /** The running shop: a control plane, five services, a customer and an outsider, each a process of its own. */
 export interface Shop {
@@ -109,31 +110,4 @@ export async function openShop(meshDir: string, perSecond: number, progress: (te
     await close();
     throw error;
   }
-}
-
-interface Workload {
-  readonly name: string;
-  readonly app: string;
-  readonly version: string;
-  /** As its ServiceEntry names the port. */
-  readonly portName: string;
-  readonly port: number;
-}
-
-/** Ports are given by the system, so the entries that a platform would register are written here. */
-async function registerWorkloads(folder: string, workloads: readonly Workload[]): Promise<void> {
-  const yaml = workloads.map(
-    ({ name, app, version, portName, port }) => `apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: { name: ${name}, namespace: shop }
-spec:
-  address: 127.0.0.1
-  ports: { ${portName}: ${port} }
-  serviceAccount: ${app}
-  labels: { app: ${app}, version: ${version} }
-`,
-  );
-  const file = join(folder, "workloads.yaml");
-  await writeFile(`${file}.new`, yaml.join("---\n"));
-  await rename(`${file}.new`, file);
 }
