@@ -28,6 +28,14 @@ export function ageOf(connections: ConnectionConfig | undefined, random: () => n
   return (connections?.maxDurationMs ?? maxAgeMs) * (1 - random() / 5);
 }
 
+/**
+ * Handshakes at once with one endpoint. What comes when all are under way waits for one of them or for a free connection: after a stall a
+ * hundred requests are served by a few connections, where a hundred handshakes would be the next stall (dataplane.md §15).
+ */
+const maxConnecting = 8;
+/** Answers that take longer than this do not keep others waiting. */
+const formMs = 10;
+
 /** A request as the pool sees it: something that takes a connection. */
 export interface Pooled {
   /** False when it was aborted meanwhile. Otherwise it is on its way, and gives the connection back when it has ended. */
@@ -44,6 +52,8 @@ export interface Connection {
   retireAtMs: number;
   /** Requests that have begun on it; Envoy's `max_requests_per_connection` bounds them. */
   requests: number;
+  /** Whether its socket stands, as far as we have heard. */
+  live: boolean;
   /** Its socket, once it speaks another protocol: undici knows nothing of it any more. */
   switched: Duplex | undefined;
   /** The one that was idle before it, while it is idle itself. */
@@ -65,6 +75,11 @@ export class Pool implements EndpointPool {
   #idleCount = 0;
   readonly #all = new Set<Connection>();
   readonly #waiting: Pooled[] = [];
+  /** Handshakes under way. */
+  #connecting = 0;
+  /** Wait for one of them, or for whatever connection is free before. */
+  readonly #forming: Pooled[] = [];
+  #formsLater = false;
   /** Since somebody asked; a flag, because reading the clock for each request would cost more. */
   #used = true;
   #lastUsedMs = 0;
@@ -104,14 +119,42 @@ export class Pool implements EndpointPool {
     this.#used = true;
     let connection: Connection | undefined;
     while ((connection = this.#popIdle()) !== undefined) {
-      if (clock.wall() < connection.retireAtMs) break;
+      if (connection.live && clock.wall() < connection.retireAtMs) break;
       this.#drop(connection);
     }
     if (connection === undefined) {
       if (limit?.admits(this, this.#all.size) === false) return this.#wait(request, limit);
+      if (this.#connecting >= maxConnecting) {
+        this.#forming.push(request);
+        return;
+      }
       connection = this.#open();
     }
     if (!request.begin(connection)) this.release(connection);
+  }
+
+  /** A connection stands, and may soon be free again: only for those who wait still after a moment more are begun. */
+  #formLater(): void {
+    if (this.#forming.length === 0 || this.#formsLater) return;
+    this.#formsLater = true;
+    this.options.clock.after(formMs, () => {
+      this.#formsLater = false;
+      this.#formMore();
+    });
+  }
+
+  #formMore(): void {
+    const { limit } = this.options;
+    while (this.#forming.length > 0 && this.#connecting < maxConnecting) {
+      if (limit?.admits(this, this.#all.size) === false) return;
+      const connection = this.#open();
+      if (!this.#forming.shift()!.begin(connection)) this.release(connection);
+    }
+  }
+
+  /** As in Envoy, who waits for connections of an endpoint that takes none is told so, and can go elsewhere. */
+  #giveUp(error: MeshError): void {
+    for (const request of this.#forming.splice(0)) request.fail(error);
   }
 
   /** The request that had this connection has ended. `unmade`: it could not be connected, and undici's client is in the midst of saying so. */
@@ -120,13 +163,16 @@ export class Pool implements EndpointPool {
     let usable = connection;
     const { maxRequests } = this.options.connections ?? {};
     const spent = unmade || (maxRequests !== undefined && connection.requests >= maxRequests);
-    if (spent && this.#waiting.length === 0) return this.#drop(connection);
+    const wanted = this.#waiting.length + this.#forming.length > 0;
+    if (spent && !wanted) return this.#drop(connection);
     // One that becomes idle is looked at when it is wanted again.
-    if (spent || (this.#waiting.length > 0 && this.options.clock.wall() >= connection.retireAtMs)) {
+    if (spent || (wanted && this.options.clock.wall() >= connection.retireAtMs)) {
       this.#drop(connection);
       usable = this.#open();
     }
     for (let request = this.#next(); request !== undefined; request = this.#next()) if (request.begin(usable)) return;
+    for (let request = this.#forming.shift(); request !== undefined; request = this.#forming.shift())
+      if (request.begin(usable)) return;
     if (this.#closed) this.#drop(usable);
     else this.#pushIdle(usable);
   }
@@ -172,6 +218,8 @@ export class Pool implements EndpointPool {
 
   /** A request that was aborted while it waited. */
   forget(request: Pooled): void {
+    const forming = this.#forming.indexOf(request);
+    if (forming >= 0) this.#forming.splice(forming, 1);
     const at = this.#waiting.indexOf(request);
     if (at < 0) return;
     this.#waiting.splice(at, 1);
@@ -190,6 +238,7 @@ export class Pool implements EndpointPool {
   destroy(error: MeshError): void {
     this.#closed = true;
     for (let request = this.#next(); request !== undefined; request = this.#next()) request.fail(error);
+    this.#giveUp(error);
     this.#idle = undefined;
     this.#idleCount = 0;
     const connections = [...this.#all];
@@ -212,15 +261,23 @@ export class Pool implements EndpointPool {
       keepAliveTimeout,
       keepAliveMaxTimeout: keepAliveTimeout,
       connect: (_options, done) => {
+        this.#connecting++;
         connect(this.options, (error, socket, peer) => {
+          this.#connecting--;
           connection.peer = peer;
           connection.requests = 0;
           connection.retireAtMs = Math.min(
             peer.notAfterMs - expiryMarginMs,
             clock.wall() + ageOf(this.options.connections, random),
           );
-          if (error === null) done(null, socket!);
-          else done(error, null);
+          if (error !== null) {
+            done(error, null);
+            return this.#giveUp(error);
+          }
+          connection.live = true;
+          socket!.once("close", () => (connection.live = false));
+          done(null, socket!);
+          this.#formLater();
         });
       },
     });
@@ -230,6 +287,7 @@ export class Pool implements EndpointPool {
       peer: plaintextPeer,
       retireAtMs: Infinity,
       requests: 0,
+      live: false,
       switched: undefined,
       nextIdle: undefined,
     };

@@ -144,8 +144,11 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     if (this.over) return;
     this.over = true;
     if (this.#switched !== undefined) this.#switched.destroy();
-    else if (this.#controller !== undefined) this.#controller.abort(reason);
-    else if (this.#connection === undefined) this.#pool.forget(this);
+    else if (this.#controller !== undefined) {
+      // HTTP/1.1 has no other way to stop it than to end the connection.
+      if (this.#connection !== undefined) this.#connection.live = false;
+      this.#controller.abort(reason);
+    } else if (this.#connection === undefined) this.#pool.forget(this);
     this.#sink.onError(reason);
   }
 
