@@ -31,7 +31,8 @@ test("a region dies, and another grows slow: the next one stands in, no request 
   for (const phase of [healthy, died, slow]) expect(phase.requests).toBeGreaterThan(100);
   for (const ms of [died.movedMs, slow.movedMs, backMs.afterDeath, backMs.afterSlowness])
     expect(ms, out).not.toBeNull();
-});
+  // It mostly waits: three phases, and for what was ejected to be tried again.
+}, 150_000);
 
 /** What of it matters here; what never came is `null` in JSON. */
 interface Report {

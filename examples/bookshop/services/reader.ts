@@ -20,7 +20,7 @@ async function read(plannedMs: number): Promise<void> {
     readings.push({ region, atMs: Date.now(), tookMs: performance.now() - plannedMs });
   } catch (error) {
     const { cause } = error as Error;
-    errors.push(cause === undefined ? String(error) : `${String(error)}: ${String(cause)}`);
+    errors.push(`${String(error)}${cause instanceof Error ? `: ${cause.message}` : ""}`);
   }
 }
 

@@ -36,7 +36,7 @@ export async function openWorld(meshDir: string, perSecond: number, progress: (t
   /** The reader first, so that none of its requests fails because the others left; the control plane last. */
   const close = async (): Promise<void> => {
     for (const group of [["reader"], [...regions], ["control plane"]])
-      await Promise.all(group.map((name) => running.get(name)?.stop()));
+      await Promise.all(group.map(async (name) => running.get(name)?.stop()));
     await rm(runDir, { recursive: true, force: true });
   };
   try {
