@@ -244,6 +244,29 @@ test("no body can be read as a second request, whatever it looks like and whatev
   expect(seen.filter((line) => line.includes("smuggled"))).toEqual([]);
 });
 
+test("fields of an answer that HTTP/2 does not have are left out; what neither takes ends one stream", async () => {
+  const world = await server((incoming, response) => {
+    response.setHeader("te", "gzip");
+    response.setHeader("http2-settings", "AAA");
+    response.setHeader("keep-alive", "timeout=5");
+    if (incoming.url === "/trailers") {
+      response.writeHead(200, { trailer: "te" });
+      response.write("x");
+      response.addTrailers({ te: "gzip", "x-sum": "1", connection: "close" });
+    }
+    response.end();
+  });
+  world.publish("DISABLE");
+  const client = session(world);
+  const plain = await ask(client, { ":path": "/", ":authority": "r" });
+  expect([
+    plain.status,
+    Object.keys(plain.headers).filter((name) => name.startsWith("te") || name.startsWith("k")),
+  ]).toEqual([200, []]);
+  const trailed = await ask(client, { ":path": "/trailers", ":authority": "r" });
+  expect([trailed.status, trailed.trailers?.["x-sum"]]).toEqual([200, "1"]);
+});
+
 test("heads that are too large or have too many fields never reach a handler", async () => {
   let calls = 0;
   const world = await server((_incoming, response) => {

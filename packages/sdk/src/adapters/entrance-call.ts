@@ -64,11 +64,16 @@ export class EntranceCall implements Dispatcher.DispatchHandler {
 
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: Fields): void {
     if (!this.#end()) return;
-    for (const _ in trailers) {
-      this.#response.addTrailers(trailers as never);
-      break;
+    try {
+      for (const _ in trailers) {
+        this.#response.addTrailers(trailers as never);
+        break;
+      }
+      this.#response.end();
+    } catch (thrown) {
+      this.#pipe.other.destroy(thrown as Error);
+      this.#pipe.destroy();
     }
-    this.#response.end();
   }
 
   /** The caller gets the mesh's own error, as the error of its connection. */

@@ -8,8 +8,10 @@ import type { PipeSocket } from "./pipe-socket.ts";
 /** Fields of one HTTP/1.1 connection, which an HTTP/2 answer must not have (RFC 9113 §8.2.2). */
 const hopByHop: ReadonlySet<string> = new Set([
   "connection",
+  "http2-settings",
   "keep-alive",
   "proxy-connection",
+  "te",
   "transfer-encoding",
   "upgrade",
 ]);
@@ -56,7 +58,8 @@ export class BridgedStream {
     // The server closed without an answer: by policy, an injected fault, or the application's own will.
     request.on("error", () => this.#cut());
     this.#stream.on("trailers", (_fields: IncomingHttpHeaders, _flags: number, rawTrailers: string[]) => {
-      if (!request.writableEnded && rawTrailers.length > 0) request.addTrailers(pairs(rawTrailers));
+      if (request.writableEnded || rawTrailers.length === 0) return;
+      this.#attempt(() => request.addTrailers(pairs(rawTrailers)));
     });
     if (body) this.#stream.pipe(request);
     else request.end();
@@ -67,26 +70,36 @@ export class BridgedStream {
     const stream = this.#stream;
     if (stream.destroyed || stream.headersSent) return;
     const trailing = response.headers["transfer-encoding"] !== undefined;
-    try {
+    this.#attempt(() =>
       stream.respond(
         { ":status": response.statusCode ?? 500, ...toHttp2(response.rawHeaders) },
         { waitForTrailers: trailing },
-      );
-    } catch {
-      return this.#cut();
-    }
+      ),
+    );
+    if (!stream.headersSent) return;
     response.on("error", () => this.#cut());
     if (stream.writableEnded) {
       response.resume();
       return;
     }
-    if (trailing) stream.on("wantTrailers", () => stream.sendTrailers(toHttp2(response.rawTrailers)));
+    if (trailing)
+      stream.on("wantTrailers", () => this.#attempt(() => stream.sendTrailers(toHttp2(response.rawTrailers))));
     response.pipe(stream);
   }
 
   #inform(status: number, rawHeaders: readonly string[]): void {
-    if (!this.#stream.destroyed && !this.#stream.headersSent)
-      this.#stream.additionalHeaders({ ":status": status, ...toHttp2(rawHeaders) });
+    const stream = this.#stream;
+    if (stream.destroyed || stream.headersSent) return;
+    this.#attempt(() => stream.additionalHeaders({ ":status": status, ...toHttp2(rawHeaders) }));
+  }
+
+  /** What one side takes and the other refuses, in fields that a handler or a peer made up, ends the stream and nothing else. */
+  #attempt(write: () => void): void {
+    try {
+      write();
+    } catch {
+      this.#cut();
+    }
   }
 
   #cut(): void {

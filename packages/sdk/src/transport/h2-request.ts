@@ -102,7 +102,13 @@ export class H2Request implements BodyWriter, Flow, Abortable {
       if (this.#state === "open") body.informed(Number(fields[":status"]), withoutPseudo(fields));
     });
     if (body.trailers !== undefined)
-      stream.on("wantTrailers", () => stream.sendTrailers({ ...body.trailers!() } as OutgoingHttpHeaders));
+      stream.on("wantTrailers", () => {
+        try {
+          stream.sendTrailers({ ...body.trailers!() } as OutgoingHttpHeaders);
+        } catch (thrown) {
+          body.failed(thrown as Error);
+        }
+      });
     stream.on("timeout", () => this.#onSilence(body));
     this.#patience(body.headersTimeout);
     body.begin();
