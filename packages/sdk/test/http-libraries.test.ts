@@ -6,6 +6,7 @@ import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { HttpRequest } from "@smithy/protocol-http";
 import axios from "axios";
 import got from "got";
+import { Agent, getGlobalDispatcher, request as undiciRequest } from "undici";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { leakCheck } from "../../../test/kit/leak-check.ts";
@@ -170,6 +171,32 @@ test("interception asks for a host that nobody knows yet, and lets it go when it
   response.resume();
   expect([response.statusCode, lookups, client.asked]).toEqual([200, 1, [`elsewhere.test:${port}`]]);
   await once(response, "close");
+});
+
+test("interception of the built-in fetch and of undici's global dispatcher, undone as it was", async () => {
+  const client = await world();
+  const before = getGlobalDispatcher();
+  const undo = intercept(client.mesh, { http: false });
+  expect(await (await fetch(`${url}/flaky-fetch`, { method: "PUT", body: "again" })).json()).toMatchObject({
+    body: "again",
+  });
+  expect(client.ended.map(({ record }) => record.attempts)).toEqual([2]);
+  expect(await (await undiciRequest(`${url}/global`)).body.json()).toMatchObject({ url: "/global" });
+  expect(client.ended).toHaveLength(2);
+  // A stranger goes to the dispatcher that was there.
+  expect(await (await fetch(`http://${client.stranger}/x`)).json()).toMatchObject({ url: "/x" });
+  expect(await (await undiciRequest(`http://${client.stranger}/y`)).body.json()).toMatchObject({ url: "/y" });
+  expect(client.ended).toHaveLength(2);
+  // A dispatcher that is given by hand is the application's own word.
+  const own = new Agent();
+  expect(await (await undiciRequest(`http://${client.stranger}/z`, { dispatcher: own })).body.json()).toMatchObject({
+    url: "/z",
+  });
+  await own.close();
+  undo();
+  expect(getGlobalDispatcher()).toBe(before);
+  await expect(fetch(`${url}/gone`)).rejects.toThrow();
+  expect(client.ended).toHaveLength(2);
 });
 
 test("two that patch: each is undone in any order", () => {
