@@ -46,6 +46,13 @@ test("peak EWMA learns from attempts: the time to the head, failures, and the pa
   expect(measured(3, (one) => one.answer(429, "", { "retry-after": "Wed, 21 Oct 2026 07:28:00 GMT" }))).toBe(5_000);
   expect(measured(3, (one) => one.fail("CONNECT_FAILED", false))).toBe(5_000);
   expect(measured(7, (one) => one.head(200).end({ "grpc-status": "0" }), "grpc")).toBe(7);
+  const stream = (one: Exchange): void => {
+    one.head(200);
+    expect(latency.ms).toBe(9);
+    env.clock.advance(60_000);
+    one.end({ "grpc-status": "0" });
+  };
+  expect(measured(9, stream, "grpc")).toBe(9);
   const pushed = { "grpc-status": "14", "grpc-retry-pushback-ms": "9000" };
   expect(measured(7, (one) => one.head(200).end(pushed), "grpc")).toBe(9_000);
 });

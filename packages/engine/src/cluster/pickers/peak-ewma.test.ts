@@ -61,8 +61,10 @@ describe("peak EWMA", () => {
     while (all.size < n) pick().load.active = 1_000;
     for (const { load } of all.values()) load.active = 0;
     const list = [...all.values()].toSorted((a, b) => (a.config.address < b.config.address ? -1 : 1));
-    const ended = (endpoint: Endpoint, ms: number, status = 200) =>
+    const ended = (endpoint: Endpoint, ms: number, status = 200) => {
+      built.attemptAnswered(endpoint, status, -1, ms);
       built.attemptEnded(endpoint, status, -1, undefined, ms, true, -1);
+    };
     return { env, built, pick, list, ended };
   }
   const tally = (pick: () => Endpoint, of: Endpoint, picks = 1_000): number =>
@@ -116,6 +118,7 @@ describe("peak EWMA", () => {
     const after = (status: number, grpc: number, error: MeshError | undefined, counts = true, asked = -1): number => {
       load.latency.ms = 0;
       load.latency.atMs = -1;
+      if (error === undefined) built.attemptAnswered(list[0]!, status, grpc, 7);
       built.attemptEnded(list[0]!, status, grpc, error, error === undefined ? 7 : -1, counts, asked);
       return load.latency.ms;
     };
@@ -141,7 +144,7 @@ describe("peak EWMA", () => {
       for (const each of under.filter(({ until }) => until <= now)) {
         under.splice(under.indexOf(each), 1);
         each.endpoint.load.active--;
-        built.attemptEnded(each.endpoint, 200, -1, undefined, each.until - each.since, true, -1);
+        built.attemptAnswered(each.endpoint, 200, -1, each.until - each.since);
       }
       const endpoint = pick();
       endpoint.load.active++;

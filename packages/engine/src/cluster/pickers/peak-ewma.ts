@@ -72,6 +72,12 @@ export class LatencyObserver implements AttemptObserver {
     this.#clock = clock;
   }
 
+  /** Latency is known at the head; the end of a stream may be hours away. */
+  attemptAnswered(endpoint: Endpoint, status: number, grpcStatus: number, headMs: number): void {
+    if (isFailure(status, grpcStatus)) return;
+    measured(endpoint.load.latency, headMs, this.#clock.now(), this.#config.decayMs);
+  }
+
   attemptEnded(
     endpoint: Endpoint,
     status: number,
@@ -81,16 +87,18 @@ export class LatencyObserver implements AttemptObserver {
     counts: boolean,
     askedMs: number,
   ): void {
-    if (!counts) return;
+    if (!counts || (error === undefined && !isFailure(status, grpcStatus))) return;
     const { decayMs, penaltyMs } = this.#config;
-    const failed = error !== undefined || (grpcStatus >= 0 ? isFailure(grpcStatus) : status >= 500 || status === 429);
-    if (!failed && headMs < 0) return;
-    const ms = failed ? Math.max(askedMs >= 0 ? Math.min(askedMs, MAX_ASKED_MS) : penaltyMs, headMs) : headMs;
-    measured(endpoint.load.latency, ms, this.#clock.now(), decayMs);
+    const ms = askedMs >= 0 ? Math.min(askedMs, MAX_ASKED_MS) : penaltyMs;
+    measured(endpoint.load.latency, Math.max(ms, headMs), this.#clock.now(), decayMs);
   }
 }
 
+function isFailure(status: number, grpcStatus: number): boolean {
+  return grpcStatus >= 0 ? speaksOfServer(grpcStatus) : status >= 500 || status === 429;
+}
+
 /** DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what speaks of the server and not of the request. */
-function isFailure(grpcStatus: number): boolean {
+function speaksOfServer(grpcStatus: number): boolean {
   return grpcStatus === 4 || grpcStatus === 8 || grpcStatus === 13 || grpcStatus === 14 || grpcStatus === 15;
 }
