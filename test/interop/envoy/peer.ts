@@ -1,5 +1,6 @@
 import { installPython } from "../install/python.ts";
 import { hashingRow } from "../oracle/hashing/row.ts";
+import { prioritiesRow } from "../oracle/priorities/row.ts";
 import { rbacRow } from "../oracle/rbac/row.ts";
 import { retriesRow } from "../oracle/retries/row.ts";
 import { routesRow } from "../oracle/routes/row.ts";
@@ -13,5 +14,5 @@ export const envoy: Peer = {
   version: "1.40.0",
   needs: "python",
   install: installPython,
-  capabilities: [validateRow, routesRow, sharesRow, retriesRow, hashingRow, rbacRow],
+  capabilities: [validateRow, routesRow, sharesRow, retriesRow, hashingRow, prioritiesRow, rbacRow],
 };
