@@ -5,7 +5,7 @@ import { measureGrpc } from "./grpc.ts";
 import { measureClient, measureServer, measureNoise } from "./requests.ts";
 import { microFiles, runMicro } from "./micro.ts";
 import { summarize, summaryLine, table, type Report } from "./report.ts";
-import { measureStartup, measureSwap } from "./startup.ts";
+import { measureLoad, measureStartup, measureSwap } from "./startup.ts";
 import { allocationError } from "./meter.ts";
 import type { Effort } from "./paired.ts";
 import { openWorld } from "./world.ts";
@@ -58,6 +58,7 @@ try {
   if (wanted.has("noise")) report.noise = await measureNoise(world, { ...effort, pairs: Math.min(2, pairs) }, progress);
   if (wanted.has("grpc")) report.grpc = await measureGrpc(world, effort, progress);
   if (wanted.has("startup")) report.startup = await measureStartup(world, options.quick ? 3 : 7, progress);
+  if (wanted.has("grpc")) report.load = await measureLoad(options.quick ? 3 : 7, progress);
   if (wanted.has("swap")) report.swap = await measureSwap(options.quick ? 1 : 3, progress);
   // The last: a control plane that knows 10,000 endpoints is slower to see another change.
   if (wanted.has("blocks")) report.blocks = await measureBlocks(world, options.quick ? 1 : 5, !options.quick, progress);

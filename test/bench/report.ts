@@ -3,7 +3,7 @@ import type { Blocks } from "./blocks.ts";
 import type { Grpc } from "./grpc.ts";
 import type { Micro } from "./micro.ts";
 import { spread, type Cost, type Effort, type Pair, type Spread } from "./paired.ts";
-import type { Startup, Swap } from "./startup.ts";
+import type { Load, Startup, Swap } from "./startup.ts";
 
 /** What was measured; a part that was not asked for is missing. */
 export interface Report {
@@ -13,6 +13,7 @@ export interface Report {
   server?: Pair[];
   noise?: Pair[];
   grpc?: Grpc;
+  load?: Load[];
   startup?: Startup;
   swap?: Swap;
   blocks?: Blocks;
@@ -109,6 +110,9 @@ export function table(report: Report): string {
       "",
     );
   }
+  for (const { what, cpuMs, rssMb } of report.load ?? [])
+    lines.push(`import of ${what}: CPU ${range(cpuMs, 0)} ms, ${range(rssMb, 0)} MB`);
+  if (report.load !== undefined) lines.push("");
   if (swap !== undefined) {
     lines.push(
       `one of 10,000 endpoints changes: publish takes ${range(swap.medianMs, 2)} ms; the first time in a process ${range(swap.firstMs, 2)} ms`,

@@ -21,6 +21,28 @@ export async function measureStartup(world: World, times: number, progress: (tex
   };
 }
 
+/** What an import costs: CPU of the main thread, and resident memory. */
+export interface Load {
+  readonly what: string;
+  readonly cpuMs: Spread;
+  readonly rssMb: Spread;
+}
+
+/** What a gRPC client loads: plain, through the mesh, and with gRPC's own xDS library. */
+export async function measureLoad(times: number, progress: (text: string) => void): Promise<Load[]> {
+  progress(`imports of gRPC, ${times} times`);
+  const loads: Load[] = [];
+  for (const modules of [["@grpc/grpc-js"], ["@grpc/grpc-js", "trama", "trama/grpc"], ["@grpc/grpc-js-xds"]]) {
+    const all = await repeat(times, "load", "subjects/load.ts", {}, modules);
+    loads.push({
+      what: modules.join(" + "),
+      cpuMs: spread(all.map((one) => one["cpuMs"]!)),
+      rssMb: spread(all.map((one) => one["rssBytes"]! / 2 ** 20)),
+    });
+  }
+  return loads;
+}
+
 export interface Swap {
   /** In a fresh process, before any of it was optimised. */
   readonly firstMs: Spread;
@@ -43,10 +65,11 @@ async function repeat(
   name: string,
   file: string,
   env: Readonly<Record<string, string>>,
+  args: readonly string[] = [],
 ): Promise<Readonly<Record<string, number>>[]> {
   const all: Readonly<Record<string, number>>[] = [];
   for (let i = 0; i < times; i++) {
-    const subject = await start(name, file, [], env);
+    const subject = await start(name, file, args, env);
     all.push(subject.ready);
     await subject.close();
   }
