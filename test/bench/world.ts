@@ -98,8 +98,20 @@ export async function openWorld(): Promise<World> {
       },
       async registerBig(turn) {
         if (turn > 0) return writeYaml("big-0.yaml", bigPart(0, turn));
-        await writeYaml("big.yaml", big());
-        for (let from = 0; from < bigCount; from += bigFileCount) await writeYaml(`big-${from}.yaml`, bigPart(from, 0));
+        const { configurations: before } = await controlPlane!.figures("now");
+        const files: [string, string][] = [["big.yaml", big()]];
+        for (let from = 0; from < bigCount; from += bigFileCount) files.push([`big-${from}.yaml`, bigPart(from, 0)]);
+        // All at once, so that they are read once.
+        for (const [name, text] of files) await writeFile(join(configDir, `${name}.new`), text);
+        for (const [name] of files) await rename(join(configDir, `${name}.new`), join(configDir, name));
+        // While the control plane reads them it answers nobody; three seconds without news mean that it is done.
+        let found = before;
+        for (let quiet = 0; quiet < 15 || found === before;) {
+          await new Promise((resolve) => setTimeout(resolve, 200));
+          const { configurations: now } = await controlPlane!.figures("now");
+          quiet = now === found ? quiet + 1 : 0;
+          found = now;
+        }
       },
       async xdsEnvironment(account) {
         const out = join(folder, `${account}-xds`);
