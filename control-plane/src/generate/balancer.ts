@@ -65,16 +65,13 @@ export function balancerFields(balancer: Balancer | undefined, kind: NodeView["k
 
 /**
  * All of gRPC's libraries know round robin. Those that know the newer field and ring hash (gRFC A42, A52) keep calls of one key
- * together too; a Maglev table is as good as a ring to them, which is all they have.
+ * together too, on a ring of the default size; a Maglev table is as good as a ring to them, which is all they have.
  */
 function grpcFields(balancer: Balancer | undefined): BalancerFields {
   const lbPolicy = Cluster_LbPolicy.ROUND_ROBIN;
   if (balancer?.kind !== "hash") return { lbPolicy };
-  const { table } = balancer;
-  const ring = pack(RingHashSchema, {
-    hashFunction: RingHash_HashFunction.XX_HASH,
-    minimumRingSize: BigInt(table.kind === "ring" ? table.minimumSize : 1_024),
-  });
+  // Without its size: grpc-js-xds 1.14 takes the number for a text and refuses the cluster.
+  const ring = pack(RingHashSchema, { hashFunction: RingHash_HashFunction.XX_HASH });
   const rotation = pack(WrrLocalitySchema, { endpointPickingPolicy: list(pack(RoundRobinSchema, {})) });
   return { lbPolicy, loadBalancingPolicy: list(ring, rotation) };
 }

@@ -63,7 +63,10 @@ spec:
       to: [{ operation: { paths: [/demo.Echo/Say] } }]
 `;
 
-/** One policy for all languages: a canary, mutual TLS for everybody, and one method for one caller. */
+/**
+ * One policy for all languages: a canary, mutual TLS for everybody, and one method for one caller. A key for consistent hashing, so that
+ * each of them reads the balancer that comes of it.
+ */
 export function echoYaml({ v1, v2, weight, account = "echo", protocol = "GRPC" }: EchoPlaces): string {
   const name = protocol.toLowerCase();
   const entry = (version: string, { address, port }: EchoPlaces["v1"]): string => `---
@@ -82,6 +85,7 @@ kind: DestinationRule
 metadata: { name: echo, namespace: demo }
 spec:
   host: ${echoHost}
+  trafficPolicy: { loadBalancer: { consistentHash: { httpHeaderName: user } } }
   subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }]
 ---
 apiVersion: networking.istio.io/v1
