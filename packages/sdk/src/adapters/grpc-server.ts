@@ -69,7 +69,8 @@ function sharePort(inside: MeshInternals, server: Server, http: HttpServer): voi
     });
   const { listener } = guard;
   const grpc = new ProtectedGrpc(server, inside.engine, inside.clock, () => listener);
-  listener.protocols = ["h2", "http/1.1"];
+  // gRPC offers h2 alone; who offers both is a client of HTTP.
+  listener.protocols = ["http/1.1", "h2"];
   guard.neighbour = (connection, leave) => {
     const take = (http2: boolean): void => (http2 ? grpc.admit(connection) : leave());
     const { alpnProtocol } = connection.socket as { alpnProtocol?: string | false | null };
