@@ -148,7 +148,7 @@ describe("limits", () => {
 });
 
 describe("a call made on behalf of a retry", () => {
-  const asked = (world_: ReturnType<typeof world>, callerAttempt: number) => {
+  const asked = (world_: ReturnType<typeof world>, callerAttempt: number, retries = 1) => {
     const call = makeCall({ transport: world_.peer, startMs: world_.env.clock.now() });
     call.callerAttempt = callerAttempt;
     const sink = new TestSink();
@@ -156,14 +156,14 @@ describe("a call made on behalf of a retry", () => {
       call,
       sink,
       world_.compiled,
-      new RetryPlan(retryPolicy({ retryOn: ["5xx", "reset"] }), world_.env),
+      new RetryPlan(retryPolicy({ retryOn: ["5xx", "reset"], retries }), world_.env),
       world_.env,
     );
     world_.env.clock.advance(10_000);
     return sink;
   };
 
-  it("repeats neither an answer nor what may have arrived", () => {
+  it("has as many retries less of its own: here of one none is left", () => {
     for (const first of [answers(503), fails("RESET")]) {
       const nested = world({}, [first, answers(200)]);
       const sink = asked(nested, 2);
@@ -173,10 +173,16 @@ describe("a call made on behalf of a retry", () => {
     }
   });
 
+  it("still repairs a failure of its own as long as one is left", () => {
+    const nested = world({}, [answers(503), answers(200)]);
+    expect(asked(nested, 2, 2).status).toBe(200);
+    nested.idle();
+  });
+
   it("is not held back for a retry that will not be", () => {
     const { peer, make, send } = world({ retryOn: ["unavailable"] }, [waits]);
     const call = make({ protocol: "grpc", method: "POST" });
-    call.callerAttempt = 2;
+    call.callerAttempt = 9;
     const { sink } = send(call);
     peer.next().head(200);
     expect(sink.events).toEqual(["head"]);
@@ -189,7 +195,7 @@ describe("a call made on behalf of a retry", () => {
     nested.idle();
   });
 
-  it("retries add along a chain, they do not multiply", () => {
+  it("however long the chain, no path through it holds more retries than one of its policies allows", () => {
     // Each hop asks the next, `retries` times more if that fails; the last one always fails.
     const reached = (depth: number, retries: number, callerAttempt: number): number => {
       let last = 0;
@@ -216,6 +222,11 @@ describe("a call made on behalf of a retry", () => {
       return last;
     };
     for (const depth of [1, 2, 3, 4])
-      for (const retries of [1, 2, 3]) expect(reached(depth, retries, 1)).toBe(1 + depth * retries);
+      // The ways to share out so many retries among the hops, or fewer: where each hop had all of them, (retries + 1) ** depth.
+      for (const retries of [1, 2, 3]) expect(reached(depth, retries, 1)).toBe(choose(depth + retries, retries));
   });
 });
+
+function choose(n: number, k: number): number {
+  return k === 0 ? 1 : (choose(n - 1, k - 1) * n) / k;
+}

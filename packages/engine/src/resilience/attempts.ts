@@ -296,11 +296,15 @@ class Try implements Sink, Runner {
     return false;
   }
 
+  /** Attempts so far, those of all callers above included. */
+  #inAll(): number {
+    return this.#number + this.#call.callerAttempt - 1;
+  }
+
   /** Whether what may have arrived can be repeated at all; see {@link #retry}. */
   #hasRetryLeft(): boolean {
-    const { body, callerAttempt } = this.#call;
-    if (callerAttempt > 1) return false;
-    return this.#number <= this.#plan!.policy.retries && body.isOpen?.() !== true && body.canReplay();
+    const { body } = this.#call;
+    return this.#inAll() <= this.#plan!.policy.retries && body.isOpen?.() !== true && body.canReplay();
   }
 
   /**
@@ -319,11 +323,10 @@ class Try implements Sink, Runner {
     const plan = this.#plan!;
     if (this.#followed || !plan.takes(call)) return false;
     if (sent && !named && !plan.isIdempotent(call)) return false;
-    // Retries add along a chain of calls, they do not multiply: this work is being repeated from further up already, and who
-    // repeats it there has a budget and a policy of its own. What never left cost nobody anything, and may go elsewhere.
-    if (sent && call.callerAttempt > 1) return false;
     if (!call.body.canReplay()) return false;
-    if (this.#number > plan.policy.retries) return this.#refuse("URX");
+    // Retries do not multiply along a chain of calls: those made further up, on whose behalf this one is, count here too. What
+    // never left cost nobody anything, and may go elsewhere.
+    if ((sent ? this.#inAll() : this.#number) > plan.policy.retries) return this.#refuse("URX");
     const { random, clock } = this.#env;
     const asked = named ? pushback(headers) : headers && plan.pauseMs(headers, clock, random());
     if (asked === "never") return false;
