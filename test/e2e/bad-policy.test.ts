@@ -45,7 +45,7 @@ const faults = [
   {
     what: "a field of Istio's that this release does not act on",
     code: "unsupported",
-    text: good("v2").replace("    - route:", "    - ^mirror: { host: catalog.shop.svc.cluster.local }\n      route:"),
+    text: good("v2").replace("  http:", "  ^tcp: [{ route: [] }]\n  http:"),
   },
   {
     what: "a kind of Istio's that this release does not act on",
