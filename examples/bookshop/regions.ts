@@ -7,13 +7,13 @@ const usage = `usage: npm run demo:regions -- [--seconds n] [--rate n] [--json]
 
   A catalog in three regions. The reader's own dies under load and comes back, then answers 200 ms late and is healed.
 
-  --seconds n  of each of the three phases (default 20; 5 to 600)
+  --seconds n  of each of the three phases (default 40; 5 to 600)
   --rate n     requests a second (default 50; 10 to 500)
   --json       prints one JSON object as the last line, and nothing else on stdout`;
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: "string", default: "20" },
+    seconds: { type: "string", default: "40" },
     rate: { type: "string", default: "50" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
