@@ -7,7 +7,7 @@ export interface Batch {
   errors: string[];
   /** From the planned moment of each visit to its last byte. */
   latenciesMs: number[];
-  /** Visits by the catalog version that answered, and the wall-clock time of the newest of each. */
+  /** Visits by the catalog version that answered, and the wall-clock time at which the newest of each began. */
   versions: Record<string, number>;
   lastSeenMs: Record<string, number>;
   /** Calls that the policy forbids: how many were made, how many were answered 403. */

@@ -23,7 +23,7 @@ export interface Report {
   readonly retried: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** From the write of the YAML to the last visit that the old weight still sent to v1. */
+  /** From the write of the YAML to the beginning of the last visit that the old weight still sent to v1. */
   readonly weightChange: { readonly toMs: number; readonly failed: number };
   readonly controlPlaneDown: { readonly requests: number; readonly failed: number };
 }

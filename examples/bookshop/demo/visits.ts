@@ -43,7 +43,8 @@ export function watchVisits(shop: Pick<Shop, "customer" | "outsider">): Visits {
       visits.latenciesMs.splice(0, visits.latenciesMs.length - keptLatencies);
     for (const [version, count] of Object.entries(batch.versions))
       visits.versions[version] = (visits.versions[version] ?? 0) + count;
-    Object.assign(visits.lastSeenMs, batch.lastSeenMs);
+    for (const [version, atMs] of Object.entries(batch.lastSeenMs))
+      visits.lastSeenMs[version] = Math.max(atMs, visits.lastSeenMs[version] ?? 0);
     visits.deniedExpected += batch.deniable;
     visits.deniedActual += batch.denied;
   });

@@ -35,6 +35,7 @@ function emptyBatch(): Batch {
 }
 
 async function visit(plannedMs: number): Promise<void> {
+  const sentMs = Date.now();
   try {
     const response = await mesh.fetch("http://storefront:8080/");
     await response.arrayBuffer();
@@ -42,7 +43,7 @@ async function visit(plannedMs: number): Promise<void> {
     const version = response.headers.get("x-catalog-version") ?? "unknown";
     batch.ok++;
     batch.versions[version] = (batch.versions[version] ?? 0) + 1;
-    batch.lastSeenMs[version] = Date.now();
+    batch.lastSeenMs[version] = Math.max(sentMs, batch.lastSeenMs[version] ?? 0);
     batch.latenciesMs.push(performance.now() - plannedMs);
   } catch (error) {
     batch.failed++;
