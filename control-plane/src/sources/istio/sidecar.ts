@@ -74,7 +74,7 @@ export const sidecarSchema: z.ZodType<SidecarSpec> = message(
   },
   {
     ingress: "listeners of a proxy; a service listens by itself, and its ports stand in its ServiceEntry",
-    inboundConnectionPool: "limits of a proxy's listeners; the options of protect() and serve() limit the server",
+    inboundConnectionPool: "limits of a proxy's listeners; a server is limited by the overload option of joinMesh()",
   },
 ).refine(
   ({ egress: hosts, outboundTrafficPolicy: policy }) => hosts !== undefined || policy !== undefined,
