@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "@trama/engine";
+import type { Alarm, Clock, Timer } from "@trama/engine";
 
 /** Virtual time: stands still until somebody advances it. */
 export interface FakeClock extends Clock {
@@ -28,11 +28,24 @@ export function fakeClock(startMs = 1_000): FakeClock {
     timers.set(id, { at, fire });
     return { cancel: () => void timers.delete(id) };
   };
+  const alarms = new Map<Alarm, Timer>();
+  const unset = (alarm: Alarm): void => {
+    alarms.get(alarm)?.cancel();
+    alarms.delete(alarm);
+  };
   return {
     now: () => now,
     wall: () => now + wallOffset,
     after: (delayMs, fn) => set(now + Math.max(0, delayMs), fn),
-    at: (atMs, fn, value) => set(Math.max(now, atMs), () => fn(value)),
+    set(alarm, atMs) {
+      unset(alarm);
+      const ring = (): void => {
+        alarms.delete(alarm);
+        alarm.ring();
+      };
+      alarms.set(alarm, set(Math.max(now, atMs), ring));
+    },
+    unset,
     advance(ms) {
       const end = now + ms;
       for (let id = nextDue(end); id !== undefined; id = nextDue(end)) {

@@ -233,7 +233,7 @@ class ListenerScope {
         return (call, sink) => {
           const cluster = (call.snapshot as CompiledSnapshot).clusters.get(name)?.value;
           if (cluster === undefined) sink.onError(new MeshError("NO_CLUSTER", `no cluster ${name}`));
-          else sendToCluster(call, sink, cluster, plan, env);
+          else sendToCluster(call, sink, cluster, plan);
         };
       },
     };

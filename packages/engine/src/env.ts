@@ -1,3 +1,4 @@
+import type { Alarm } from "./alarm.ts";
 import type { Call } from "./call.ts";
 import type { ClusterConfig, ClusterInfo, EndpointConfig } from "./config.ts";
 import type { Admission } from "./inbound/admission.ts";
@@ -10,11 +11,10 @@ export interface Clock {
   wall(): number;
   /** Calls `fn` once after `delayMs`. Never keeps the process alive. Coarse timers (±10 ms) are welcome here. */
   after(delayMs: number, fn: () => void): Timer;
-  /**
-   * The same at a moment of `now()`, and with `value`: for the timers that every call has, whose layers have read the
-   * clock already and need no closure of their own.
-   */
-  at<T>(atMs: number, fn: (value: T) => void, value: T): Timer;
+  /** Rings at a moment of `now()`, and no more at the one it was set to before, if any. As coarse as `after`. */
+  set(alarm: Alarm, atMs: number): void;
+  /** Calls it off. Does nothing to one that is not set. */
+  unset(alarm: Alarm): void;
   /**
    * For how long in all, up to `nowMs`, the event loop of this process was blocked: only its growth between two moments says
    * something. Counts what kept timers waiting for 50 ms and more, and only while any was set. Whoever fires timers after such

@@ -1,4 +1,5 @@
 // The face of the engine: contracts, createEngine, and the parts that xds and the sdk share with it.
+export * from "./alarm.ts";
 export * from "./headers.ts";
 export * from "./errors.ts";
 export * from "./service.ts";

@@ -27,7 +27,6 @@ export class CallRecord {
   peerPrincipal: string | undefined = undefined;
   /** `workload;namespace;service;revision;cluster;app;version` of the other end, when known. */
   peerWorkload: string | undefined = undefined;
-  requestBytes = 0;
   responseBytes = 0;
   /** Messages of a gRPC call, counted by its adapter. */
   requestMessages = 0;

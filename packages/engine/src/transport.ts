@@ -16,7 +16,8 @@ export interface Transport {
 export class Attempt implements Abortable {
   readonly call: Call;
   readonly cluster: ClusterConfig;
-  readonly endpoint: EndpointConfig;
+  /** Picked when the attempt is sent: a transport always finds it here. */
+  endpoint!: EndpointConfig;
   /** 1 for the first. */
   readonly number: number;
   /** Set by the transport as soon as a byte of the request may have left the process. */
@@ -26,10 +27,10 @@ export class Attempt implements Abortable {
   #aborted: MeshError | undefined = undefined;
   #handle: Abortable | undefined = undefined;
 
-  constructor(call: Call, cluster: ClusterConfig, endpoint: EndpointConfig, number: number) {
+  constructor(call: Call, cluster: ClusterConfig, endpoint: EndpointConfig | undefined, number: number) {
     this.call = call;
     this.cluster = cluster;
-    this.endpoint = endpoint;
+    if (endpoint !== undefined) this.endpoint = endpoint;
     this.number = number;
   }
 

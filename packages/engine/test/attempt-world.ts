@@ -33,7 +33,7 @@ export function world(
   const make = (call: CallOptions = {}) => makeCall({ transport: peer, startMs: env.clock.now(), ...call });
   const send = (call: Call) => {
     const sink = new TestSink();
-    sendToCluster(call, sink, compiled, plan, env);
+    sendToCluster(call, sink, compiled, plan);
     return { call, sink };
   };
   const go = (call: CallOptions = {}) => send(make(call));

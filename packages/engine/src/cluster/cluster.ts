@@ -25,6 +25,7 @@ import { priorityLoads } from "./priority.ts";
  */
 export class Cluster {
   readonly config: ClusterConfig;
+  readonly env: Env;
   readonly breaker: Breaker;
   /** Whether the ends of attempts are to be told at all. */
   readonly observes: boolean;
@@ -34,7 +35,6 @@ export class Cluster {
   readonly #shared: ClusterState;
   readonly #priorities: readonly (readonly LocalityHosts[])[];
   readonly #dice: Dice;
-  readonly #random: () => number;
   readonly #release: () => void;
   #picker: Picker;
   /** Those that the picker picks from, by locality, the best priority first. */
@@ -57,7 +57,7 @@ export class Cluster {
     this.timed = this.#observers.some((each) => each.timed);
     this.#shared = shared;
     this.#dice = new Dice(env.random);
-    this.#random = env.random;
+    this.env = env;
     this.#priorities = hosts(config, shared, cursors, this.#dice, env.clock);
     if (config.healthCheck !== undefined && env.prober !== undefined)
       shared.checks ??= new HealthChecks(config.name, shared, env, env.prober);
@@ -156,7 +156,7 @@ export class Cluster {
   /** Whether this attempt is among those that the control plane wants dropped. */
   drop(): MeshError | undefined {
     const drops = this.config.endpoints.drops;
-    return drops.length === 0 ? undefined : rollDrops(drops, this.#random);
+    return drops.length === 0 ? undefined : rollDrops(drops, this.env.random);
   }
 
   /**
@@ -166,7 +166,7 @@ export class Cluster {
   untried(tried: (endpoint: Endpoint) => boolean): Endpoint | undefined {
     let count = 0;
     for (const list of this.#serving) count += list.length;
-    let skip = Math.floor(this.#random() * count);
+    let skip = Math.floor(this.env.random() * count);
     for (let round = 0; round < 2; round++)
       for (const list of this.#serving) {
         for (let at = Math.min(skip, list.length); at < list.length; at++) if (!tried(list[at]!)) return list[at];

@@ -87,12 +87,11 @@ export class HealthChecks {
     const config = this.#config!;
     const { clock } = this.#env;
     this.#underWay++;
-    const dueMs = clock.now() + config.healthCheck!.timeoutMs;
+    const { timeoutMs } = config.healthCheck!;
+    const dueMs = clock.now() + timeoutMs;
     check.asking = idle;
-    check.timer = clock.at(
-      dueMs,
-      () => this.#answered(check, clock.now() - dueMs < LATE_MS ? "failed" : "unknown"),
-      undefined,
+    check.timer = clock.after(timeoutMs, () =>
+      this.#answered(check, clock.now() - dueMs < LATE_MS ? "failed" : "unknown"),
     );
     const asking = this.#prober.ask(config, check.endpoint.config, (answer) => this.#answered(check, answer));
     // It may have answered already.

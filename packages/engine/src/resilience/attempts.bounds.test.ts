@@ -53,7 +53,7 @@ describe("time", () => {
     const call = makeCall({ transport: peer });
     call.deadlineMs = env.clock.now() + 0.001;
     const sink = new TestSink();
-    sendToCluster(call, sink, compiled, new RetryPlan(retryPolicy({ backoffBaseMs: 100 }), env), env);
+    sendToCluster(call, sink, compiled, new RetryPlan(retryPolicy({ backoffBaseMs: 100 }), env));
     expect(sink.status).toBe(503);
     expect(env.clock.pending).toBe(0);
   });
@@ -157,7 +157,6 @@ describe("a call made on behalf of a retry", () => {
       sink,
       world_.compiled,
       new RetryPlan(retryPolicy({ retryOn: ["5xx", "reset"], retries }), world_.env),
-      world_.env,
     );
     world_.env.clock.advance(10_000);
     return sink;
@@ -216,7 +215,6 @@ describe("a call made on behalf of a retry", () => {
         new TestSink(),
         hop.compiled,
         new RetryPlan(retryPolicy({ retries, retryOn: ["5xx"] }), hop.env),
-        hop.env,
       );
       hop.env.clock.advance(10_000);
       return last;

@@ -284,7 +284,7 @@ describe("the laws, in random orders of events", () => {
     checkServiceLaws(
       ({ env }) => {
         const compiled = new Cluster(config, env, state);
-        return (each, sink) => sendToCluster(each, sink, compiled, plan, env);
+        return (each, sink) => sendToCluster(each, sink, compiled, plan);
       },
       {
         after: ({ peer }) => {

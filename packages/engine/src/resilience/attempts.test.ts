@@ -71,7 +71,7 @@ describe("one attempt", () => {
     const call = makeCall({ transport: peer });
     call.deadlineMs = env.clock.now();
     const sink = new TestSink();
-    sendToCluster(call, sink, compiled, undefined, env);
+    sendToCluster(call, sink, compiled, undefined);
     expect(sink.error).toMatchObject({ code: "TIMEOUT", sent: false });
     expect(peer.exchanges).toHaveLength(0);
   });
@@ -305,11 +305,11 @@ describe("abort", () => {
   });
 
   it("before the start sends nothing", () => {
-    const { env, peer, compiled } = world({}, []);
+    const { peer, compiled } = world({}, []);
     const call = makeCall({ transport: peer });
     call.abort(reason);
     const sink = new TestSink();
-    sendToCluster(call, sink, compiled, undefined, env);
+    sendToCluster(call, sink, compiled, undefined);
     expect(sink.error?.cause).toBe(reason);
     expect(peer.exchanges).toHaveLength(0);
   });
@@ -360,7 +360,7 @@ describe("the laws, in random orders", () => {
     checkServiceLaws(
       ({ env }) => {
         const compiled = new Cluster(config, env, state);
-        return (each, sink) => sendToCluster(each, sink, compiled, plan, env);
+        return (each, sink) => sendToCluster(each, sink, compiled, plan);
       },
       {
         call,

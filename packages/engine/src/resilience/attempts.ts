@@ -1,19 +1,22 @@
+import type { Alarm } from "../alarm.ts";
 import type { Call } from "../call.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import { blamesEndpoint } from "../cluster/observer.ts";
-import type { Picker } from "../cluster/picker.ts";
-import type { Env, Timer } from "../env.ts";
+import type { Timer } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { owedMs } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, ResponseHead, Sink } from "../service.ts";
 import { Attempt } from "../transport.ts";
+import { Observation } from "./observation.ts";
 import { askedMs, pushback } from "./pause.ts";
 import { Race } from "./race.ts";
 import type { Runner } from "./race.ts";
 import { grpcStatusOf } from "./retry-policy.ts";
 import type { RetryPlan } from "./retry-policy.ts";
+import { pickAgain } from "./selection.ts";
+import type { Visit } from "./selection.ts";
 
 /** A refused answer is read to its end, to keep its connection, as long as it is small and quick. */
 const DRAIN_BYTES = 64 * 1024;
@@ -25,10 +28,10 @@ const DRAIN_MS = 1_000;
  * The layer above keeps the deadline and ends the call by an abort; here no attempt begins after it and no back-off
  * is longer than what is left of it.
  */
-export function sendToCluster(call: Call, sink: Sink, cluster: Cluster, plan: RetryPlan | undefined, env: Env): void {
+export function sendToCluster(call: Call, sink: Sink, cluster: Cluster, plan: RetryPlan | undefined): void {
   call.record.cluster = cluster.config;
   if (call.aborted !== undefined) return sink.onError(call.aborted);
-  const first = new Try(call, sink, cluster, plan, env, undefined);
+  const first = new Try(call, sink, cluster, plan, undefined);
   if (plan?.hedge !== undefined && mayHedge(call, plan)) first.enter(new Race(call));
   first.start();
 }
@@ -50,21 +53,20 @@ type Phase = "waiting" | "sent" | "held" | "passing" | "draining" | "over";
 
 /**
  * One try of a call, and the sink of its answer. A retry is a new Try, so a late event of an earlier one meets an
- * object that knows it is over; the chain of `#previous` is the memory of where the call has been. Each has one successor
+ * object that knows it is over; the chain of `previous` is the memory of where the call has been. Each has one successor
  * at most: because it failed, or, in a hedged call, because it was slow, and then both run on.
+ *
+ * It is the attempt that the transport is given and the alarm of whatever it waits for, too: all of them live as long.
  */
-class Try implements Sink, Runner {
-  /** One function for all tries. */
-  static readonly #tookTooLong = (tried: Try): void => tried.#onPerTryTimeout();
-  static readonly #isSlow = (tried: Try): void => tried.#onSlow();
-  readonly #call: Call;
+class Try extends Attempt implements Sink, Runner, Alarm, Visit {
+  nextAlarm: Alarm | undefined = undefined;
+  previousAlarm: Alarm | undefined = undefined;
+  dueTick = 0;
+  place: Endpoint | undefined = undefined;
+  readonly previous: Try | undefined;
   readonly #sink: Sink;
-  readonly #cluster: Cluster;
+  readonly #members: Cluster;
   readonly #plan: RetryPlan | undefined;
-  readonly #env: Env;
-  readonly #previous: Try | undefined;
-  /** 1 for the first. */
-  readonly #number: number;
   /** Whether this try holds a place in the retry budget. */
   #holdsPlace = false;
   /** The others that run beside it, in a hedged call that nobody has won yet. */
@@ -74,36 +76,20 @@ class Try implements Sink, Runner {
   /** Out of its per-try time and still running; see {@link HedgePolicy.onPerTryTimeout}. */
   #overdue = false;
   #phase: Phase = "waiting";
-  #endpoint: Endpoint | undefined = undefined;
-  #attempt: Attempt | undefined = undefined;
-  #timer: Timer | undefined = undefined;
   #held: ResponseHead | undefined = undefined;
   #flow: Flow | undefined = undefined;
   #drained = 0;
-  /** Only kept when the cluster observes; see `AttemptObserver.attemptEnded`. */
-  #status = 0;
-  #grpcStatus = -1;
-  #headMs = -1;
-  #askedMs = -1;
-  #sentMs = -1;
-  /** `clock.stalled()` when it was sent; only kept with a per-try time-out. */
+  #seen: Observation | undefined = undefined;
+  /** When it was sent, and `clock.stalled()` then; only kept with a per-try time-out. Whole milliseconds: a fraction is an object. */
+  #sentMs = 0;
   #stalledMs = 0;
 
-  constructor(
-    call: Call,
-    sink: Sink,
-    cluster: Cluster,
-    plan: RetryPlan | undefined,
-    env: Env,
-    previous: Try | undefined,
-  ) {
-    this.#call = call;
+  constructor(call: Call, sink: Sink, cluster: Cluster, plan: RetryPlan | undefined, previous: Try | undefined) {
+    super(call, cluster.config, undefined, previous === undefined ? 1 : previous.number + 1);
+    this.previous = previous;
     this.#sink = sink;
-    this.#cluster = cluster;
+    this.#members = cluster;
     this.#plan = plan;
-    this.#env = env;
-    this.#previous = previous;
-    this.#number = previous === undefined ? 1 : previous.#number + 1;
   }
 
   enter(race: Race): void {
@@ -112,57 +98,64 @@ class Try implements Sink, Runner {
   }
 
   start(): void {
-    const call = this.#call;
-    this.#timer = undefined;
+    const { call } = this;
+    const cluster = this.#members;
+    const { clock } = cluster.env;
     const perTryMs = this.#plan?.policy.perTryTimeoutMs;
     // Read once: a clock costs more than most of what stands here.
-    const timed = this.#cluster.timed || this.#plan?.hedge !== undefined;
-    const nowMs = call.deadlineMs === Infinity && perTryMs === undefined && !timed ? 0 : this.#env.clock.now();
+    const timed = cluster.timed || this.#plan?.hedge !== undefined;
+    const nowMs = call.deadlineMs === Infinity && perTryMs === undefined && !timed ? 0 : clock.now();
     if (nowMs >= call.deadlineMs)
       return this.#fail(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
-    const dropped = this.#cluster.drop();
+    const dropped = cluster.drop();
     if (dropped !== undefined) return this.#fail(dropped);
-    if (!this.#cluster.breaker.admitRequest())
+    if (!cluster.breaker.admitRequest())
       return this.#fail(
-        new MeshError("OVERFLOW", `cluster ${this.#cluster.config.name} has as many requests under way as it may`),
+        new MeshError("OVERFLOW", `cluster ${cluster.config.name} has as many requests under way as it may`),
       );
-    const endpoint = (this.#cluster.wantsProbe && this.#mayTry() && this.#cluster.takeProbe()) || this.#pick();
-    if (endpoint instanceof MeshError) {
-      this.#cluster.breaker.requestEnded();
-      return this.#fail(endpoint);
+    const place = (cluster.wantsProbe && this.#mayTry() && cluster.takeProbe()) || this.#pick();
+    if (place instanceof MeshError) {
+      cluster.breaker.requestEnded();
+      return this.#fail(place);
     }
-    endpoint.load.active++;
-    this.#endpoint = endpoint;
-    const attempt = new Attempt(call, this.#cluster.config, endpoint.config, this.#number);
-    this.#attempt = attempt;
-    call.record.endpoint = endpoint.config;
+    place.load.active++;
+    this.place = place;
+    this.endpoint = place.config;
+    call.record.endpoint = place.config;
     call.record.attempts++;
     if (this.#race === undefined) call.active = this;
-    else this.#race.wait(this.#slowTimer(nowMs));
+    else this.#race.wait(this.#slowTimer());
     this.#phase = "sent";
-    this.#sentMs = nowMs;
+    if (timed || cluster.observes) this.#seen = new Observation(nowMs);
     if (perTryMs !== undefined && nowMs + perTryMs < call.deadlineMs) {
-      this.#stalledMs = this.#env.clock.stalled(nowMs);
-      this.#timer = this.#env.clock.at(nowMs + perTryMs, Try.#tookTooLong, this);
+      this.#sentMs = Math.floor(nowMs);
+      this.#stalledMs = Math.ceil(clock.stalled(nowMs));
+      clock.set(this, nowMs + perTryMs);
     }
     try {
-      call.transport.send(attempt, this);
+      call.transport.send(this, this);
     } catch (thrown) {
       // Against law 1; without this line its counters would leak.
       this.onError(MeshError.from(thrown));
     }
   }
 
+  ring(): void {
+    if (this.#phase === "waiting") this.start();
+    else if (this.#phase === "draining") this.#stopDraining();
+    else this.#onPerTryTimeout();
+  }
+
   onHead(head: ResponseHead, flow: Flow): void {
     if (this.#phase !== "sent") return;
-    if (this.#cluster.observes) this.#noteHead(head);
+    if (this.#members.observes) this.#noteHead(head);
     const plan = this.#plan;
     if (plan !== undefined) {
-      const grpc = this.#call.protocol === "grpc" ? grpcStatusOf(head.headers) : -1;
+      const grpc = this.call.protocol === "grpc" ? grpcStatusOf(head.headers) : -1;
       if (plan.wantsAnswer(head, grpc)) {
         if (this.#retry(true, grpc >= 0, head.headers, undefined) || this.#yields(undefined, true))
           return this.#drain();
-      } else if (grpc < 0 && this.#call.protocol === "grpc" && plan.watchesTrailers && this.#hasRetryLeft()) {
+      } else if (grpc < 0 && this.call.protocol === "grpc" && plan.watchesTrailers && this.#hasRetryLeft()) {
         this.#held = head;
         this.#flow = flow;
         this.#phase = "held";
@@ -179,10 +172,7 @@ class Try implements Sink, Runner {
   }
 
   onEnd(trailers: HeaderList | undefined): void {
-    if (trailers !== undefined && this.#call.protocol === "grpc" && this.#cluster.observes) {
-      this.#grpcStatus = grpcStatusOf(trailers);
-      if (this.#grpcStatus > 0 && this.#cluster.timed) this.#askedMs = askedMs(trailers);
-    }
+    if (trailers !== undefined && this.call.protocol === "grpc" && this.#members.observes) this.#noteTrailers(trailers);
     if (this.#phase === "held") {
       const status = grpcStatusOf(trailers);
       if (status > 0 && this.#plan!.wantsGrpcStatus(status))
@@ -200,12 +190,12 @@ class Try implements Sink, Runner {
   onError(error: MeshError): void {
     if (this.#phase === "draining") return this.#endDraining();
     if (this.#phase === "over" || this.#phase === "waiting") return;
-    const wanted = this.#phase !== "passing" && this.#plan?.wantsError(error, this.#call.protocol === "grpc") === true;
+    const wanted = this.#phase !== "passing" && this.#plan?.wantsError(error, this.call.protocol === "grpc") === true;
     if (!wanted || !this.#retry(error.sent, false, undefined, error, blamesEndpoint(error))) this.#fail(error);
   }
 
   /** By the caller: whatever the try is doing ends, and the caller gets its own reason (law 5). */
-  abort(reason: MeshError): void {
+  override abort(reason: MeshError): void {
     if (this.#phase !== "over" && this.#phase !== "draining") this.#stop(reason, this.#blames(reason));
   }
 
@@ -213,7 +203,7 @@ class Try implements Sink, Runner {
     if (this.#phase === "over" || this.#phase === "draining") return;
     this.#noteTime();
     this.#finish(reason, this.#blames(reason));
-    this.#attempt?.abort(reason);
+    super.abort(reason);
   }
 
   /** Of all ends from above only the deadline blames the endpoint, while there was no answer; so does a per-try time-out. */
@@ -224,7 +214,7 @@ class Try implements Sink, Runner {
   #stop(reason: MeshError, counts: boolean): void {
     const silent = this.#yields(reason, counts);
     if (!silent) this.#finish(reason, counts);
-    this.#attempt?.abort(reason);
+    super.abort(reason);
     if (!silent) this.#sink.onError(reason);
   }
 
@@ -249,8 +239,7 @@ class Try implements Sink, Runner {
     this.#held = undefined;
     this.#flow = undefined;
     // The per-try time-out guards the wait for an answer, not its length.
-    this.#timer?.cancel();
-    this.#timer = undefined;
+    this.#members.env.clock.unset(this);
     this.#sink.onHead(head, flow);
   }
 
@@ -258,8 +247,8 @@ class Try implements Sink, Runner {
   #win(race: Race): void {
     this.#race = undefined;
     race.win(this);
-    const { record } = this.#call;
-    const { endpoint, peer } = this.#attempt!;
+    const { record } = this.call;
+    const { endpoint, peer } = this;
     record.endpoint = endpoint;
     if (peer === undefined) return;
     record.mtls = peer.mtls;
@@ -267,44 +256,15 @@ class Try implements Sink, Runner {
   }
 
   #pick(): Endpoint | MeshError {
-    const picker = this.#picker();
-    let endpoint = picker.pick(this.#call);
-    // Two at one endpoint would wait for the same thing: a hedge always goes elsewhere.
-    if (this.#previous === undefined || (this.#race === undefined && !this.#plan!.policy.avoidPreviousHosts))
-      return endpoint;
-    for (let selection = 1; selection <= this.#plan!.policy.hostSelectionAttempts; selection++) {
-      if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) return endpoint;
-      endpoint = picker.pick(this.#call, selection);
-    }
-    if (endpoint instanceof MeshError || !this.#wasAt(endpoint)) return endpoint;
-    // Envoy goes back to the endpoint that failed; while another is there, that is a retry thrown away.
-    return this.#cluster.untried((other) => this.#wasAt(other)) ?? endpoint;
-  }
-
-  #picker(): Picker {
-    const every = this.#plan?.policy.avoidPreviousPriorities;
-    if (every === undefined || this.#previous === undefined) return this.#cluster.picker;
-    const tried: Endpoint[] = [];
-    for (let each: Try | undefined = this.#previous; each !== undefined; each = each.#previous)
-      if (each.#endpoint !== undefined) tried.unshift(each.#endpoint);
-    return this.#cluster.beyond(tried, every);
-  }
-
-  #wasAt(endpoint: Endpoint): boolean {
-    for (let each = this.#previous; each !== undefined; each = each.#previous)
-      if (each.#endpoint === endpoint) return true;
-    return false;
-  }
-
-  /** Attempts so far, those of all callers above included. */
-  #inAll(): number {
-    return this.#number + this.#call.callerAttempt - 1;
+    const { call, previous } = this;
+    if (previous === undefined) return this.#members.picker.pick(call);
+    return pickAgain(this.#members, call, this.#plan!, previous, this.#race !== undefined);
   }
 
   /** Whether what may have arrived can be repeated at all; see {@link #retry}. */
   #hasRetryLeft(): boolean {
-    const { body } = this.#call;
-    return this.#inAll() <= this.#plan!.policy.retries && body.isOpen?.() !== true && body.canReplay();
+    const { body } = this.call;
+    return this.total <= this.#plan!.policy.retries && body.isOpen?.() !== true && body.canReplay();
   }
 
   /**
@@ -319,24 +279,24 @@ class Try implements Sink, Runner {
     error: MeshError | undefined,
     counts = true,
   ): boolean {
-    const call = this.#call;
+    const call = this.call;
     const plan = this.#plan!;
     if (this.#followed || !plan.takes(call)) return false;
     if (sent && !named && !plan.isIdempotent(call)) return false;
     if (!call.body.canReplay()) return false;
     // Retries do not multiply along a chain of calls: those made further up, on whose behalf this one is, count here too. What
     // never left cost nobody anything, and may go elsewhere.
-    if ((sent ? this.#inAll() : this.#number) > plan.policy.retries) return this.#refuse("URX");
-    const { random, clock } = this.#env;
+    if ((sent ? this.total : this.number) > plan.policy.retries) return this.#refuse("URX");
+    const { random, clock } = this.#members.env;
     const asked = named ? pushback(headers) : headers && plan.pauseMs(headers, clock, random());
     if (asked === "never") return false;
-    const delayMs = asked ?? plan.backoffMs(this.#number, random());
+    const delayMs = asked ?? plan.backoffMs(this.number, random());
     // Better the answer that is there than one that cannot come in time.
     if (delayMs >= this.#restMs()) return false;
     // The budget guards the upstream from load. A request that never left was none, and going to another endpoint is what a
     // dead one asks for: such retries are bounded by their number alone (gRFC A6 calls them transparent).
     if (sent && !this.#holdsPlace) {
-      if (!this.#cluster.breaker.admitRetry()) return this.#refuse("UO");
+      if (!this.#members.breaker.admitRetry()) return this.#refuse("UO");
       this.#holdsPlace = true;
     }
     const next = this.#successor();
@@ -346,35 +306,35 @@ class Try implements Sink, Runner {
     if (this.#race === undefined) call.active = next;
     this.#finish(error, counts);
     // Always by the clock, so that a transport that answers at once cannot make the stack grow.
-    next.#timer = clock.after(delayMs, () => next.start());
+    clock.set(next, clock.now() + delayMs);
     return true;
   }
 
   #refuse(flag: "URX" | "UO"): false {
     // Whoever still runs may yet bring an answer that needs no excuse.
-    if (this.#race?.hasOthers(this) !== true) this.#call.record.flag = flag;
+    if (this.#race?.hasOthers(this) !== true) this.call.record.flag = flag;
     return false;
   }
 
   #successor(): Try {
     this.#followed = true;
-    const next = new Try(this.#call, this.#sink, this.#cluster, this.#plan, this.#env, this);
+    const next = new Try(this.call, this.#sink, this.#members, this.#plan, this);
     if (this.#race !== undefined) next.enter(this.#race);
     return next;
   }
 
   /** When the newest try of a hedged call counts as slow; with Envoy's kind of hedging its per-try time-out says so. */
-  #slowTimer(nowMs: number): Timer | undefined {
+  #slowTimer(): Timer | undefined {
     const { delayMs, percentile } = this.#plan!.hedge!;
-    const usual = percentile === undefined ? undefined : this.#cluster.answerTimes.quantile(percentile);
+    const usual = percentile === undefined ? undefined : this.#members.answerTimes.quantile(percentile);
     const afterMs = usual ?? delayMs;
-    return afterMs === undefined ? undefined : this.#env.clock.at(nowMs + afterMs, Try.#isSlow, this);
+    return afterMs === undefined ? undefined : this.#members.env.clock.after(afterMs, () => this.#onSlow());
   }
 
   /** Another try joins this one, unless the answer is here already, or the policy's number or the budget does not allow it. */
   #onSlow(): void {
     if (this.#phase !== "sent" || this.#followed || !this.#hasRetryLeft() || this.#restMs() <= 0) return;
-    if (!this.#cluster.breaker.admitRetry()) return;
+    if (!this.#members.breaker.admitRetry()) return;
     const next = this.#successor();
     next.#holdsPlace = true;
     next.start();
@@ -382,95 +342,102 @@ class Try implements Sink, Runner {
 
   /** One that lost was at least so slow. */
   #noteTime(): void {
-    if (this.#plan?.hedge?.percentile !== undefined && this.#phase !== "waiting")
-      this.#cluster.answerTimes.add(this.#env.clock.now() - this.#sentMs);
+    if (this.#plan?.hedge?.percentile !== undefined && this.#seen !== undefined)
+      this.#members.answerTimes.add(this.#members.env.clock.now() - this.#seen.sentMs);
   }
 
   #restMs(): number {
-    const { deadlineMs } = this.#call;
-    return deadlineMs === Infinity ? Infinity : deadlineMs - this.#env.clock.now();
+    const { deadlineMs } = this.call;
+    return deadlineMs === Infinity ? Infinity : deadlineMs - this.#members.env.clock.now();
   }
 
   #onPerTryTimeout(): void {
-    const attempt = this.#attempt!;
-    this.#timer = undefined;
+    const { clock } = this.#members.env;
     const limitMs = this.#plan!.policy.perTryTimeoutMs!;
-    const owed = owedMs(this.#env.clock, this.#sentMs, this.#stalledMs, limitMs);
+    const owed = owedMs(clock, this.#sentMs, this.#stalledMs, limitMs);
     // The time that our own event loop was blocked is given back. To give up instead would cut a connection for nothing, and the
     // handshake that replaces it is what blocks a starved process next.
-    if (owed > 0 && owed < this.#restMs()) {
-      this.#timer = this.#env.clock.after(owed, () => this.#onPerTryTimeout());
-      return;
-    }
+    if (owed > 0 && owed < this.#restMs()) return clock.set(this, clock.now() + owed);
     const own = owed > 0;
     const error = new MeshError(
       "PER_TRY_TIMEOUT",
-      `no answer from ${attempt.endpoint.address} within ${limitMs} ms${own ? "; our own event loop was blocked meanwhile" : ""}`,
-      { sent: attempt.sent, ownDelay: own },
+      `no answer from ${this.endpoint.address} within ${limitMs} ms${own ? "; our own event loop was blocked meanwhile" : ""}`,
+      { sent: this.sent, ownDelay: own },
     );
     if (this.#race !== undefined && this.#plan!.hedge!.onPerTryTimeout) {
       this.#overdue = !own;
       return this.#onSlow();
     }
-    const grpc = this.#call.protocol === "grpc";
+    const grpc = this.call.protocol === "grpc";
     if (this.#plan!.wantsError(error, grpc) && this.#retry(error.sent, false, undefined, error, !own))
-      attempt.abort(error);
+      super.abort(error);
     else this.#stop(error, !own);
   }
 
   #noteHead(head: ResponseHead): void {
-    this.#status = head.status;
-    if (this.#call.protocol === "grpc") this.#grpcStatus = grpcStatusOf(head.headers);
-    if (this.#cluster.timed) {
-      this.#headMs = this.#env.clock.now() - this.#sentMs;
-      if (head.status >= 429 || this.#grpcStatus > 0) this.#askedMs = askedMs(head.headers);
+    const seen = this.#seen!;
+    const cluster = this.#members;
+    seen.status = head.status;
+    if (this.call.protocol === "grpc") seen.grpcStatus = grpcStatusOf(head.headers);
+    if (cluster.timed) {
+      seen.headMs = cluster.env.clock.now() - seen.sentMs;
+      if (head.status >= 429 || seen.grpcStatus > 0) seen.askedMs = askedMs(head.headers);
     }
-    this.#cluster.attemptAnswered(this.#endpoint!, this.#status, this.#grpcStatus, this.#headMs);
+    cluster.attemptAnswered(this.place!, seen.status, seen.grpcStatus, seen.headMs);
+  }
+
+  #noteTrailers(trailers: HeaderList): void {
+    const seen = this.#seen;
+    if (seen === undefined) return;
+    seen.grpcStatus = grpcStatusOf(trailers);
+    if (seen.grpcStatus > 0 && this.#members.timed) seen.askedMs = askedMs(trailers);
   }
 
   /** Whether an endpoint that may fail can be tried with this request: somebody else can answer it then. */
   #mayTry(): boolean {
     const plan = this.#plan;
-    if (plan === undefined || !this.#hasRetryLeft() || !plan.takes(this.#call)) return false;
-    return plan.isIdempotent(this.#call) || (this.#call.protocol === "grpc" && plan.watchesTrailers);
+    if (plan === undefined || !this.#hasRetryLeft() || !plan.takes(this.call)) return false;
+    return plan.isIdempotent(this.call) || (this.call.protocol === "grpc" && plan.watchesTrailers);
   }
 
   /** Reads what is left of a refused answer, within bounds: a connection is worth more than a few kilobytes. */
   #drain(): void {
     this.#phase = "draining";
-    this.#timer = this.#env.clock.after(DRAIN_MS, () => this.#stopDraining());
+    const { clock } = this.#members.env;
+    clock.set(this, clock.now() + DRAIN_MS);
   }
 
   #stopDraining(): void {
     this.#endDraining();
-    this.#attempt!.abort(new MeshError("ABORTED", "the answer was refused in favour of a retry", { sent: true }));
+    super.abort(new MeshError("ABORTED", "the answer was refused in favour of a retry", { sent: true }));
   }
 
   #endDraining(): void {
-    this.#timer?.cancel();
+    this.#members.env.clock.unset(this);
     this.#phase = "over";
   }
 
   /** The end of this try: of what the caller will ever see, or of its part in it. */
   #finish(error: MeshError | undefined, counts: boolean): void {
     this.#settle(error, counts);
-    if (this.#holdsPlace) this.#cluster.breaker.retryEnded();
-    if (this.#call.active === this) this.#call.active = undefined;
+    if (this.#holdsPlace) this.#members.breaker.retryEnded();
+    if (this.call.active === this) this.call.active = undefined;
     this.#race?.leave(this);
     this.#phase = "over";
   }
 
   /** Gives back what this try holds. Every way out of `sent`, `held`, `passing` and `waiting` leads here, once. */
   #settle(error: MeshError | undefined, counts: boolean): void {
-    this.#timer?.cancel();
-    this.#timer = undefined;
+    const cluster = this.#members;
+    const { place } = this;
+    cluster.env.clock.unset(this);
     this.#held = undefined;
     this.#flow = undefined;
-    if (this.#attempt === undefined) return;
-    const cluster = this.#cluster;
+    if (place === undefined) return;
     cluster.breaker.requestEnded();
-    this.#endpoint!.load.active--;
-    if (cluster.observes)
-      cluster.attemptEnded(this.#endpoint!, this.#status, this.#grpcStatus, error, this.#headMs, counts, this.#askedMs);
+    place.load.active--;
+    if (!cluster.observes) return;
+    const { status, grpcStatus, headMs, askedMs: pauseMs } = this.#seen!;
+    cluster.attemptEnded(place, status, grpcStatus, error, headMs, counts, pauseMs);
   }
 }

@@ -271,10 +271,9 @@ export class OutlierDetector implements AttemptObserver {
   #arm(): void {
     if (this.#timer !== undefined) return;
     const config = this.#config!;
-    this.#timer = this.#env.clock.at(this.#beat(config) + config.intervalMs, OutlierDetector.#due, this);
+    const { clock } = this.#env;
+    this.#timer = clock.after(this.#beat(config) + config.intervalMs - clock.now(), () => this.#sweep());
   }
-
-  static readonly #due = (detector: OutlierDetector): void => detector.#sweep();
 
   /** The last moment at which a sweep was due, whether there was one or not: the rhythm does not drift. */
   #beat({ intervalMs }: OutlierConfig): number {

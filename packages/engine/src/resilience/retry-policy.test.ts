@@ -78,7 +78,7 @@ it("Retry-After beyond the deadline: the answer that is there is passed on at on
   const call = makeCall({ transport: peer });
   call.deadlineMs = env.clock.now() + 1_500;
   const sink = new TestSink();
-  sendToCluster(call, sink, compiled, new RetryPlan(retryPolicy(), env), env);
+  sendToCluster(call, sink, compiled, new RetryPlan(retryPolicy(), env));
   expect(sink.status).toBe(503);
   idle();
 });

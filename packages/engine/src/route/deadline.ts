@@ -1,5 +1,6 @@
+import type { Alarm } from "../alarm.ts";
 import type { Call } from "../call.ts";
-import type { Env, Timer } from "../env.ts";
+import type { Clock, Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { ownDelay } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
@@ -29,47 +30,49 @@ export function handDown(deadlineMs: number, nowMs: number): number {
  * untouched. It stands below the filters, as the route's time-out does not cover an injected delay, and above the
  * attempts, which it covers all.
  */
-export function deadlineLayer(timeoutMs: number | undefined, env: Pick<Env, "clock">): Layer {
+export function deadlineLayer(timeoutMs: number | undefined, { clock }: Pick<Env, "clock">): Layer {
   return (inner) => (call, sink) => {
     if (timeoutMs === undefined && call.deadlineMs === Infinity) return inner(call, sink);
-    const now = env.clock.now();
+    const now = clock.now();
     if (timeoutMs !== undefined) call.deadlineMs = Math.min(call.deadlineMs, now + timeoutMs);
     const leftMs = call.deadlineMs - now;
     if (leftMs <= 0)
       return sink.onError(new MeshError("TIMEOUT", "the deadline of the call had passed before it was sent"));
     if (leftMs > LONGEST_MS) return inner(call, sink);
-    const timed = new Timed(call, sink, now, env);
-    inner(call, timed);
+    inner(call, new Timed(call, sink, clock, now));
   };
 }
 
-/** Cancels the timer when the answer has ended. */
-class Timed implements Sink {
-  /** One function for all calls. */
-  static readonly #expired = (timed: Timed): void => timed.#expire();
+/** Rings when the time is over, unless the answer has ended. */
+class Timed implements Sink, Alarm {
+  nextAlarm: Alarm | undefined = undefined;
+  previousAlarm: Alarm | undefined = undefined;
+  dueTick = 0;
   readonly #call: Call;
   readonly #sink: Sink;
-  readonly #env: Pick<Env, "clock">;
-  readonly #startMs: number;
+  readonly #clock: Clock;
+  /** Whole milliseconds, for a number with a fraction is an object of its own. */
+  readonly #limitMs: number;
   readonly #stalledMs: number;
-  readonly #timer: Timer;
   #ended = false;
 
-  constructor(call: Call, sink: Sink, nowMs: number, env: Pick<Env, "clock">) {
+  constructor(call: Call, sink: Sink, clock: Clock, nowMs: number) {
     this.#call = call;
     this.#sink = sink;
-    this.#env = env;
-    this.#startMs = nowMs;
-    this.#stalledMs = env.clock.stalled(nowMs);
-    this.#timer = env.clock.at(call.deadlineMs, Timed.#expired, this);
+    this.#clock = clock;
+    this.#limitMs = Math.round(call.deadlineMs - nowMs);
+    // Up, so that what is rounded off is never taken for a block.
+    this.#stalledMs = Math.ceil(clock.stalled(nowMs));
+    clock.set(this, call.deadlineMs);
   }
 
   /** Tells whoever is at work. One that does not answer at once is not waited for: a deadline is a promise to the caller. */
-  #expire(): void {
+  ring(): void {
     if (this.#ended) return;
-    const sent = this.#call.record.attempts > 0;
-    const limitMs = this.#call.deadlineMs - this.#startMs;
-    const error = outOfTime(limitMs, sent, ownDelay(this.#env.clock, this.#startMs, this.#stalledMs, limitMs));
+    const { record, deadlineMs } = this.#call;
+    const limitMs = this.#limitMs;
+    const own = ownDelay(this.#clock, deadlineMs - limitMs, this.#stalledMs, limitMs);
+    const error = outOfTime(limitMs, record.attempts > 0, own);
     this.#call.abort(error);
     this.onError(this.#call.aborted ?? error);
   }
@@ -77,7 +80,7 @@ class Timed implements Sink {
   onHead(head: ResponseHead, flow: Flow): void {
     if (this.#ended) return;
     // A switched connection lives as long as its ends like: Envoy's route time-out ends with the answer to the upgrade.
-    if (head.status === 101) this.#timer?.cancel();
+    if (head.status === 101) this.#clock.unset(this);
     this.#sink.onHead(head, flow);
   }
 
@@ -96,7 +99,7 @@ class Timed implements Sink {
   #end(): boolean {
     if (this.#ended) return false;
     this.#ended = true;
-    this.#timer.cancel();
+    this.#clock.unset(this);
     return true;
   }
 }

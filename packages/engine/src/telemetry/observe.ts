@@ -19,9 +19,10 @@ export interface CallCounter {
  * error, and events after the last one are swallowed.
  */
 export function observe(env: Env, state: State, counter: CallCounter): Layer {
+  const scope: Scope = { env, state, counter };
   return (inner: Service) => (call, sink) => {
     counter.begin(call);
-    const observed = new Observed(call, sink, env, state, counter);
+    const observed = new Observed(call, sink, scope);
     if (call.protocol === "grpc") observed.opened();
     if (call.aborted !== undefined) return observed.onError(call.aborted);
     try {
@@ -32,26 +33,29 @@ export function observe(env: Env, state: State, counter: CallCounter): Layer {
   };
 }
 
+/** What all calls have in common. */
+interface Scope {
+  readonly env: Env;
+  readonly state: State;
+  readonly counter: CallCounter;
+}
+
 class Observed implements Sink {
   readonly #call: Call;
   readonly #sink: Sink;
-  readonly #env: Env;
-  readonly #state: State;
-  readonly #counter: CallCounter;
+  readonly #scope: Scope;
   #headed = false;
   #ended = false;
 
-  constructor(call: Call, sink: Sink, env: Env, state: State, counter: CallCounter) {
+  constructor(call: Call, sink: Sink, scope: Scope) {
     this.#call = call;
     this.#sink = sink;
-    this.#env = env;
-    this.#state = state;
-    this.#counter = counter;
+    this.#scope = scope;
   }
 
   opened(): void {
     try {
-      this.#env.telemetry.onOpen?.(this.#call);
+      this.#scope.env.telemetry.onOpen?.(this.#call);
     } catch (thrown) {
       this.#telemetryFailed(thrown);
     }
@@ -96,19 +100,19 @@ class Observed implements Sink {
   #finish(): void {
     this.#ended = true;
     const call = this.#call;
-    call.record.endMs = this.#env.clock.now();
+    call.record.endMs = this.#scope.env.clock.now();
     try {
-      this.#env.telemetry.onCall(call);
+      this.#scope.env.telemetry.onCall(call);
     } catch (thrown) {
       this.#telemetryFailed(thrown);
     }
-    this.#counter.end(call);
+    this.#scope.counter.end(call);
   }
 
   /** Fails open (law 9). Said once in a while: at 1, 2, 4, 8, … failures. */
   #telemetryFailed(thrown: unknown): void {
-    const failures = ++this.#state.telemetryFailures;
+    const failures = ++this.#scope.state.telemetryFailures;
     if ((failures & (failures - 1)) === 0)
-      this.#env.log.warn("telemetry failed; calls go on", { failures, error: String(thrown) });
+      this.#scope.env.log.warn("telemetry failed; calls go on", { failures, error: String(thrown) });
   }
 }

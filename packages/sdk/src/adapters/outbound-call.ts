@@ -2,36 +2,54 @@ import { stringify } from "node:querystring";
 import type { Duplex, Readable } from "node:stream";
 import {
   type Call,
+  type CallInit,
+  type Clock,
+  type Engine,
   type Flow,
   HeaderList,
   type HeaderRecord,
   type MeshError,
   type ResponseHead,
   type Sink,
+  type Snapshot,
+  type Transport,
 } from "@trama/engine";
 import type { Dispatcher } from "undici";
 
 import { type BodyValue, HttpBody } from "../transport/body.ts";
 import { ReplayBody } from "../transport/replay-body.ts";
 import { errors } from "../undici-parts.ts";
+import type { Destination } from "./destination.ts";
+import { requestHeaders } from "./request-headers.ts";
 import { UpstreamHead } from "../transport/upstream-request.ts";
 
 type Fields = Record<string, string | string[]>;
+/** One for all; nobody's to write into. */
+const noFields: HeaderRecord = Object.freeze({});
 type Raw = Exclude<Dispatcher.DispatchController["rawHeaders"], undefined>;
 
+/** What a dispatcher gives to all its calls. */
+export interface CallSource {
+  readonly engine: Pick<Engine, "current">;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  /** Value of the peer header (docs/wire.md); empty to send none. */
+  readonly peer: string;
+}
+
 /**
- * A request of the application: undici's controller towards its handler, the engine's sink towards the mesh, and the body
- * of the call. One object for all three, for they live exactly as long as each other.
+ * A request of the application: undici's controller towards its handler, the engine's sink towards the mesh, the body
+ * of the call, and what the call is made of. One object for all, for they live exactly as long as each other.
  */
-export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchController {
+export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchController, CallInit {
   /** As the application gave them. */
   readonly options: Dispatcher.DispatchOptions;
-  readonly authority: string;
+  readonly #source: CallSource;
+  readonly #destination: Destination | undefined;
   rawHeaders: Raw = null;
   rawTrailers: Raw = null;
   /** Has been told its end. */
   over = false;
-  aborted = false;
   paused = false;
   reason: Error | null = null;
   readonly #handler: Dispatcher.DispatchHandler;
@@ -39,14 +57,73 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   #flow: Flow | undefined = undefined;
   #switched = false;
 
-  constructor(options: Dispatcher.DispatchOptions, authority: string, handler: Dispatcher.DispatchHandler) {
+  /** `destination`: absent where there is none, and never will be a call. */
+  constructor(
+    options: Dispatcher.DispatchOptions,
+    source: CallSource,
+    destination: Destination | undefined,
+    handler: Dispatcher.DispatchHandler,
+  ) {
     super();
     this.options = options;
-    this.authority = authority;
+    this.#source = source;
+    this.#destination = destination;
     this.#handler = handler;
     const { body } = options;
     // Between attempts undici does not listen to the application's stream, and an error without a listener ends the process.
     if (isStream(body)) body.on("error", (error) => this.abort(error));
+  }
+
+  // What a call reads when it is made, once each. A list of it would be one more object.
+
+  get snapshot(): Snapshot {
+    return this.#source.engine.current;
+  }
+
+  get side(): "outbound" {
+    return "outbound";
+  }
+
+  get protocol(): "http" {
+    return "http";
+  }
+
+  get method(): string {
+    return this.options.method;
+  }
+
+  get scheme(): "http" | "https" {
+    return this.#destination!.scheme;
+  }
+
+  get authority(): string {
+    return this.#destination!.host;
+  }
+
+  /** Throws a TypeError for a query that cannot be added. */
+  get path(): string {
+    return pathOf(this.options);
+  }
+
+  /** Throws a TypeError for what are no header fields. */
+  get headers(): HeaderList {
+    return HeaderList.ofFlat(requestHeaders(this.options.headers, this.authority, this.#source.peer));
+  }
+
+  get body(): this {
+    return this;
+  }
+
+  get transport(): Transport {
+    return this.#source.transport;
+  }
+
+  get startMs(): number {
+    return this.#source.clock.now();
+  }
+
+  get aborted(): boolean {
+    return this.reason !== null;
   }
 
   get value(): BodyValue {
@@ -93,8 +170,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   // ── towards the application ──
 
   abort(reason: Error): void {
-    if (this.over || this.aborted) return;
-    this.aborted = true;
+    if (this.over || this.reason !== null) return;
     this.reason = reason ?? new errors.RequestAbortedError();
     this.#call?.abort(this.reason);
     // Nothing was under way that could have answered: the call still waits for its configuration.
@@ -145,7 +221,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
     if (this.#switched) return;
     this.rawTrailers = trailers === undefined ? null : buffers(trailers);
     try {
-      this.#handler.onResponseEnd?.(this, (trailers?.record() ?? {}) as Fields);
+      this.#handler.onResponseEnd?.(this, (trailers?.record() ?? noFields) as Fields);
     } catch (thrown) {
       this.#tell(thrown as Error);
     }

@@ -1,14 +1,4 @@
-import {
-  Call,
-  type Clock,
-  deadlineLayer,
-  type Engine,
-  HeaderList,
-  MeshError,
-  type MeshErrorCode,
-  type Service,
-  type Transport,
-} from "@trama/engine";
+import { Call, deadlineLayer, type Engine, MeshError, type MeshErrorCode, type Service } from "@trama/engine";
 import type { XdsClient } from "@trama/xds";
 import type { Dispatcher as UndiciDispatcher } from "undici";
 
@@ -16,20 +6,15 @@ import { currentContext, inherit } from "../context.ts";
 import { Agent, Dispatcher, Dispatcher1Wrapper, dispatcherMethods } from "../undici-parts.ts";
 import { type Destination, Destinations } from "./destination.ts";
 import { HostLookup, type Standing } from "./host-lookup.ts";
-import { OutboundCall, pathOf } from "./outbound-call.ts";
+import { type CallSource, OutboundCall } from "./outbound-call.ts";
 import { blackHole, passThrough } from "./pass-through.ts";
-import { requestHeaders } from "./request-headers.ts";
 import { ReplayBody } from "../transport/replay-body.ts";
 
-export interface MeshDispatcherOptions {
+export interface MeshDispatcherOptions extends CallSource {
   readonly engine: Engine;
-  readonly transport: Transport;
   /** Asks the control plane for a host that is not known here. */
   readonly discovery: Pick<XdsClient, "outbound">;
-  readonly clock: Clock;
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
-  /** Value of the peer header (docs/wire.md); empty to send none. */
-  readonly peer: string;
 }
 
 /**
@@ -65,7 +50,7 @@ export class MeshDispatcher extends Dispatcher {
     } catch (thrown) {
       malformed = thrown;
     }
-    const outbound = new OutboundCall(repeatable(options), destination?.host ?? "", modern(handler));
+    const outbound = new OutboundCall(repeatable(options), this.#options, destination, modern(handler));
     outbound.start();
     if (outbound.over) return true;
     if (destination === undefined) fail(outbound, "BAD_REQUEST", malformed);
@@ -74,8 +59,8 @@ export class MeshDispatcher extends Dispatcher {
       const standing = this.#lookup.of(destination.listener);
       if (standing === "mesh" && options.method === "CONNECT") fail(outbound, "BAD_REQUEST", new Error(noTunnel));
       else if (standing === "mesh") this.#send(outbound, destination);
-      else if (destination.loopback) this.#start(outbound, destination, this.#outside);
-      else if (standing === "stranger") this.#stranger(outbound, destination);
+      else if (destination.loopback) this.#start(outbound, this.#outside);
+      else if (standing === "stranger") this.#stranger(outbound);
       else void this.#ask(outbound, destination);
     }
     return true;
@@ -117,41 +102,23 @@ export class MeshDispatcher extends Dispatcher {
 
   #send(outbound: OutboundCall, destination: Destination): void {
     const { engine } = this.#options;
-    const call = this.#newCall(outbound, destination);
+    const call = this.#newCall(outbound);
     if (call !== undefined) engine.outbound(destination.listener, call, outbound);
   }
 
-  #start(outbound: OutboundCall, destination: Destination, service: Service): void {
-    const call = this.#newCall(outbound, destination);
+  #start(outbound: OutboundCall, service: Service): void {
+    const call = this.#newCall(outbound);
     if (call !== undefined) service(call, outbound);
   }
 
-  #stranger(outbound: OutboundCall, destination: Destination): void {
-    this.#start(
-      outbound,
-      destination,
-      this.#options.outboundTrafficPolicy === "ALLOW_ANY" ? this.#outside : this.#refused,
-    );
+  #stranger(outbound: OutboundCall): void {
+    this.#start(outbound, this.#options.outboundTrafficPolicy === "ALLOW_ANY" ? this.#outside : this.#refused);
   }
 
-  #newCall(outbound: OutboundCall, { host, scheme }: Destination): Call | undefined {
-    const { engine, transport, clock, peer } = this.#options;
-    const { options } = outbound;
-    const startMs = clock.now();
+  #newCall(outbound: OutboundCall): Call | undefined {
     try {
-      const call = new Call({
-        snapshot: engine.current,
-        side: "outbound",
-        protocol: "http",
-        method: options.method,
-        scheme,
-        authority: host,
-        path: pathOf(options),
-        headers: HeaderList.ofFlat(requestHeaders(options.headers, host, peer)),
-        body: outbound,
-        transport,
-        startMs,
-      });
+      const call = new Call(outbound);
+      const { startMs } = call.record;
       inherit(call, currentContext(startMs), startMs);
       outbound.attach(call);
       return call;
@@ -167,7 +134,7 @@ export class MeshDispatcher extends Dispatcher {
     if (answer instanceof MeshError) outbound.onError(answer);
     else if (this.#closed) fail(outbound, "CLOSED", new Error("the mesh is closed"));
     else if (answer === "mesh") this.#send(outbound, destination);
-    else this.#stranger(outbound, destination);
+    else this.#stranger(outbound);
   }
 }
 

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from "node:async_hooks";
-import type { Clock, Timer } from "@trama/engine";
+import type { Alarm, Clock, Timer } from "@trama/engine";
 
 /** Width of a tick: a deadline is kept to within one of these. */
 const tickMs = 10;
@@ -9,12 +9,14 @@ const slots = 512;
 const stallMs = 50;
 
 /**
- * Real time, with one Node timer for all deadlines. A call arms and cancels up to two timers; `setTimeout` would cost
- * half a microsecond and a list entry for each, the wheel a slot in a doubly linked list (Varghese and Lauck's hashed
+ * Real time, with one Node timer for all deadlines. A call sets and unsets up to two alarms; `setTimeout` would cost
+ * half a microsecond and a list entry for each, the wheel two links of the alarm itself (Varghese and Lauck's hashed
  * wheel). The Node timer runs only while something waits and never keeps the process alive.
  */
 export function createClock(): Clock & { close(): void } {
-  const wheel: WheelTimer[] = Array.from({ length: slots }, () => new WheelTimer(undefined, undefined));
+  const wheel: Alarm[] = Array.from({ length: slots }, () => new Slot());
+  /** Those of the slot that is being visited. */
+  const due: Alarm = new Slot();
   let waiting = 0;
   let ticker: NodeJS.Timeout | undefined;
   let tick = 0;
@@ -53,11 +55,16 @@ export function createClock(): Clock & { close(): void } {
     while (tick < target) {
       tick++;
       const head = wheel[tick % slots]!;
-      for (let each = head.next!; each !== head;) {
-        const next = each.next!;
-        if (each.tick <= tick) each.fire();
-        // Whatever `fire` cancelled may have been `next`: a cancelled timer still knows the way on only if it is linked.
-        each = next.next === undefined && next !== head ? head.next! : next;
+      for (let each = head.nextAlarm!; each !== head;) {
+        const next = each.nextAlarm!;
+        if (each.dueTick <= tick) move(each, due);
+        each = next;
+      }
+      // From here on, for whatever rings may unset its neighbours, or set them anew.
+      while (due.nextAlarm !== due) {
+        const alarm = due.nextAlarm!;
+        unset(alarm);
+        alarm.ring();
       }
     }
     if (waiting === 0 && ticker !== undefined) {
@@ -66,12 +73,15 @@ export function createClock(): Clock & { close(): void } {
     }
   };
 
-  const unlinked = (): void => {
+  const unset = (alarm: Alarm): void => {
+    if (alarm.nextAlarm === undefined) return;
+    unlink(alarm);
+    alarm.nextAlarm = alarm.previousAlarm = undefined;
     waiting--;
   };
 
-  const arm = (atMs: number, fn: (value: unknown) => void, value: unknown): Timer => {
-    const timer = new WheelTimer(fn, value);
+  const set = (alarm: Alarm, atMs: number): void => {
+    unset(alarm);
     if (ticker === undefined) {
       turnedMs = now();
       tick = Math.floor(turnedMs / tickMs);
@@ -79,18 +89,21 @@ export function createClock(): Clock & { close(): void } {
       ticker.unref();
     }
     // Never early: the tick in which the moment has wholly passed.
-    timer.tick = Math.max(Math.ceil(Math.min(atMs, 2 ** 40) / tickMs), tick + 1);
-    timer.unlinked = unlinked;
-    timer.link(wheel[timer.tick % slots]!);
+    alarm.dueTick = Math.max(Math.ceil(Math.min(atMs, 2 ** 40) / tickMs), tick + 1);
+    link(alarm, wheel[alarm.dueTick % slots]!);
     waiting++;
-    return timer;
   };
 
   return {
     now,
     wall: () => Date.now(),
-    after: (delayMs, fn) => arm(now() + delayMs, fn, undefined),
-    at: arm as Clock["at"],
+    after(delayMs, fn): Timer {
+      const alarm = new Callback(fn);
+      set(alarm, now() + delayMs);
+      return { cancel: () => unset(alarm) };
+    },
+    set,
+    unset,
     stalled: (nowMs) => stalled + lag(nowMs),
     close() {
       clearInterval(ticker);
@@ -100,42 +113,40 @@ export function createClock(): Clock & { close(): void } {
   };
 }
 
-class WheelTimer implements Timer {
-  tick = 0;
-  next: WheelTimer | undefined;
-  previous: WheelTimer | undefined;
-  unlinked: (() => void) | undefined = undefined;
-  #fn: ((value: unknown) => void) | undefined;
-  #value: unknown;
+function link(alarm: Alarm, slot: Alarm): void {
+  const last = slot.previousAlarm!;
+  alarm.previousAlarm = last;
+  alarm.nextAlarm = slot;
+  last.nextAlarm = slot.previousAlarm = alarm;
+}
 
-  /** Without a function: the head of a slot. */
-  constructor(fn: ((value: unknown) => void) | undefined, value: unknown) {
-    this.#fn = fn;
-    this.#value = value;
-    this.next = fn === undefined ? this : undefined;
-    this.previous = this.next;
-  }
+function unlink({ nextAlarm, previousAlarm }: Alarm): void {
+  previousAlarm!.nextAlarm = nextAlarm;
+  nextAlarm!.previousAlarm = previousAlarm;
+}
 
-  link(head: WheelTimer): void {
-    this.previous = head.previous;
-    this.next = head;
-    head.previous!.next = this;
-    head.previous = this;
-  }
+function move(alarm: Alarm, slot: Alarm): void {
+  unlink(alarm);
+  link(alarm, slot);
+}
 
-  cancel(): void {
-    if (this.next === undefined) return;
-    this.previous!.next = this.next;
-    this.next.previous = this.previous;
-    this.next = this.previous = undefined;
-    this.#fn = this.#value = undefined;
-    this.unlinked!();
-  }
+/** The head of a slot: the list closes in it. */
+class Slot implements Alarm {
+  nextAlarm: Alarm | undefined = this;
+  previousAlarm: Alarm | undefined = this;
+  dueTick = 0;
 
-  fire(): void {
-    const fn = this.#fn!;
-    const value = this.#value;
-    this.cancel();
-    fn(value);
+  ring(): void {}
+}
+
+/** Of whoever has no object of its own to ring. */
+class Callback implements Alarm {
+  nextAlarm: Alarm | undefined = undefined;
+  previousAlarm: Alarm | undefined = undefined;
+  dueTick = 0;
+  readonly ring: () => void;
+
+  constructor(fn: () => void) {
+    this.ring = fn;
   }
 }

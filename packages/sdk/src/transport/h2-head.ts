@@ -3,7 +3,7 @@ import type { Attempt } from "@trama/engine";
 import { formatTimeout } from "./grpc-timeout.ts";
 import type { PoolOptions } from "./endpoint-pools.ts";
 import type { SendableBody } from "./h2-body.ts";
-import { attemptCountField, hopFields, previousAttemptsField } from "./hop-fields.ts";
+import { attemptCountField, previousAttemptsField, putHopFields } from "./hop-fields.ts";
 import { peerHeader } from "./upstream-request.ts";
 
 /** Of one HTTP/1.1 connection and never of a request (RFC 9113 §8.2.2); `host` is `:authority` here, and an Expect was answered before. */
@@ -63,7 +63,6 @@ export function httpHead(attempt: Attempt, options: PoolOptions, rewritten: bool
   }
   if (!type && body.type !== undefined) head.push("content-type", body.type);
   if (!length && body.length !== undefined) head.push("content-length", String(body.length));
-  const hop = hopFields(attempt, options.clock);
-  if (hop !== undefined) head.push(...hop);
+  putHopFields(head, head.length, attempt, options.clock);
   return head;
 }

@@ -20,18 +20,22 @@ export interface Hop {
 }
 
 /**
- * The fields of an attempt over HTTP; `undefined` for none, as for most calls. The time is what is left of the whole call and not
- * the per-try time-out, as Envoy has it: that one guards the wait for a head, and an attempt that is given up is cut anyway.
+ * Writes the fields of an attempt over HTTP into `fields`, from `at` on, and returns where they end: none for most calls. The time is
+ * what is left of the whole call and not the per-try time-out, as Envoy has it: that one guards the wait for a head, and an attempt
+ * that is given up is cut anyway.
  */
-export function hopFields(attempt: Attempt, clock: Clock): readonly string[] | undefined {
+export function putHopFields(fields: string[], at: number, attempt: Attempt, clock: Clock): number {
   const { deadlineMs, tellAttempt } = attempt.call;
   const { total } = attempt;
-  if (deadlineMs === Infinity && total === 1 && !tellAttempt) return undefined;
-  const fields: string[] = [];
-  if (total > 1 || tellAttempt) fields.push(attemptCountField, String(total));
-  if (deadlineMs !== Infinity)
-    fields.push(expectedTimeoutField, String(Math.max(1, Math.floor(deadlineMs - clock.now()))));
-  return fields;
+  if (total > 1 || tellAttempt) {
+    fields[at++] = attemptCountField;
+    fields[at++] = String(total);
+  }
+  if (deadlineMs !== Infinity) {
+    fields[at++] = expectedTimeoutField;
+    fields[at++] = String(Math.max(1, Math.floor(deadlineMs - clock.now())));
+  }
+  return at;
 }
 
 /** Takes a field of a request over, or says what is wrong with it: a bad number is an error, never "none" (dataplane.md §5). */

@@ -1,6 +1,7 @@
 import {
   type Abortable,
   type Attempt,
+  type Clock,
   type Flow,
   HeaderList,
   type HeaderRecord,
@@ -13,7 +14,7 @@ import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
 import { type BodyValue, HttpBody } from "./body.ts";
-import { hopFields } from "./hop-fields.ts";
+import { putHopFields } from "./hop-fields.ts";
 import type { Connection, Pool, Pooled } from "./pool.ts";
 import { fromUndici } from "./undici-errors.ts";
 
@@ -89,15 +90,13 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     return this.#attempt.call.path;
   }
 
+  /** Undici copies them while it is told. */
   get headers(): readonly string[] {
-    const { authority, headers } = this.#attempt.call;
+    const attempt = this.#attempt;
+    const { authority, headers } = attempt.call;
+    const { tls, clock } = this.#pool.options;
     const rewritten = this.#body === undefined || this.#body.authority !== authority;
-    return wireHeaders(
-      headers.flat(),
-      this.#pool.options.tls?.identity !== undefined,
-      rewritten ? authority : undefined,
-      hopFields(this.#attempt, this.#pool.options.clock),
-    );
+    return wireHeaders(headers.flat(), tls?.identity !== undefined, rewritten ? authority : undefined, attempt, clock);
   }
 
   /** Ours to set when connecting (`connect.ts`). Without one here undici parses the Host field of every request to find it. */
@@ -251,24 +250,32 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   }
 }
 
+/** One array for all requests: each is told to undici in one go, and an array of its own would be garbage a moment later. */
+const wire: string[] = [];
+
 /** The adapter has put `host` and, last, our own description into the fields; they hold for mTLS and an authority nobody rewrote. */
 function wireHeaders(
   flat: readonly string[],
   secured: boolean,
   authority: string | undefined,
-  hop: readonly string[] | undefined,
+  attempt: Attempt,
+  clock: Clock,
 ): readonly string[] {
-  if (authority === undefined && (secured || !flat.includes(peerHeader)))
-    return hop === undefined ? flat : [...flat, ...hop];
-  const out: string[] = authority === undefined ? [] : ["host", authority];
+  let at = 0;
+  if (authority !== undefined) {
+    wire[at++] = "host";
+    wire[at++] = authority;
+  }
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!;
     if (name === peerHeader && !secured) continue;
     if (authority !== undefined && name.length === 4 && name.toLowerCase() === "host") continue;
-    out.push(name, flat[i + 1]!);
+    wire[at++] = name;
+    wire[at++] = flat[i + 1]!;
   }
-  if (hop !== undefined) out.push(...hop);
-  return out;
+  at = putHopFields(wire, at, attempt, clock);
+  if (wire.length !== at) wire.length = at;
+  return wire;
 }
 
 function hasAny(record: object | null | undefined): boolean {

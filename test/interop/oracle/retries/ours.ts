@@ -39,7 +39,7 @@ export function ourRetries(table: RoutesInit, seed: number): (request: RetryRequ
       config: { name: "backend", service: undefined },
       service(retry, hedge) {
         const plan = retry && new RetryPlan(retry, env, hedge);
-        return (call, sink) => sendToCluster(call, sink, backend, plan, env);
+        return (call, sink) => sendToCluster(call, sink, backend, plan);
       },
     }),
   });
