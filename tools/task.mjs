@@ -29,7 +29,10 @@ const tasks = {
   "conformance:adapters": [["node", "--conditions=trama-source", "test/conformance/adapters/main.ts"]],
   interop: [["node", "--conditions=trama-source", "test/interop/main.ts"]],
   bench: [["node", "--conditions=trama-source", "test/bench/main.ts"]],
-  build: [["tsc", "-b"]],
+  build: [
+    ["tsc", "-b"],
+    ["node", "tools/bundle.ts"],
+  ],
   lint: [["oxlint", "--type-aware", "--deny-warnings"]],
   fmt: [["oxfmt", "--write"]],
   // The set-up has generated already what was out of date.

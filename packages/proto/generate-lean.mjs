@@ -57,7 +57,9 @@ function localName(desc) {
 
 function rootCode({ desc, exported, local, path, number }) {
   if (desc.kind === "message") {
-    return `all[${number}].full = [${JSON.stringify(path)}, ${JSON.stringify(local)}];\nexport const ${exported} = all[${number}];`;
+    // By the package's own name: that holds wherever a bundler puts the code that asks for it.
+    const module = `@trama/proto/${path.slice(2)}`;
+    return `all[${number}].full = [${JSON.stringify(module)}, ${JSON.stringify(local)}];\nexport const ${exported} = all[${number}];`;
   }
   const members = desc.values.flatMap((one) => [
     `${one.localName}: ${one.number}`,
@@ -107,7 +109,7 @@ export interface LeanSchema<Desc extends DescMessage = DescMessage> {
   /** All schemas, by the numbers that \`fields\` uses. */
   readonly all: readonly LeanSchema[];
   /** Module and export of the full schema; of those that are exported here. */
-  readonly full?: readonly [path: string, name: string];
+  readonly full?: readonly [module: string, name: string];
   /** Never there: carries the type. */
   readonly desc?: Desc;
 }

@@ -11,10 +11,9 @@ export function decodeJson<D extends DescMessage>(schema: LeanSchema<D>, json: J
   const { full } = schema;
   if (full === undefined) throw new Error(`lean.txt does not list ${schema.typeName}`);
   const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);
-  const codec = require("../../gen/json_pb.js") as { fromJson: typeof fromJson; toBinary: typeof toBinary };
-  const [path, name] = full;
-  const module = require(`../../gen/${path}`) as Record<string, DescMessage>;
-  const desc = module[name];
-  if (desc === undefined) throw new Error(`${path} has no ${name}`);
+  const codec = require("@trama/proto/json_pb.js") as { fromJson: typeof fromJson; toBinary: typeof toBinary };
+  const [module, name] = full;
+  const desc = (require(module) as Record<string, DescMessage>)[name];
+  if (desc === undefined) throw new Error(`${module} has no ${name}`);
   return decode(schema, codec.toBinary(desc, codec.fromJson(desc, json)));
 }
