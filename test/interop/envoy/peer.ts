@@ -1,5 +1,8 @@
 import { installPython } from "../install/python.ts";
+import { ejectionRow } from "../oracle/ejection/row.ts";
 import { hashingRow } from "../oracle/hashing/row.ts";
+import { hedgingRow } from "../oracle/hedging/row.ts";
+import { mirrorsRow } from "../oracle/mirrors/row.ts";
 import { prioritiesRow } from "../oracle/priorities/row.ts";
 import { rbacRow } from "../oracle/rbac/row.ts";
 import { retriesRow } from "../oracle/retries/row.ts";
@@ -14,5 +17,16 @@ export const envoy: Peer = {
   version: "1.40.0",
   needs: "python",
   install: installPython,
-  capabilities: [validateRow, routesRow, sharesRow, retriesRow, hashingRow, prioritiesRow, rbacRow],
+  capabilities: [
+    validateRow,
+    routesRow,
+    sharesRow,
+    retriesRow,
+    hashingRow,
+    prioritiesRow,
+    ejectionRow,
+    mirrorsRow,
+    hedgingRow,
+    rbacRow,
+  ],
 };

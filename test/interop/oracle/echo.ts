@@ -15,8 +15,8 @@ export interface Seen {
   readonly headers: readonly string[];
 }
 
-/** Answers 200 and says what it was asked, so that what a proxy changed can be compared. */
-export function startEcho(host: string): Promise<EchoBackend> {
+/** Answers 200 and says what it was asked, so that what a proxy changed can be compared. `saw`: is told, too, for whom nobody answers. */
+export function startEcho(host: string, saw?: (seen: Seen) => void): Promise<EchoBackend> {
   const server = createServer((request, response) => {
     const headers: string[] = [];
     for (let i = 0; i < request.rawHeaders.length; i += 2) {
@@ -29,6 +29,7 @@ export function startEcho(host: string): Promise<EchoBackend> {
       host: request.headers.host ?? "",
       headers,
     };
+    saw?.(seen);
     const body = Buffer.from(JSON.stringify(seen), "latin1");
     response.writeHead(200, { "content-type": "application/json", "content-length": body.length }).end(body);
   });

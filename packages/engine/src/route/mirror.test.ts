@@ -192,7 +192,7 @@ describe("bodies", () => {
 test.each([
   ["reviews", "reviews-shadow"],
   ["reviews.shop:9080", "reviews.shop-shadow:9080"],
-  ["10.0.0.1:80", "10.0.0.1:80"],
-  ["[::1]:80", "[::1]:80"],
+  ["10.0.0.1:80", "10.0.0.1-shadow:80"],
+  ["[::1]:80", "[::1]-shadow:80"],
   ["", ""],
 ])("the host of a copy: %s", (authority, shadow) => expect(shadowOf(authority)).toBe(shadow));

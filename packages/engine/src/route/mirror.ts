@@ -218,9 +218,8 @@ class Mirrored implements Sink, CopyBudget {
   }
 }
 
-/** `reviews-shadow:9080`, so that the receiver's log tells copies from calls; an address stays what it is. */
+/** `reviews-shadow:9080`, so that the receiver's log tells copies from calls. As in Envoy an address gets the suffix, too. */
 export function shadowOf(authority: string): string {
   const [, host = "", port = ""] = /^(\[.*\]|[^:]*)(:\d+)?$/.exec(authority) ?? [];
-  if (host === "" || host.startsWith("[") || /^[\d.]+$/.test(host)) return authority;
-  return `${host}-shadow${port}`;
+  return host === "" ? authority : `${host}-shadow${port}`;
 }

@@ -18,11 +18,13 @@ export function startScripted(host: string): Promise<ScriptedBackend> {
     const before = attempts.get(number) ?? 0;
     attempts.set(number, before + 1);
     const step = stepOf(String(request.headers[scriptField]).split("|"), before);
+    if (step === "hang") return;
     if (step === "reset") request.socket.destroy();
     else
       response.writeHead(step.status, { ...step.headers, ...(step.status !== 204 && { "content-length": 0 }) }).end();
   });
   server.keepAliveTimeout = 0;
+  server.requestTimeout = 0;
   return new Promise((resolve, reject) => {
     server.on("error", reject);
     server.listen(0, host, () =>

@@ -6,7 +6,7 @@ import type { Chance } from "../chance.ts";
 import type { WireRequest } from "../http1.ts";
 import type { RouteInit } from "../routes/feature.ts";
 
-/** What the backend does with one attempt: `reset`, or a status with header fields after it, `503;x-again=1`. */
+/** What the backend does with one attempt: `reset`, `hang` and never answer, or a status with header fields after it, `503;x-again=1`. */
 export type Step = string;
 
 export interface RetryRequest {
@@ -98,9 +98,9 @@ export function retryCase(chance: Chance, at: number, requests: number): RetryCa
 export function stepOf(
   script: readonly Step[],
   attempt: number,
-): "reset" | { readonly status: number; readonly headers: Readonly<Record<string, string>> } {
+): "reset" | "hang" | { readonly status: number; readonly headers: Readonly<Record<string, string>> } {
   const found = script[Math.min(attempt, script.length - 1)]!;
-  if (found === "reset") return "reset";
+  if (found === "reset" || found === "hang") return found;
   const [status, ...rest] = found.split(";");
   return {
     status: Number(status),

@@ -48,7 +48,9 @@ export function ourRetries(table: RoutesInit, seed: number): (request: RetryRequ
     const transport: Transport = {
       send(attempt, sink) {
         attempt.sent = true;
+        attempt.bind({ abort: (reason) => sink.onError(reason) });
         const step = stepOf(script, attempts++);
+        if (step === "hang") return;
         if (step === "reset") return sink.onError(new MeshError("RESET", "the backend closed it", { sent: true }));
         sink.onHead({ status: step.status, headers: HeaderList.ofRecord(step.headers) }, noFlow);
         sink.onEnd(undefined);
