@@ -10,6 +10,7 @@ import type {
   XdsServer,
 } from "./bootstrap.ts";
 import { XdsError } from "./errors.ts";
+import { parseTarget } from "./stream/target.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -59,6 +60,12 @@ function serverList(value: unknown, field: string): XdsServer[] {
 function server(value: unknown, field: string): XdsServer {
   const json = object(value, field);
   const uri = text(json["server_uri"], `${field}.server_uri`);
+  if (parseTarget(uri) === undefined)
+    fail(
+      `${field}.server_uri`,
+      `is ${JSON.stringify(uri.slice(0, 100))}, which is not the address of one server`,
+      "Write host:port, dns:///host:port or unix:///path.",
+    );
   return {
     uri,
     ...credentials(json, field),

@@ -5,4 +5,4 @@ export { decode } from "./decode.ts";
 export { encode } from "./encode.ts";
 export { decodeJson } from "./json.ts";
 export { type LeanInit, create } from "./message.ts";
-export { aggregatedDiscoveryService, istioCertificateService } from "./services.ts";
+export { aggregatedDiscoveryService, type GrpcMethod, istioCertificateService } from "./services.ts";

@@ -1,5 +1,4 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import type { MethodDefinition } from "@grpc/grpc-js";
 
 import type {
   DeltaDiscoveryRequest,
@@ -20,36 +19,40 @@ import {
 import { decode } from "./decode.ts";
 import { encode } from "./encode.ts";
 
+/** A method as a client calls it; definitions of `@grpc/grpc-js` are of this form too. */
+export interface GrpcMethod<Request, Response> {
+  readonly path: string;
+  readonly requestSerialize: (request: Request) => Buffer;
+  readonly responseDeserialize: (bytes: Buffer) => Response;
+}
+
 const ads = "/envoy.service.discovery.v3.AggregatedDiscoveryService";
 
 /** Like those of the package's main entry, on the lean codec. */
 export const aggregatedDiscoveryService: {
-  readonly StreamAggregatedResources: MethodDefinition<DiscoveryRequest, DiscoveryResponse>;
-  readonly DeltaAggregatedResources: MethodDefinition<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
+  readonly StreamAggregatedResources: GrpcMethod<DiscoveryRequest, DiscoveryResponse>;
+  readonly DeltaAggregatedResources: GrpcMethod<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 } = {
   StreamAggregatedResources: method(
     `${ads}/StreamAggregatedResources`,
     DiscoveryRequestSchema,
     DiscoveryResponseSchema,
-    true,
   ),
   DeltaAggregatedResources: method(
     `${ads}/DeltaAggregatedResources`,
     DeltaDiscoveryRequestSchema,
     DeltaDiscoveryResponseSchema,
-    true,
   ),
 };
 
 /** `istio.v1.auth.IstioCertificateService`: a signing request in, a chain of certificates out. */
 export const istioCertificateService: {
-  readonly CreateCertificate: MethodDefinition<IstioCertificateRequest, IstioCertificateResponse>;
+  readonly CreateCertificate: GrpcMethod<IstioCertificateRequest, IstioCertificateResponse>;
 } = {
   CreateCertificate: method(
     "/istio.v1.auth.IstioCertificateService/CreateCertificate",
     IstioCertificateRequestSchema,
     IstioCertificateResponseSchema,
-    false,
   ),
 };
 
@@ -57,15 +60,10 @@ function method<I extends DescMessage, O extends DescMessage>(
   path: string,
   input: LeanSchema<I>,
   output: LeanSchema<O>,
-  streams: boolean,
-): MethodDefinition<MessageShape<I>, MessageShape<O>> {
+): GrpcMethod<MessageShape<I>, MessageShape<O>> {
   return {
     path,
-    requestStream: streams,
-    responseStream: streams,
     requestSerialize: (message) => encode(input, message),
-    requestDeserialize: (bytes) => decode(input, bytes),
-    responseSerialize: (message) => encode(output, message),
     responseDeserialize: (bytes) => decode(output, bytes),
   };
 }

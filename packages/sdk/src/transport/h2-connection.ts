@@ -66,7 +66,9 @@ export class H2Connection {
       session.on("goaway", () => this.leave());
       session.on("close", () => this.#onClose());
       session.setTimeout(0);
-      session.once("connect", () => session.setLocalWindowSize(connectionWindow));
+      session.once("connect", () => {
+        if (!session.destroyed) session.setLocalWindowSize(connectionWindow); // it throws on one that was given up meanwhile
+      });
       const pings = options.connections?.keepAlive;
       if (pings !== undefined)
         this.#pingLater(

@@ -1,6 +1,7 @@
 import type { Clock } from "@trama/engine";
 
 import type { XdsServer } from "../bootstrap.ts";
+import type { CallError } from "../stream/credentials.ts";
 import type { ClientCertificate } from "../stream/transport.ts";
 import { IdentityError } from "./identity.ts";
 
@@ -27,70 +28,43 @@ export class SigningFailure extends Error {
 
 /** Canceled, DeadlineExceeded, ResourceExhausted, Aborted, Internal, Unavailable (I30). */
 const transientCodes: ReadonlySet<number> = new Set([1, 4, 8, 10, 13, 14]);
+const deadlineExceeded = 4;
 const unauthenticated = 16;
 const permissionDenied = 7;
 
 /**
  * The certificate service of a control plane over gRPC. Roots, token and our present certificate are read anew for each call (I3, I4), on a
- * connection of its own. Everything heavy is loaded with the first call.
+ * connection of its own. The codec is loaded with the first call.
  */
 export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000): Signer {
   return async (csrPem, lifeSeconds, certificate, signal) => {
-    const [
-      { Client, status },
-      { create, IstioCertificateRequestSchema, istioCertificateService },
-      transport,
-      { boundHandshakes },
-    ] = await Promise.all([
-      import("@grpc/grpc-js"),
+    const [{ create, IstioCertificateRequestSchema, istioCertificateService }, { callUnary }] = await Promise.all([
       import("@trama/proto/lean"),
       import("../stream/grpc-transport.ts"),
-      import("../stream/handshakes.ts"),
     ]);
     const options = { server, certificate: () => Promise.resolve(certificate) };
+    const request = create(IstioCertificateRequestSchema, { csr: csrPem, validityDuration: BigInt(lifeSeconds) });
+    const patience = new AbortController();
+    const timer = clock.after(timeoutMs, () => patience.abort());
     try {
-      signal.throwIfAborted();
-      const [credentials, metadata] = await Promise.all([
-        transport.channelCredentials(options),
-        transport.callMetadata(server.call),
-      ]);
-      const abandon = boundHandshakes(credentials);
-      const client = new Client(server.uri, credentials, transport.channelOptions(options));
-      try {
-        const { CreateCertificate: method } = istioCertificateService;
-        const request = create(IstioCertificateRequestSchema, { csr: csrPem, validityDuration: BigInt(lifeSeconds) });
-        return await new Promise<readonly string[]>((resolve, reject) => {
-          signal.addEventListener("abort", () => call.cancel(), { once: true });
-          const call = client.makeUnaryRequest(
-            method.path,
-            method.requestSerialize,
-            method.responseDeserialize,
-            request,
-            metadata,
-            (error, response) => {
-              timer.cancel();
-              if (error === null) resolve(response?.certChain ?? []);
-              else reject(error);
-            },
-          );
-          const timer = clock.after(timeoutMs, () => {
-            call.cancel();
-            reject(Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: status.DEADLINE_EXCEEDED }));
-          });
-        });
-      } finally {
-        client.close();
-        abandon();
-      }
+      const { CreateCertificate: method } = istioCertificateService;
+      const response = await callUnary(options, method, request, AbortSignal.any([signal, patience.signal]));
+      return response.certChain;
     } catch (thrown) {
-      throw failure(server, thrown);
+      throw failure(server, patience.signal.aborted ? late(timeoutMs) : (thrown as CallError));
+    } finally {
+      timer.cancel();
     }
   };
 }
 
-function failure(server: XdsServer, thrown: unknown): SigningFailure {
-  const { code = 2, details, message } = thrown as { code?: number; details?: string; message: string };
-  const said = `${server.uri}: ${details ?? message}`;
+function late(timeoutMs: number): Pick<CallError, "code" | "message"> {
+  return { code: deadlineExceeded, message: `no answer within ${timeoutMs} ms` };
+}
+
+function failure(server: XdsServer, thrown: Pick<CallError, "code" | "message">): SigningFailure {
+  const { code, message } = thrown;
+  const said = `${server.uri}: ${message}`;
   if (code === unauthenticated || code === permissionDenied)
     return new SigningFailure(
       false,
@@ -100,7 +74,7 @@ function failure(server: XdsServer, thrown: unknown): SigningFailure {
         thrown,
       ),
     );
-  // grpc-js keeps nothing of a failed handshake but OpenSSL's words.
+  // Nothing is left of a failed handshake but OpenSSL's words.
   if (/certificate (?:is not yet valid|has expired)/.test(said))
     return new SigningFailure(
       false,

@@ -1,4 +1,4 @@
-import type { MethodDefinition } from "@grpc/grpc-js";
+import type { GrpcMethod } from "@trama/proto/lean";
 
 /**
  * How the ADS state machine reaches a server: one bidirectional stream at a time, over a connection of its own. A port,
@@ -10,7 +10,7 @@ export interface StreamTransport {
    * by `onEnd`. Handlers are called asynchronously, and never again after `onEnd` or {@link BidiStream.close}.
    */
   open<Request, Response>(
-    method: MethodDefinition<Request, Response>,
+    method: GrpcMethod<Request, Response>,
     handlers: StreamHandlers<Response>,
   ): BidiStream<Request>;
 }

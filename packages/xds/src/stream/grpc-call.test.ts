@@ -1,0 +1,258 @@
+import { once } from "node:events";
+import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
+import { gzipSync } from "node:zlib";
+
+import type { GrpcMethod } from "@trama/proto/lean";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+
+import { makeCertificate } from "../../../../test/kit/certs.ts";
+import { leakCheck } from "../../../../test/kit/leak-check.ts";
+import type { XdsServer } from "../bootstrap.ts";
+import { GrpcCall, type GrpcTransportOptions } from "./grpc-call.ts";
+import { frameMessage } from "./grpc-frames.ts";
+import type { StreamStatus } from "./transport.ts";
+
+let leaks: () => Promise<void>;
+beforeAll(() => {
+  leaks = leakCheck();
+});
+afterAll(() => leaks());
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+});
+
+const method: GrpcMethod<string, string> = {
+  path: "/test.Echo/Talk",
+  requestSerialize: (text) => Buffer.from(text),
+  responseDeserialize(bytes) {
+    if (bytes.equals(Buffer.from("broken"))) throw new Error("it is broken");
+    return bytes.toString();
+  },
+};
+
+/** Listens, and knows its connections, so that the test can end. */
+async function listen(server: Server | Http2Server): Promise<string> {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    socket.once("close", () => sockets.delete(socket));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  cleanups.push(async () => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    await once(server, "close");
+  });
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** A server of HTTP/2 that does as it is told with each stream. */
+function http2(onStream: (stream: ServerHttp2Stream, path: unknown) => void): Promise<string> {
+  const server = createHttp2Server();
+  server.on("stream", (stream, headers) => {
+    stream.on("error", () => {});
+    onStream(stream, headers[":path"]);
+  });
+  return listen(server);
+}
+
+interface Opened {
+  readonly call: GrpcCall<string, string>;
+  readonly said: string[];
+  readonly ended: Promise<StreamStatus>;
+  readonly opened: Promise<void>;
+}
+
+function open(
+  uri: string,
+  more: Partial<GrpcTransportOptions> = {},
+  onMessage?: (call: Opened["call"]) => void,
+): Opened {
+  const server: XdsServer = { uri, channel: { kind: "insecure" }, call: [], features: new Set() };
+  const said: string[] = [];
+  const end = Promise.withResolvers<StreamStatus>();
+  const stood = Promise.withResolvers<void>();
+  const call = new GrpcCall({ server, ...more }, method, {
+    onOpen: stood.resolve,
+    onMessage(message) {
+      said.push(message);
+      onMessage?.(call);
+    },
+    onEnd: end.resolve,
+  });
+  cleanups.push(() => call.close());
+  return { call, said, ended: end.promise, opened: stood.promise };
+}
+
+const grpcHead = { ":status": 200, "content-type": "application/grpc" } as const;
+
+/** A head, these messages in one chunk, and an orderly end. */
+function answer(stream: ServerHttp2Stream, ...messages: Buffer[]): void {
+  stream.respond(grpcHead, { waitForTrailers: true });
+  stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+  stream.end(Buffer.concat(messages));
+}
+
+function framed(text: string): Buffer {
+  return Buffer.concat(frameMessage(Buffer.from(text), false));
+}
+
+test("requests go out in order, those before the connection stood too; answers come back, then the status", async () => {
+  let path: unknown;
+  const uri = await http2((stream, asked) => {
+    path = asked;
+    const chunks: Buffer[] = [];
+    stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+    stream.on("end", () => answer(stream, ...chunks));
+  });
+  const { call, said, opened, ended } = open(uri);
+  call.send("one");
+  await opened;
+  call.send("two");
+  call.end();
+  await expect(ended).resolves.toEqual({ code: 0, message: "" });
+  expect(said).toEqual(["one", "two"]);
+  expect(path).toBe("/test.Echo/Talk");
+});
+
+test("R25: what comes while it is paused waits, even when it was in the chunk before, and the end with it", async () => {
+  const uri = await http2((stream) => answer(stream, framed("a"), framed("b"), framed("c")));
+  const first = Promise.withResolvers<void>();
+  const { call, said, ended } = open(uri, {}, (one) => {
+    one.pause();
+    first.resolve();
+  });
+  await first.promise;
+  expect(said).toEqual(["a"]);
+  call.resume();
+  expect(said).toEqual(["a", "b"]);
+  call.resume();
+  call.resume();
+  await expect(ended).resolves.toEqual({ code: 0, message: "" });
+  expect(said).toEqual(["a", "b", "c"]);
+});
+
+test.each([
+  ["a status without a body", { ...grpcHead, "grpc-status": "7", "grpc-message": "not%20you" }, 7, "not you"],
+  ["a message that is no percent-encoding", { ...grpcHead, "grpc-status": "7", "grpc-message": "50%" }, 7, "50%"],
+  ["a status that is no number", { ...grpcHead, "grpc-status": "x" }, 2, ""],
+  ["no status", grpcHead, 2, "the answer ended without a gRPC status"],
+  ["somebody who speaks HTTP", { ":status": 503 }, 14, "it answered with HTTP status 503"],
+  ["a gateway that wants to know who we are", { ":status": 401 }, 16, "it answered with HTTP status 401"],
+])("the end: %s", async (_what, head, code, message) => {
+  const uri = await http2((stream) => stream.respond(head, { endStream: true }));
+  await expect(open(uri).ended).resolves.toEqual({ code, message });
+});
+
+test("a body that is not gRPC is not read as if it were", async () => {
+  const uri = await http2((stream) => {
+    stream.respond({ ":status": 502, "content-type": "text/html" });
+    stream.end("<html>".repeat(100));
+  });
+  const { said, ended } = open(uri);
+  await expect(ended).resolves.toMatchObject({ code: 14 });
+  expect(said).toEqual([]);
+});
+
+test("compressed messages are read, within the limit and by the methods that we name", async () => {
+  const packed = (text: string): Buffer => Buffer.concat(frameMessage(gzipSync(text), true));
+  const uri = await http2((stream) => {
+    stream.respond({ ...grpcHead, "grpc-encoding": "gzip" });
+    stream.write(Buffer.concat([packed("hello"), packed("x".repeat(10_000))]));
+  });
+  const { said, ended } = open(uri, { maxMessageBytes: 1_000 });
+  await expect(ended).resolves.toMatchObject({ code: 13, message: expect.stringContaining("cannot be read") });
+  expect(said).toEqual(["hello"]);
+  const odd = await http2((stream) => {
+    stream.respond({ ...grpcHead, "grpc-encoding": "snappy" });
+    stream.write(packed("hello"));
+  });
+  await expect(open(odd).ended).resolves.toMatchObject({ code: 13, message: expect.stringContaining('"snappy"') });
+});
+
+test("a message that is too large, one that cannot be read, a reset: each ends the call", async () => {
+  const large = await http2((stream) => {
+    stream.respond(grpcHead);
+    stream.write(framed("x".repeat(2_000)));
+  });
+  await expect(open(large, { maxMessageBytes: 1_000 }).ended).resolves.toMatchObject({ code: 8 });
+  const broken = await http2((stream) => {
+    stream.respond(grpcHead);
+    stream.write(framed("broken"));
+  });
+  await expect(open(broken).ended).resolves.toMatchObject({
+    code: 13,
+    message: expect.stringContaining("it is broken"),
+  });
+  const refused = await http2((stream) => stream.close(7));
+  await expect(open(refused).ended).resolves.toMatchObject({ code: 14 });
+});
+
+test("a connection that is lost, or cannot be had", async () => {
+  const uri = await http2((stream) => stream.session!.destroy());
+  const lost = open(uri);
+  await expect(lost.ended).resolves.toMatchObject({ code: 14 });
+  await expect(open("127.0.0.1:1").ended).resolves.toMatchObject({
+    code: 14,
+    message: expect.stringContaining("ECONNREFUSED"),
+  });
+  await expect(open("xds:///nobody").ended).resolves.toMatchObject({ code: 14 });
+});
+
+test("two tokens are one too many", async () => {
+  const uri = await http2(() => {});
+  const token = { kind: "token", read: () => "t" } as const;
+  const server: XdsServer = { uri, channel: { kind: "insecure" }, call: [token, token], features: new Set() };
+  await expect(open(uri, { server }).ended).resolves.toMatchObject({ code: 14 });
+});
+
+test("somebody who takes the connection and says nothing is given up, with TLS and without", async () => {
+  const uri = await listen(createServer());
+  await expect(open(uri, { silenceMs: 20 }).ended).resolves.toEqual({ code: 14, message: "no answer within 20 ms" });
+  const channel = { kind: "tls", roots: undefined, certificate: undefined, serverName: "x" } as const;
+  const server: XdsServer = { uri, channel, call: [], features: new Set() };
+  const secured = open(uri, { silenceMs: 20, server });
+  await expect(secured.ended).resolves.toEqual({ code: 14, message: "no connection within 20 ms" });
+});
+
+test("somebody who does not answer a ping is given up; pings are answered for as long as they are", async () => {
+  const settings = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+  const dumb = await listen(createServer((socket) => socket.write(settings)));
+  const { opened, ended } = open(dumb, { keepAliveMs: 10, silenceMs: 30 });
+  await opened;
+  await expect(ended).resolves.toEqual({ code: 14, message: "no answer to a ping within 30 ms" });
+  let pings = 0;
+  const third = Promise.withResolvers<void>();
+  const server = createHttp2Server();
+  server.on("session", (session) => session.on("ping", () => (++pings === 3 ? third.resolve() : undefined)));
+  const alive = open(await listen(server), { keepAliveMs: 5, silenceMs: 5_000 });
+  await third.promise;
+  alive.call.close();
+});
+
+test("a TLS server that does not speak HTTP/2 is not spoken to", async () => {
+  const root = makeCertificate("root");
+  const own = makeCertificate("server", { issuer: root, dnsNames: ["server.test"] });
+  let bytes = 0;
+  const uri = await listen(
+    createTlsServer({ key: own.keyPem, cert: own.certPem }, (socket) => {
+      socket.on("error", () => {});
+      socket.on("data", (chunk: Buffer) => (bytes += chunk.length));
+    }),
+  );
+  const channel = {
+    kind: "tls",
+    roots: { pem: root.certPem },
+    certificate: undefined,
+    serverName: "server.test",
+  } as const;
+  const server: XdsServer = { uri, channel, call: [], features: new Set() };
+  await expect(open(uri, { server }).ended).resolves.toEqual({ code: 14, message: "it does not speak HTTP/2" });
+  expect(bytes).toBe(0);
+});
