@@ -30,13 +30,18 @@ function compileChain(config: FilterChain, info: ClusterInfo, deps: InboundDeps)
   // Before all policy: what is refused for want of time must cost none.
   const admitted: Layer = env.admission?.layer ?? ((inner) => inner);
   const admits = (peer: Peer): boolean => refusal(config, peer, env) === undefined;
-  // Composed once per handler: adapters ask with each request, for the chain may have changed under a live connection.
+  // Composed once per handler: adapters ask with each request, for the chain may have changed under a live connection. All
+  // of a port's requests have the same one, but for gRPC beside HTTP.
   const services = new WeakMap<Service, Service>();
+  let newest: Service | undefined;
+  let composed: Service | undefined;
   const serve = (handler: Service): Service => {
+    if (handler === newest) return composed!;
     let service = services.get(handler);
     if (service === undefined)
       services.set(handler, (service = deps.observe(identify(config, info, env)(admitted(routes(handler))))));
-    return service;
+    newest = handler;
+    return (composed = service);
   };
   return { config, serve, admits };
 }

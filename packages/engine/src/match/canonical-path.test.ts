@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { canonicalPath } from "./canonical-path.ts";
+import { canonicalPath, isCanonical } from "./canonical-path.ts";
 
 const canonical = (target: string) => {
   const result = canonicalPath(target);
@@ -149,4 +149,21 @@ test("spellings of one path become one text: encoding, doubling, parameters and 
     }),
     { numRuns: 2_000 },
   );
+});
+
+test("what is canonical at the first look is so with care", () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        targets,
+        fc.string({ unit: "binary-ascii" }).map((text) => `/${text}`),
+      ),
+      (target) => {
+        // A query is never there at the first look, so this is read with care.
+        if (isCanonical(target)) expect(canonicalPath(`${target}?`)).toEqual({ ok: true, path: target, query: "?" });
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+  expect(["/", "/api/v1/items/4711", "/a/b/"].every(isCanonical)).toBe(true);
 });

@@ -16,6 +16,7 @@ export type CanonicalPath =
 
 /** Canonicalises the target of a request in origin form (`*` only for OPTIONS). Anything ambiguous is refused with a reason. */
 export function canonicalPath(target: string, method?: string): CanonicalPath {
+  if (isCanonical(target)) return { ok: true, path: target, query: "" };
   const mark = target.indexOf("?");
   const raw = mark < 0 ? target : target.slice(0, mark);
   const query = mark < 0 ? "" : target.slice(mark);
@@ -31,7 +32,28 @@ function refuse(reason: string): CanonicalPath {
   return { ok: false, reason };
 }
 
+/**
+ * Whether a target is canonical as it stands and has no query, as most are: seen in one pass and without an object. Says no to some
+ * that are, such as those with a segment that begins with a dot; those are read with care.
+ */
+export function isCanonical(target: string): boolean {
+  if (target.charCodeAt(0) !== SLASH) return false;
+  let afterSlash = false;
+  for (let at = 0; at < target.length; at++) {
+    const code = target.charCodeAt(at);
+    if (code >= 0x7f || PLAIN_CHARACTERS[code] !== 1) return false;
+    if (afterSlash && (code === SLASH || code === DOT)) return false;
+    afterSlash = code === SLASH;
+  }
+  return true;
+}
+
 const SLASH = 0x2f;
+const DOT = 0x2e;
+/** Visible ASCII, but for what begins a query or a fragment, a triplet or a parameter, and the backslash. */
+const PLAIN_CHARACTERS: Uint8Array = Uint8Array.from({ length: 0x7f }, (_, code) =>
+  code > 0x20 && !"?#%;\\".includes(String.fromCharCode(code)) ? 1 : 0,
+);
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const FRAGMENT_OR_CONTROL = /[#\0-\x1f\x7f]/;
 /** No triplets, parameters, empty or dot segments: canonical already, as nearly every path is. */

@@ -1,6 +1,6 @@
 import type { PathMatch } from "../config.ts";
 import type { Env } from "../env.ts";
-import { asciiLower } from "./ascii.ts";
+import { asciiLower, hasAsciiLower } from "./ascii.ts";
 import { compileString } from "./string.ts";
 import type { TextTest } from "./string.ts";
 
@@ -25,10 +25,7 @@ function segments(value: string, ignoreCase: boolean): TextTest {
   if (!ignoreCase || !/[a-zA-Z]/.test(prefix))
     return (path) => path.startsWith(prefix) && (path.length === length || path.charCodeAt(length) === SLASH);
   const lower = asciiLower(prefix);
-  return (path) =>
-    path.length >= length &&
-    (path.length === length || path.charCodeAt(length) === SLASH) &&
-    asciiLower(path.slice(0, length)) === lower;
+  return (path) => (path.length === length || path.charCodeAt(length) === SLASH) && hasAsciiLower(path, lower, 0);
 }
 
 const SLASH = 0x2f;

@@ -1,6 +1,6 @@
 import type { StringMatch } from "../config.ts";
 import type { Env } from "../env.ts";
-import { asciiLower } from "./ascii.ts";
+import { asciiLower, hasAsciiLower } from "./ascii.ts";
 import { compileRegex } from "./regex.ts";
 
 /** A compiled match of one text. Total: it never throws, whatever bytes the text holds. */
@@ -33,16 +33,16 @@ function plainTest(kind: Kind, value: string): TextTest {
   }
 }
 
-/** `value` is lower case already. ASCII folding keeps the length, so most texts are refused without a copy. */
+/** `value` is lower case already. ASCII folding keeps the length. */
 function foldedTest(kind: Kind, value: string): TextTest {
   const length = value.length;
   switch (kind) {
     case "exact":
-      return (text) => text.length === length && (text === value || asciiLower(text) === value);
+      return (text) => text.length === length && hasAsciiLower(text, value, 0);
     case "prefix":
-      return (text) => text.length >= length && asciiLower(text.slice(0, length)) === value;
+      return (text) => hasAsciiLower(text, value, 0);
     case "suffix":
-      return (text) => text.length >= length && asciiLower(text.slice(text.length - length)) === value;
+      return (text) => hasAsciiLower(text, value, text.length - length);
     case "contains":
       return (text) => text.length >= length && asciiLower(text).includes(value);
   }

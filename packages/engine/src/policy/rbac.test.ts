@@ -3,7 +3,7 @@ import type { Permission, Principal, RbacPolicy, RbacRules } from "../config.ts"
 import { header, is, makeCall, makePeer, Recorder, testEnv, testState } from "../../test/fixture.ts";
 import type { CallOptions, TestEnv } from "../../test/fixture.ts";
 import { filterLayer } from "./chain.ts";
-import { rbacDecision } from "./rbac.ts";
+import { rbacRefusal } from "./rbac.ts";
 import { buildFilter } from "./registry.ts";
 
 const ANYONE: readonly Principal[] = [{ kind: "any" }];
@@ -31,7 +31,7 @@ function judge(rules: RbacRules | undefined, options: CallOptions = {}, env: Tes
   const call = makeCall({ side: "inbound", peer: nobody, path: "/x", ...options });
   const sink = new Recorder();
   service(call, sink);
-  return { status: sink.head?.status ?? 200, sink, call, env, decision: call.get(rbacDecision) };
+  return { status: sink.head?.status ?? 200, sink, call, env, refusal: call.get(rbacRefusal) };
 }
 const allow = (policies: readonly RbacPolicy[], options?: CallOptions) =>
   judge({ action: "allow", policies }, options).status;
@@ -66,19 +66,17 @@ describe("R57: actions", () => {
     const denied = judge({ action: "deny", policies: [policy(ANYTHING, ANYONE, "ns[shop]-policy[block]-rule[0]")] });
     expect(denied.sink.body).toBe("RBAC: access denied");
     expect(denied.call.record.flag).toBe("UAEX");
-    expect(denied.decision).toEqual({
+    expect(denied.refusal).toEqual({
       filter: "authz",
       action: "deny",
-      allowed: false,
       policy: "ns[shop]-policy[block]-rule[0]",
       reason: "policy",
     });
-    expect(judge({ action: "allow", policies: [] }).decision).toMatchObject({
-      allowed: false,
+    expect(judge({ action: "allow", policies: [] }).refusal).toMatchObject({
       policy: undefined,
       reason: "no policy",
     });
-    expect(judge({ action: "allow", policies: [policy()] }).decision).toMatchObject({ allowed: true, policy: "p" });
+    expect(judge({ action: "allow", policies: [policy()] }).refusal).toBeUndefined();
     const grpc = judge({ action: "allow", policies: [] }, { protocol: "grpc" });
     expect(grpc.call.record).toMatchObject({ grpcStatus: 7, flag: "UAEX" });
   });
@@ -95,8 +93,8 @@ describe("R57: actions", () => {
     };
     const rule = policy([{ kind: "header", match: header("x", { kind: "regex", value: "[a]+" }) }]);
     for (const action of ["allow", "deny"] as const) {
-      const { status, decision } = judge({ action, policies: [rule] }, { headers: ["x", "a"] }, env);
-      expect([status, decision?.reason]).toEqual([403, "error"]);
+      const { status, refusal } = judge({ action, policies: [rule] }, { headers: ["x", "a"] }, env);
+      expect([status, refusal?.reason]).toEqual([403, "error"]);
     }
   });
 
@@ -137,7 +135,7 @@ describe("principals", () => {
     const rules: RbacRules = { action: "deny", policies: [policy([path("/other")])] };
     expect(judge(rules, { peer }, env).status).toBe(200);
     env.clock.advance(1);
-    expect(judge(rules, { peer }, env)).toMatchObject({ status: 403, decision: { reason: "expired" } });
+    expect(judge(rules, { peer }, env)).toMatchObject({ status: 403, refusal: { reason: "expired" } });
   });
 
   test("R55: source blocks", () => {
@@ -234,8 +232,8 @@ describe("dataplane §23 rule 2: all readings of a path", () => {
     "%s is 400 as soon as a path rule exists, and only then",
     (target) => {
       for (const action of ["allow", "deny"] as const) {
-        const { status, decision } = judge({ action, policies: [policy([path("/x")])] }, { path: target });
-        expect([status, decision?.reason]).toEqual([400, "malformed"]);
+        const { status, refusal } = judge({ action, policies: [policy([path("/x")])] }, { path: target });
+        expect([status, refusal?.reason]).toEqual([400, "malformed"]);
       }
       expect(deny([policy(ANYTHING, [id("spiffe://x")])], { path: target })).toBe(200);
       expect(deny([policy(ANYTHING, [{ kind: "not", of: { kind: "path", match: is("/x") } }])], { path: target })).toBe(

@@ -8,19 +8,17 @@ import { compilePolicy } from "./rbac-conditions.ts";
 import type { Scope } from "./rbac-conditions.ts";
 import { readingsOf } from "./readings.ts";
 
-/** Why authorization let a request pass or refused it: for logs, metrics and `explain`, never for the peer. */
-export interface RbacDecision {
-  /** Instance name of the filter that decided. */
+/** Why authorization refused a request: for logs, metrics and `explain`, never for the peer. One that passes has none, and pays for none. */
+export interface RbacRefusal {
+  /** Instance name of the filter that refused. */
   readonly filter: string;
   readonly action: "allow" | "deny";
-  readonly allowed: boolean;
   /** The policy that matched. */
   readonly policy: string | undefined;
   readonly reason: "policy" | "no policy" | "malformed" | "expired" | "error";
 }
 
-/** The last decision of the call's authorization filters. */
-export const rbacDecision: Slot<RbacDecision> = slot("rbac decision");
+export const rbacRefusal: Slot<RbacRefusal> = slot("rbac refusal");
 
 /** All that a peer learns. */
 const DENIED: LocalReply = { status: 403, grpcStatus: 7, body: "RBAC: access denied", flag: "UAEX" };
@@ -40,9 +38,9 @@ export function rbacFilter(config: RbacConfig, name: string, env: Env): Filter |
   const scope: Scope = { env, path: false, host: false };
   const policies = rules.policies.map((policy) => ({
     test: compilePolicy(policy, deny ? "any" : "all", scope),
-    decision: { filter: name, action, allowed: !deny, policy: policy.name, reason: "policy" } satisfies RbacDecision,
+    refusal: refusal(name, action, "policy", policy.name),
   }));
-  // Made here once: a decision costs a call no object of its own.
+  // Made here once: a refusal costs a call no object of its own.
   const refusals = {
     "no policy": refusal(name, action, "no policy"),
     malformed: refusal(name, action, "malformed"),
@@ -54,17 +52,17 @@ export function rbacFilter(config: RbacConfig, name: string, env: Env): Filter |
     const { peer } = call;
     // The certificate was checked when the connection began, but the connection may have outlived it (rule 8).
     if (peer !== undefined && peer.mtls && env.clock.wall() >= peer.notAfterMs) {
-      call.put(rbacDecision, refusals.expired);
+      call.put(rbacRefusal, refusals.expired);
       return DENIED;
     }
     if (unreadable(call, scope)) {
-      call.put(rbacDecision, refusals.malformed);
+      call.put(rbacRefusal, refusals.malformed);
       return MALFORMED;
     }
     const found = firstMatch(policies, call);
-    if (found !== undefined) call.put(rbacDecision, found.decision);
-    else if (!deny) call.put(rbacDecision, refusals["no policy"]);
-    return (found !== undefined) === deny ? DENIED : "continue";
+    if ((found !== undefined) !== deny) return "continue";
+    call.put(rbacRefusal, found?.refusal ?? refusals["no policy"]);
+    return DENIED;
   };
 
   return {
@@ -78,15 +76,20 @@ export function rbacFilter(config: RbacConfig, name: string, env: Env): Filter |
           filter: name,
           error: thrown,
         });
-        call.put(rbacDecision, refusals.error);
+        call.put(rbacRefusal, refusals.error);
         return DENIED;
       }
     },
   };
 }
 
-function refusal(filter: string, action: "allow" | "deny", reason: RbacDecision["reason"]): RbacDecision {
-  return { filter, action, allowed: false, policy: undefined, reason };
+function refusal(
+  filter: string,
+  action: RbacRefusal["action"],
+  reason: RbacRefusal["reason"],
+  policy?: string,
+): RbacRefusal {
+  return { filter, action, policy, reason };
 }
 
 /** A request that could mean several things is refused as soon as a rule asks what it means (rule 1, rule 3). */
@@ -97,7 +100,7 @@ function unreadable(call: Call, scope: Scope): boolean {
 
 interface Compiled {
   readonly test: CallTest;
-  readonly decision: RbacDecision;
+  readonly refusal: RbacRefusal;
 }
 
 function firstMatch(policies: readonly Compiled[], call: Call): Compiled | undefined {

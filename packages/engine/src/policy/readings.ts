@@ -1,15 +1,15 @@
-import { slot } from "../call.ts";
-import type { Call, Slot } from "../call.ts";
+import type { Call } from "../call.ts";
 import type { HeaderMatch, StringMatch } from "../config.ts";
 import type { Env } from "../env.ts";
-import { asciiLower } from "../match/ascii.ts";
+import { asciiLower, hasAsciiLower } from "../match/ascii.ts";
 import { canonicalHost } from "../match/canonical-host.ts";
 import type { CanonicalHost } from "../match/canonical-host.ts";
-import { canonicalPath } from "../match/canonical-path.ts";
+import { canonicalPath, isCanonical } from "../match/canonical-path.ts";
 import { valueTest } from "../match/header.ts";
 import type { CallTest, Quantifier } from "../match/header.ts";
 import { pathOf } from "../match/path.ts";
 import { compileString } from "../match/string.ts";
+import type { TextTest } from "../match/string.ts";
 
 /**
  * The ways in which the application behind may understand one request path (dataplane.md §23 rule 2). A DENY holds if any of
@@ -18,6 +18,7 @@ import { compileString } from "../match/string.ts";
 export class Readings {
   readonly target: string;
   readonly authority: string;
+  readonly method: string;
   /** As sent, without query. */
   readonly raw: string;
   readonly canonical: string;
@@ -29,9 +30,16 @@ export class Readings {
   #host: CanonicalHost | undefined = undefined;
 
   constructor({ path: target, authority, method }: Call) {
-    const result = canonicalPath(target, method);
     this.target = target;
     this.authority = authority;
+    this.method = method;
+    if (isCanonical(target)) {
+      this.raw = this.canonical = target;
+      this.query = "";
+      this.malformedPath = undefined;
+      return;
+    }
+    const result = canonicalPath(target, method);
     this.raw = pathOf(target);
     this.canonical = result.ok ? result.path : "";
     this.query = result.ok ? result.query : "";
@@ -50,15 +58,19 @@ export class Readings {
   }
 }
 
-const kept: Slot<Readings> = slot("readings");
+/** The newest. They are made of nothing but what is compared here, so whose call it was does not matter. */
+let newest: Readings | undefined;
 
-/** The readings of a call, made once and again only when a filter has changed the request. */
+/** The readings of a call: made for the first filter that asks, and anew when one has changed the request. */
 export function readingsOf(call: Call): Readings {
-  const before = call.get(kept);
-  if (before !== undefined && before.target === call.path && before.authority === call.authority) return before;
-  const readings = new Readings(call);
-  call.put(kept, readings);
-  return readings;
+  if (
+    newest !== undefined &&
+    newest.target === call.path &&
+    newest.authority === call.authority &&
+    newest.method === call.method
+  )
+    return newest;
+  return (newest = new Readings(call));
 }
 
 /**
@@ -73,11 +85,30 @@ export function compilePathReadings(match: StringMatch, quantifier: Quantifier, 
       const { raw, canonical } = readingsOf(call);
       return test(raw) && (raw === canonical || test(canonical));
     };
-  const lenient = compileString(foldedMatch(match), regex);
+  const lenient = compileEitherSlash(match, regex);
   return (call) => {
     const { raw, folded } = readingsOf(call);
-    return test(raw) || lenient(folded) || (folded !== "/" && lenient(`${folded}/`));
+    return test(raw) || lenient(folded);
   };
+}
+
+/** Whether a folded path, or the same with a slash behind it, matches without letter case. */
+function compileEitherSlash(match: StringMatch, regex: Env["regex"]): TextTest {
+  const test = compileString(foldedMatch(match), regex);
+  const bySlash = (text: string): boolean => text !== "/" && test(`${text}/`);
+  if (match.kind === "regex") return (text) => test(text) || bySlash(text);
+  // A slash at the end can only be met by one.
+  if (!match.value.endsWith("/")) return test;
+  // Then the shorter form has all of the value but its slash: only where that is so, the longer one is made.
+  const bare = asciiLower(match.value.slice(0, -1));
+  switch (match.kind) {
+    case "exact":
+    case "prefix":
+      return (text) => test(text) || (text.length === bare.length && bySlash(text));
+    case "suffix":
+    case "contains":
+      return (text) => test(text) || (hasAsciiLower(text, bare, text.length - bare.length) && bySlash(text));
+  }
 }
 
 function foldedMatch(match: StringMatch): StringMatch {

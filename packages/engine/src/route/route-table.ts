@@ -18,6 +18,12 @@ export function compileRouteTable<T>(
   routes: readonly { readonly match: RouteMatch; readonly value: T }[],
   env: Pick<Env, "regex" | "random">,
 ): RouteFinder<T> {
+  if (routes.length === 1) {
+    // What a server has, nearly always: there is nothing to choose from.
+    const [{ match, value }] = routes as [(typeof routes)[0]];
+    const test = compileRouteMatch(match, env);
+    return (call, path) => (test(call, path) ? value : undefined);
+  }
   const exact = new Map<string, Entry<T>[]>();
   const prefixed: { literal: string; entry: Entry<T> }[] = [];
   const others: Entry<T>[] = [];
@@ -35,7 +41,7 @@ export function compileRouteTable<T>(
   }
   const prefixes = new PrefixIndex(prefixed);
   return (call, path) => {
-    let best = first(exact.get(path), call, path, undefined);
+    let best = exact.size === 0 ? undefined : first(exact.get(path), call, path, undefined);
     for (let node = prefixes.longest(path); node !== undefined; node = node.parent)
       best = first(node.entries, call, path, best);
     return first(others, call, path, best)?.value;

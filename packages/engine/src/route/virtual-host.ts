@@ -26,6 +26,8 @@ export function compileHosts<T>(
     }
   }
 
+  // Servers have one host for everyone.
+  if (exact.size === 0 && suffixes.empty && prefixes.empty) return () => any?.value;
   return (authority) => {
     // Adapters hand in lower case, so the first look-up nearly always decides.
     const direct = exact.get(authority);
@@ -58,6 +60,10 @@ class Affixes<T> {
       this.#lengths = [...this.#byLength.keys()].sort((a, b) => b - a);
     }
     if (!same.has(literal)) same.set(literal, value);
+  }
+
+  get empty(): boolean {
+    return this.#lengths.length === 0;
   }
 
   longest(name: string, cut: (length: number) => string): T | undefined {
