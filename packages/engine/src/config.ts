@@ -308,6 +308,8 @@ export interface ClusterConfig extends ClusterInfo {
    * (`healthy_panic_threshold`, Istio's `minHealthPercent`). Default 0: never.
    */
   readonly panicPercent?: number | undefined;
+  /** Absent: localities are chosen by their weights. Has no effect on balancers that hash. */
+  readonly zoneAware?: ZoneAwareConfig | undefined;
   /** HTTP calls go over HTTP/2; gRPC's do in any case. */
   readonly http2: boolean;
   /** Absent: the transport's own defaults. */
@@ -317,6 +319,24 @@ export interface ClusterConfig extends ClusterInfo {
    * takes endpoints as they are.
    */
   readonly dns?: DnsDiscovery | undefined;
+}
+
+/**
+ * Calls stay in the caller's zone as far as its endpoints can hold their part (Envoy `zone_aware_lb_config`, Istio `zoneAwareLbSetting`).
+ * Only among the endpoints of the first priority; weights of localities do not count.
+ */
+export interface ZoneAwareConfig {
+  /** 0 … 100: the part of the calls that looks at zones at all (`routing_enabled`). Default on the wire 100. */
+  readonly routingPercent: number;
+  /** With fewer endpoints that take traffic, zones do not count (`min_cluster_size`). Default on the wire 6. */
+  readonly minClusterSize: number;
+  /** A priority in panic answers with an error instead of using all of its endpoints (`fail_traffic_on_panic`). */
+  readonly failOnPanic: boolean;
+  /**
+   * Where the caller is, and the endpoints of the cluster that it belongs to (Envoy `local_cluster_name`). `undefined`: not known, or
+   * not yet, and zones do not count.
+   */
+  readonly local: { readonly locality: Locality; readonly endpoints: EndpointSet } | undefined;
 }
 
 /** How connections to endpoints live. `undefined` fields: the transport's own default. Envoy's HttpProtocolOptions and TcpKeepalive. */

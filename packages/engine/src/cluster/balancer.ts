@@ -84,7 +84,8 @@ export function acrossPriorities(
   };
 }
 
-function hashes(config: BalancerConfig): config is RingHashConfig | MaglevConfig {
+/** Whether one table holds all endpoints of a priority, whatever their locality. */
+export function hashes(config: BalancerConfig): config is RingHashConfig | MaglevConfig {
   return config.kind === "ring_hash" || config.kind === "maglev";
 }
 

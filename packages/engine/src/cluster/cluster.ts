@@ -6,7 +6,7 @@ import { AnswerTimes } from "../resilience/answer-times.ts";
 import { OutlierDetector } from "../resilience/outlier.ts";
 import { newClusterState } from "../state.ts";
 import type { ClusterMember, ClusterState, Cursor, State } from "../state.ts";
-import { acrossPriorities, insideLocality, learners, overLocalities, ramps } from "./balancer.ts";
+import { acrossPriorities, hashes, insideLocality, learners, overLocalities, ramps } from "./balancer.ts";
 import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -17,6 +17,7 @@ import type { AttemptObserver } from "./observer.ts";
 import type { Picker } from "./picker.ts";
 import { avoidedPriorities } from "./previous-priorities.ts";
 import { priorityLoads } from "./priority.ts";
+import { byZone } from "./zone-aware.ts";
 
 /**
  * A cluster of one snapshot, ready to pick from. Rebuilt whole when anything in its configuration changes; what it counts
@@ -213,7 +214,7 @@ export class Cluster {
     const serving: (readonly Endpoint[])[] = [];
     for (const [at, priority] of this.#priorities.entries()) {
       if (loads[at] === 0) continue;
-      const picker = overLocalities(balancer, priority, panic[at]!, overprovisioningPercent, this.#shared, this.#dice);
+      const picker = this.#priority(at, panic[at]!);
       if (picker === undefined) continue;
       pickers.push(picker);
       weights.push(loads[at]!);
@@ -221,6 +222,17 @@ export class Cluster {
     }
     if (pickers.length <= 1) return { picker: pickers[0] ?? nobody(this.config.name), serving };
     return { picker: acrossPriorities(balancer, pickers, weights, this.#dice), serving };
+  }
+
+  /** Zones count in the first priority alone; `undefined`: there is nobody. */
+  #priority(at: number, panic: boolean): Picker | undefined {
+    const { balancer, name, panicPercent = 0, zoneAware, endpoints } = this.config;
+    const { overprovisioningPercent = 140 } = endpoints;
+    const localities = this.#priorities[at]!;
+    if (zoneAware === undefined || hashes(balancer))
+      return overLocalities(balancer, localities, panic, overprovisioningPercent, this.#shared, this.#dice);
+    const place = { localities, first: at === 0, panic, panicPercent, nobody: nobody(name) };
+    return byZone(zoneAware, place, this.#dice);
   }
 }
 
