@@ -3,6 +3,7 @@ import type {
   EndpointSet,
   FilterChain,
   InboundListener,
+  Locality,
   MeshConfig,
   OutboundListener,
   RouteConfiguration,
@@ -12,6 +13,7 @@ import type { DecodedChain } from "./resources/filter-chain.ts";
 import type { DecodedCluster } from "./resources/cluster.ts";
 import type { DecodedHttp, DecodedInbound, DecodedListener, DecodedOutbound } from "./resources/listener.ts";
 import type { Entry } from "./resource-table.ts";
+import { localClusterName } from "./resources/zone-aware.ts";
 import { clusterNames } from "./subscriptions.ts";
 
 /** A listener that the process asked for: the root of what is subscribed. */
@@ -50,6 +52,8 @@ export type Published =
 interface Assembled {
   readonly cluster: DecodedCluster;
   readonly endpoints: EndpointSet;
+  /** Of the caller's own cluster, where that counts and is known. */
+  readonly local: EndpointSet | undefined;
   readonly config: ClusterConfig;
 }
 
@@ -63,6 +67,12 @@ export class Assembly {
   readonly #published = new Map<string, Published>();
   readonly #outcomes = new Map<string, Outcome>();
   #clusters = new Map<string, Assembled>();
+  readonly #place: Locality | undefined;
+
+  /** `place`: where this process says that it is; what looks at zones needs it. */
+  constructor(place?: Locality) {
+    this.#place = place?.region || place?.zone || place?.subZone ? place : undefined;
+  }
 
   get config(): MeshConfig {
     return this.#config;
@@ -83,9 +93,19 @@ export class Assembly {
     return endpoints !== undefined && "eds" in endpoints ? endpoints.eds : undefined;
   }
 
+  /**
+   * Whether the endpoints of the caller's own cluster matter to a cluster, in its newest version or the one in force. Nobody waits for
+   * them: until they are known, zones do not count.
+   */
+  needsLocal(cluster: string, newest: DecodedCluster | undefined): boolean {
+    if (this.#place === undefined) return false;
+    const { zoneAware } = newest ?? this.#clusters.get(cluster)?.cluster ?? {};
+    return zoneAware !== undefined && zoneAware.routingPercent > 0;
+  }
+
   /** Looks at everything anew; true when the configuration changed. */
   update(roots: Iterable<Root>, tables: Tables): boolean {
-    const clusters = new ClusterAssembly(tables, this.#clusters);
+    const clusters = new ClusterAssembly(tables, this.#clusters, this.#place);
     const outbound = new Map<string, OutboundListener>();
     const inbound = new Map<string, InboundListener>();
     const alive = new Set<string>();
@@ -215,11 +235,13 @@ class ClusterAssembly {
   readonly used: Map<string, Assembled> = new Map();
   readonly #tables: Tables;
   readonly #before: ReadonlyMap<string, Assembled>;
+  readonly #place: Locality | undefined;
   readonly #made = new Map<string, Assembled | "absent" | "pending">();
 
-  constructor(tables: Tables, before: ReadonlyMap<string, Assembled>) {
+  constructor(tables: Tables, before: ReadonlyMap<string, Assembled>, place: Locality | undefined) {
     this.#tables = tables;
     this.#before = before;
+    this.#place = place;
   }
 
   /** `absent`: it is known that there is none, and calls to it, and only those, are answered NO_CLUSTER. */
@@ -252,8 +274,13 @@ class ClusterAssembly {
     const endpoints = this.#endpoints(entry.value);
     // Until the endpoints of a changed cluster are known, the old cluster stays as it was.
     if (endpoints === undefined) return before ?? "pending";
-    if (before?.cluster === entry.value && before.endpoints === endpoints) return before;
-    return { cluster: entry.value, endpoints, config: { ...entry.value, name, endpoints } };
+    const { zoneAware, ...cluster } = entry.value;
+    const local = zoneAware && this.#place && this.#tables.endpoint.get(localClusterName)?.value;
+    if (before?.cluster === entry.value && before.endpoints === endpoints && before.local === local) return before;
+    const zones = zoneAware && {
+      zoneAware: { ...zoneAware, local: local && { locality: this.#place!, endpoints: local } },
+    };
+    return { cluster: entry.value, endpoints, local, config: { ...cluster, ...zones, name, endpoints } };
   }
 
   #endpoints({ endpoints }: DecodedCluster): EndpointSet | undefined {

@@ -120,7 +120,7 @@ class Client implements XdsClient, ServersUser {
     readonly endpoint: ResourceTable<EndpointSet>;
   };
   readonly #byTypeUrl: ReadonlyMap<string, AnyTable>;
-  readonly #assembly = new Assembly();
+  readonly #assembly: Assembly;
   readonly #servers: Servers;
   readonly #lastGood: LastGood | undefined;
   /** The present stream works, and the server answers: what is held is what it has. */
@@ -134,6 +134,7 @@ class Client implements XdsClient, ServersUser {
 
   constructor(options: XdsClientOptions) {
     this.#options = options;
+    this.#assembly = new Assembly(options.bootstrap.node.locality);
     this.#roots = new Roots({
       bootstrap: options.bootstrap,
       clock: options.clock,

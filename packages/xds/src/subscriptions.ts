@@ -2,6 +2,7 @@ import type { RouteConfiguration } from "@trama/engine";
 
 import type { Assembly, Root, Tables } from "./assemble.ts";
 import type { DecodedHttp } from "./resources/listener.ts";
+import { localClusterName } from "./resources/zone-aware.ts";
 
 /** Names to ask for, by type. */
 export interface Wanted {
@@ -46,10 +47,12 @@ export function wanted(roots: Iterable<Root>, tables: Tables, assembly: Assembly
     } else if (now !== undefined) for (const chain of now.decoded.chains) http(chain.http, false);
   }
   for (const name of found.cluster) {
-    const endpoints = tables.cluster.get(name)?.value?.endpoints;
+    const newest = tables.cluster.get(name)?.value;
+    const endpoints = newest?.endpoints;
     if (endpoints !== undefined && "eds" in endpoints) found.endpoint.add(endpoints.eds);
     const inForce = assembly.endpointsInForce(name);
     if (inForce !== undefined) found.endpoint.add(inForce);
+    if (assembly.needsLocal(name, newest)) found.endpoint.add(localClusterName);
   }
   return found;
 }

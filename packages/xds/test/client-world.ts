@@ -33,10 +33,15 @@ export interface Joined {
 }
 
 /** A client of the server with virtual time: sockets are real, waiting is not. */
-export function join(server: AdsServer, more: Partial<XdsClientOptions> = {}, features: string[] = []): Joined {
+export function join(
+  server: AdsServer,
+  more: Partial<XdsClientOptions> = {},
+  features: string[] = [],
+  locality?: { readonly region: string; readonly zone: string },
+): Joined {
   const bootstrap = parseBootstrap({
     xds_servers: [{ server_uri: server.address, channel_creds: [{ type: "insecure" }], server_features: features }],
-    node: { id: "sidecar~127.0.0.1~test.shop~shop.svc.cluster.local", metadata: { NAMESPACE: "shop" } },
+    node: { id: "sidecar~127.0.0.1~test.shop~shop.svc.cluster.local", locality, metadata: { NAMESPACE: "shop" } },
     server_listener_resource_name_template: "xds.istio.io/grpc/lds/inbound/%s",
   });
   const configs: MeshConfig[] = [];

@@ -22,11 +22,28 @@ import { type Typed, openAny } from "./any.ts";
 import { durationMs } from "./duration.ts";
 import { ResourceError, unsupported, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
+import { type DecodedZoneAware, type LocalitySpecifier, zoneAware } from "./zone-aware.ts";
 
-/** The newer field, where it is given, or the older ones: `lb_policy` with its `…_lb_config`. Both forms mean the same. */
-export function balancer(cluster: Cluster): BalancerConfig {
-  const { loadBalancingPolicy: list } = cluster;
-  if (list !== undefined) return within("load_balancing_policy", () => policy(list, 0));
+/** Which endpoint, and whether the caller's zone counts before that. */
+export interface Balancing {
+  readonly balancer: BalancerConfig;
+  readonly zoneAware?: DecodedZoneAware | undefined;
+}
+
+/**
+ * The newer field, where it is given, or the older ones: `lb_policy` with its `…_lb_config`, and `common_lb_config`. Both forms mean the
+ * same. Envoy takes no `common_lb_config` that speaks of localities beside the newer field; here it counts for the one policy that has
+ * no field of its own for them.
+ */
+export function balancing(cluster: Cluster): Balancing {
+  const { loadBalancingPolicy: list, commonLbConfig } = cluster;
+  const found = list && within("load_balancing_policy", () => policy(list, 0));
+  if (found !== undefined && found.balancer.kind !== "peak_ewma") return found;
+  const zones = within("common_lb_config", () => zoneAware(commonLbConfig?.localityConfigSpecifier));
+  return { balancer: found?.balancer ?? older(cluster), ...(zones && { zoneAware: zones }) };
+}
+
+function older(cluster: Cluster): BalancerConfig {
   const { lbConfig } = cluster;
   switch (cluster.lbPolicy) {
     case Cluster_LbPolicy.ROUND_ROBIN: {
@@ -56,7 +73,7 @@ export function balancer(cluster: Cluster): BalancerConfig {
 const maxPolicyDepth = 16;
 
 /** The first policy that we know wins; the list exists so that a server may put newer ones first (S38). */
-function policy(list: LoadBalancingPolicy, depth: number): BalancerConfig {
+function policy(list: LoadBalancingPolicy, depth: number): Balancing {
   if (depth > maxPolicyDepth) throw new ResourceError("it is nested too deeply");
   for (const { typedExtensionConfig } of list.policies) {
     if (typedExtensionConfig?.typedConfig === undefined) continue;
@@ -68,14 +85,41 @@ function policy(list: LoadBalancingPolicy, depth: number): BalancerConfig {
   );
 }
 
-function knownPolicy(typed: Typed, depth: number): BalancerConfig | undefined {
+function knownPolicy(typed: Typed, depth: number): Balancing | undefined {
   switch (typed.typeName) {
-    case RoundRobinSchema.typeName:
-      return roundRobin(typed.as(RoundRobinSchema));
+    case RoundRobinSchema.typeName: {
+      const config = typed.as(RoundRobinSchema);
+      return inZones(roundRobin(config), config);
+    }
     case RandomSchema.typeName:
-      return { kind: "random" };
-    case LeastRequestSchema.typeName:
-      return leastRequest(typed.as(LeastRequestSchema));
+      return inZones({ kind: "random" }, typed.as(RandomSchema));
+    case LeastRequestSchema.typeName: {
+      const config = typed.as(LeastRequestSchema);
+      return inZones(leastRequest(config), config);
+    }
+    case WrrLocalitySchema.typeName: {
+      // Localities are always weighted here, so the policy inside is all that it says; and weights and zones exclude each other.
+      const inner = typed.as(WrrLocalitySchema).endpointPickingPolicy;
+      return inner && { balancer: policy(inner, depth + 1).balancer };
+    }
+    default: {
+      const balancer = zonelessPolicy(typed);
+      return balancer && { balancer };
+    }
+  }
+}
+
+function inZones(
+  balancer: BalancerConfig,
+  config: { readonly localityLbConfig?: { readonly localityConfigSpecifier: LocalitySpecifier } | undefined },
+): Balancing {
+  const zones = within("locality_lb_config", () => zoneAware(config.localityLbConfig?.localityConfigSpecifier));
+  return { balancer, ...(zones && { zoneAware: zones }) };
+}
+
+/** Those that have no field for it. */
+function zonelessPolicy(typed: Typed): BalancerConfig | undefined {
+  switch (typed.typeName) {
     case PickFirstSchema.typeName:
       return { kind: "pick_first", shuffle: typed.as(PickFirstSchema).shuffleAddressList };
     case RingHashSchema.typeName: {
@@ -96,11 +140,6 @@ function knownPolicy(typed: Typed, depth: number): BalancerConfig | undefined {
         defaultRttMs: positive(config.defaultRtt, "default_rtt") ?? 10,
         penaltyMs: 5_000,
       };
-    }
-    case WrrLocalitySchema.typeName: {
-      // Localities are always weighted here, so the policy inside is all that it says.
-      const inner = typed.as(WrrLocalitySchema).endpointPickingPolicy;
-      return inner === undefined ? undefined : policy(inner, depth + 1);
     }
     default:
       return undefined;
@@ -128,7 +167,7 @@ function leastRequest(config: {
   return { kind: "least_request", choices, bias, slowStart: slowStart(config.slowStartConfig) };
 }
 
-/** Localities always have their weights here; R45. */
+/** Localities always have their weights here (R45), unless zones count: that is read elsewhere. */
 const localities: readonly never[] = ["localityLbConfig" as never];
 
 function slowStart(config: SlowStart): SlowStartConfig | undefined {

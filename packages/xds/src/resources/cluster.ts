@@ -8,7 +8,7 @@ import type { Cluster, Cluster_CommonLbConfig } from "@trama/proto/envoy/config/
 import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 
 import { decode } from "./any.ts";
-import { balancer } from "./balancer.ts";
+import { balancing } from "./balancer.ts";
 import { connections } from "./connections.ts";
 import { durationMs } from "./duration.ts";
 import { discovery } from "./discovery.ts";
@@ -18,10 +18,12 @@ import { healthCheck } from "./health-check.ts";
 import { outlierDetection } from "./outlier.ts";
 import { upstreamTls } from "./tls.ts";
 import type { DecodeOptions, ResourceType } from "./type.ts";
+import type { DecodedZoneAware } from "./zone-aware.ts";
 
 /** A cluster without its endpoints, which come by EDS or are here already, as addresses or as names for DNS. */
-export interface DecodedCluster extends Omit<ClusterConfig, "endpoints"> {
+export interface DecodedCluster extends Omit<ClusterConfig, "endpoints" | "zoneAware"> {
   readonly endpoints: { readonly eds: string } | EndpointSet;
+  readonly zoneAware?: DecodedZoneAware | undefined;
 }
 
 export const clusterType: ResourceType<DecodedCluster> = {
@@ -66,7 +68,7 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
   return {
     name: cluster.name,
     service: serviceInfo(cluster.metadata),
-    balancer: balancer(cluster),
+    ...balancing(cluster),
     endpoints: source.endpoints,
     ...(source.dns === undefined ? {} : { dns: source.dns }),
     connectTimeoutMs: connectTimeout(cluster),
@@ -109,8 +111,8 @@ export function serviceInfo(metadata: Metadata | undefined): ServiceInfo | undef
 }
 
 /**
- * Where nothing is said, nobody who is unhealthy is ever used, which is Istio's default and not Envoy's (50 %). Of the rest the
- * engine has its own answer: locality weights always count, and zones are the control plane's affair.
+ * Where nothing is said, nobody who is unhealthy is ever used, which is Istio's default and not Envoy's (50 %). Which way
+ * localities count is read with the balancer.
  */
 function panicPercent(config: Cluster_CommonLbConfig | undefined): number {
   if (config === undefined) return 0;
