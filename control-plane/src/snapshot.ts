@@ -27,6 +27,8 @@ export interface ProxySettings {
   readonly outbound: { readonly address: string; readonly port: number };
   /** Where the application itself listens, on the ports of its services. */
   readonly application: string;
+  /** It asks for the endpoints of its own service, and could look at zones in every cluster (Istio's `ENABLE_SELF_DISCOVERY`). */
+  readonly selfDiscovery: boolean;
   /** All of it as text, for keys of caches. */
   readonly id: string;
 }

@@ -130,6 +130,33 @@ test("how connections live and what they speak survives", () => {
   expect(cluster("81|v3")).toMatchObject({ http2: false });
 });
 
+test("zone aware routing survives, beside every balancer that it goes with, and so does where the callers are", () => {
+  const input = readFileSync(join(root, "control-plane/testdata/clusters/zone-aware.in.yaml"), "utf8");
+  const latency = `
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: late, namespace: shop, annotations: { trama.io/load-balancer: PEAK_EWMA } }
+spec: { host: late, trafficPolicy: { loadBalancer: { zoneAwareLbSetting: { enabled: true, minClusterSize: 3 } } } }
+`;
+  const yaml = input.slice(input.indexOf("\n---\n") + 5).replace("hosts: [on, off]", "hosts: [on, off, late]");
+  const snapshot = snapshotOf([yaml + latency]);
+  const cluster = (name: string): DecodedCluster =>
+    ask(snapshot, someNode, clusterType, `outbound|80|${name}.shop.svc.cluster.local`);
+  const zoneAware = { routingPercent: 100, minClusterSize: 6, failOnPanic: false };
+  expect(cluster("|on")).toMatchObject({ zoneAware, panicPercent: 20, balancer: { kind: "round_robin" } });
+  expect(cluster("small|on").zoneAware).toEqual({ ...zoneAware, minClusterSize: 2 });
+  expect(cluster("|off").zoneAware).toBeUndefined();
+  expect(cluster("|late")).toMatchObject({
+    zoneAware: { ...zoneAware, minClusterSize: 3 },
+    balancer: { kind: "peak_ewma" },
+  });
+  const caller = { ...someNode, addresses: ["10.0.0.1"], locality: { region: "r", zone: "z", subZone: "s" } };
+  const place = { region: "r", zone: "z", subZone: "s" };
+  const callers = snapshotOf([yaml.replace("address: 10.0.0.1,", "address: 10.0.0.1, locality: r/z/other,")]);
+  expect(ask(callers, caller, endpointType, "local_cluster").priorities).toMatchObject([[{ locality: place }]]);
+});
+
 test("outlier detection and shares of localities survive, with what Envoy has no field for", () => {
   const input = readFileSync(join(root, "control-plane/testdata/clusters/outlier-detection.in.yaml"), "utf8");
   const snapshot = snapshotOf([input.slice(input.indexOf("\n---\n") + 5)]);

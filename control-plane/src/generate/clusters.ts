@@ -19,6 +19,7 @@ import { httpOptions, protocolOf } from "./http-options.ts";
 import { loadAssignment } from "./endpoints.ts";
 import type { Placing } from "./locality.ts";
 import { outlierDetection, outlierMetadata } from "./outlier.ts";
+import { commonLb } from "./places.ts";
 import { type ClusterName, clusterName, serverName } from "./names.ts";
 import { serverTls } from "./server-tls.ts";
 import { serviceMetadata } from "./metadata.ts";
@@ -62,6 +63,7 @@ export function cluster(input: ClusterInput): WireResource {
     ...balancerFields(traffic.balancer, kind),
     circuitBreakers: breakers(traffic),
     ...outlierDetection(traffic, kind),
+    ...commonLb(traffic, input),
     metadata: {
       filterMetadata: {
         ...serviceMetadata([service]),

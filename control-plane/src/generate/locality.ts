@@ -28,6 +28,7 @@ type Caller = Pick<NodeView, "locality" | "labels">;
  */
 export function placing({ outlier, locality: policy }: Partial<TrafficPolicy>, caller: Caller): Placing | undefined {
   const { distribute = [], failover = [], failoverPriority = [], enabled = true } = policy ?? {};
+  if (policy?.zoneAware !== undefined) return byRegion(policy, caller);
   if (distribute.length > 0) {
     const at = distribute.findIndex(({ from }) => fits(caller.locality, from));
     const rule = distribute[at];
@@ -55,9 +56,49 @@ export function placing({ outlier, locality: policy }: Partial<TrafficPolicy>, c
   };
 }
 
+/**
+ * For callers that look at zones themselves: their own region first, whatever there is (outlier detection or not), then the region that
+ * stands in for it, then the rest; all of that within each step of the labels. A zone is one locality, for that is what they compare.
+ */
+function byRegion({ failover, failoverPriority }: LocalityPolicy, caller: Caller): Placing {
+  const { locality } = caller;
+  const wanted = failoverPriority.map((each) => wantedLabel(each, caller));
+  return {
+    key: JSON.stringify(["zones", wanted, locality]),
+    place(groups) {
+      const byLabels = wanted.length === 0 ? groups : groups.flatMap((group) => splitByLabels(group, wanted));
+      const regional = byLabels.map((group) => {
+        // What `distance` calls 3 and 4 is 1 and 2 here; the own region is 0, near or far.
+        const far = Math.max(0, distance(locality, group.locality, failover) - 2);
+        return { ...group, priority: group.priority * 3 + far };
+      });
+      return withoutGaps(inZones(regional, locality));
+    },
+  };
+}
+
+/** Groups of one priority and zone become one; in the caller's zone that is the caller's own locality. */
+export function inZones(groups: readonly Group[], caller: Locality): readonly Group[] {
+  const found = new Map<string, Group>();
+  for (const group of groups) {
+    const { region, zone } = group.locality;
+    const here = region === caller.region && zone === caller.zone;
+    const key = JSON.stringify([group.priority, region, zone]);
+    const before = found.get(key);
+    found.set(key, {
+      locality: here ? caller : { region, zone, subZone: "" },
+      priority: group.priority,
+      weight: (before?.weight ?? 0) + group.weight,
+      endpoints: [...(before?.endpoints ?? []), ...group.endpoints],
+    });
+  }
+  return [...found.values()];
+}
+
 /** Whether {@link placing} can give different answers to different callers. */
 export function looksAtCallers({ outlier, locality }: Partial<TrafficPolicy>): boolean {
-  return (locality?.distribute.length ?? 0) > 0 || (outlier !== undefined && locality?.enabled !== false);
+  if (locality?.zoneAware !== undefined || (locality?.distribute.length ?? 0) > 0) return true;
+  return outlier !== undefined && locality?.enabled !== false;
 }
 
 /** Whether a locality is one of those that a pattern means. */

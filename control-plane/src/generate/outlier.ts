@@ -12,20 +12,10 @@ import { durationOf } from "./wire.ts";
  * of the policy is another one.
  */
 export function outlierDetection(
-  { outlier, locality }: Partial<TrafficPolicy>,
+  { outlier }: Partial<TrafficPolicy>,
   kind: NodeView["kind"],
-): Pick<MessageInitShape<typeof ClusterSchema>, "outlierDetection" | "commonLbConfig"> {
-  if (kind === "grpc") return {};
-  const weighted = (locality?.distribute.length ?? 0) > 0;
-  if (outlier === undefined && !weighted) return {};
-  return {
-    ...(outlier === undefined ? {} : { outlierDetection: detection(outlier) }),
-    commonLbConfig: {
-      ...(outlier === undefined ? {} : { healthyPanicThreshold: { value: outlier.minHealthPercent } }),
-      // An Envoy looks at the weights of localities only where it is told to.
-      ...(weighted ? { localityConfigSpecifier: { case: "localityWeightedLbConfig" as const, value: {} } } : {}),
-    },
-  };
+): Pick<MessageInitShape<typeof ClusterSchema>, "outlierDetection"> {
+  return kind === "grpc" || outlier === undefined ? {} : { outlierDetection: detection(outlier) };
 }
 
 function detection(outlier: OutlierPolicy): MessageInitShape<typeof ClusterSchema>["outlierDetection"] {

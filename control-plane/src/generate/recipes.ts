@@ -21,6 +21,7 @@ import { looksAtCallers, placing } from "./locality.ts";
 import { inboundListener, outboundListener } from "./listeners.ts";
 import { blockAll, blockAllName } from "./block-all.ts";
 import { envoyNames, envoyRecipe } from "./envoy/recipes.ts";
+import { localCluster, localClusterName } from "./own-cluster.ts";
 import { clusterName, fullNames, readAuthority, readInboundName } from "./names.ts";
 import { isUnspecified, ownPort } from "./own-port.ts";
 import { ownCors } from "./server-hosts.ts";
@@ -149,6 +150,7 @@ function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefin
 }
 
 function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undefined {
+  if (name === localClusterName) return localCluster(model, node);
   const target = find(model, node, name);
   // Others stand in the cluster itself, as names.
   if (target?.service.resolution !== "static") return undefined;

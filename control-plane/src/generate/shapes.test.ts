@@ -77,6 +77,7 @@ const proxy = {
   identityFile: "/etc/trama/sds.json",
   outbound: { address: "127.0.0.1", port: 15_001 },
   application: "127.0.0.1",
+  selfDiscovery: false,
   id: "x",
 };
 const nodes: readonly NodeView[] = [client, { ...client, kind: "grpc" }, { ...client, kind: "envoy", proxy }];

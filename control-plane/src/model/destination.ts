@@ -65,6 +65,11 @@ export interface LocalityPolicy {
   readonly failover: readonly { readonly from: string; readonly to: string }[];
   /** Labels, `key` as the caller has it or `key=value`: who shares the first n comes before who shares fewer. */
   readonly failoverPriority: readonly string[];
+  /**
+   * Calls stay in the caller's zone as far as it can hold them, and in its region in any case. `undefined`: zones are as near as any
+   * other place.
+   */
+  readonly zoneAware: { readonly minClusterSize: number } | undefined;
 }
 
 export interface ConnectionPool {

@@ -1,6 +1,11 @@
 import * as z from "zod";
 
-import { type LocalitySettingSpec, localityLbSetting } from "./locality-setting.ts";
+import {
+  type LocalitySettingSpec,
+  type ZoneAwareSettingSpec,
+  localityLbSetting,
+  zoneAwareLbSetting,
+} from "./locality-setting.ts";
 import { message } from "./message.ts";
 import { duration, durationOrOff, fail, whole } from "./values.ts";
 
@@ -10,6 +15,7 @@ export interface LoadBalancerSpec {
   readonly consistentHash?: ConsistentHashSpec | undefined;
   readonly warmup?: WarmupSpec | undefined;
   readonly localityLbSetting?: LocalitySettingSpec | undefined;
+  readonly zoneAwareLbSetting?: ZoneAwareSettingSpec | undefined;
   /** Fields that Istio has better names for, as a path below `loadBalancer`, with the better name. */
   readonly deprecated: readonly { readonly path: readonly string[]; readonly instead: string }[];
 }
@@ -124,26 +130,34 @@ const warmup = message({
   aggression: z.number().min(1, "must be 1 or more").max(1_000, "must be 1000 or less").default(1),
 });
 
-export const loadBalancer: z.ZodType<LoadBalancerSpec> = message(
-  {
-    simple: z
-      .enum(["UNSPECIFIED", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "RANDOM"], {
-        error: (issue) =>
-          issue.input === "PASSTHROUGH"
-            ? "not supported by this release: PASSTHROUGH; a call has no address of its own to pass through to"
-            : undefined,
-      })
-      .optional(),
-    consistentHash: consistentHash.optional(),
-    warmup: warmup.optional(),
-    warmupDurationSecs: duration.optional(),
-    localityLbSetting: localityLbSetting.optional(),
-  },
-  { zoneAwareLbSetting: "zone-aware balancing; localityLbSetting keeps traffic near" },
-).transform((spec, context): LoadBalancerSpec => {
-  const { simple, consistentHash: hash, warmup: ramp, warmupDurationSecs: oldRamp, localityLbSetting: locality } = spec;
+export const loadBalancer: z.ZodType<LoadBalancerSpec> = message({
+  simple: z
+    .enum(["UNSPECIFIED", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "RANDOM"], {
+      error: (issue) =>
+        issue.input === "PASSTHROUGH"
+          ? "not supported by this release: PASSTHROUGH; a call has no address of its own to pass through to"
+          : undefined,
+    })
+    .optional(),
+  consistentHash: consistentHash.optional(),
+  warmup: warmup.optional(),
+  warmupDurationSecs: duration.optional(),
+  localityLbSetting: localityLbSetting.optional(),
+  zoneAwareLbSetting: zoneAwareLbSetting.optional(),
+}).transform((spec, context): LoadBalancerSpec => {
+  const { simple, consistentHash: hash, warmup: ramp, warmupDurationSecs: oldRamp } = spec;
+  const { localityLbSetting: locality, zoneAwareLbSetting: zones } = spec;
   if (simple !== undefined && hash !== undefined) {
     return fail(context, "simple excludes consistentHash: keep one of the two");
+  }
+  if (locality !== undefined && zones !== undefined) {
+    return fail(context, "zoneAwareLbSetting excludes localityLbSetting: keep one of the two");
+  }
+  if (zones?.enabled === true && hash !== undefined) {
+    return fail(
+      context,
+      "zoneAwareLbSetting has no effect on consistentHash, which looks at keys alone: remove one of the two",
+    );
   }
   if (ramp !== undefined && oldRamp !== undefined) {
     return fail(context, "warmupDurationSecs is the old form of warmup: keep warmup");
@@ -157,6 +171,7 @@ export const loadBalancer: z.ZodType<LoadBalancerSpec> = message(
     consistentHash: hash && { key: hash.key, table: hash.table },
     warmup: warm && { windowMs: warm.duration, minPercent: warm.minimumPercent, aggression: warm.aggression },
     localityLbSetting: locality,
+    zoneAwareLbSetting: zones,
     deprecated: [
       ...(simple === "LEAST_CONN" ? [{ path: ["simple"], instead: "LEAST_REQUEST" }] : []),
       ...(oldRamp === undefined ? [] : [{ path: ["warmupDurationSecs"], instead: "warmup.duration" }]),

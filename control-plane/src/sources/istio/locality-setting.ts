@@ -11,6 +11,14 @@ export interface LocalitySettingSpec {
   readonly failoverPriority: readonly string[];
 }
 
+/** `zoneAwareLbSetting` (istio-api §3.2). */
+export interface ZoneAwareSettingSpec {
+  readonly enabled: boolean;
+  readonly failover: readonly { readonly from: string; readonly to: string }[];
+  readonly failoverPriority: readonly string[];
+  readonly minClusterSize: number;
+}
+
 /** `region/zone/subzone`; `*` stands for any, and nothing may follow it; what is left out is any as well. */
 const pattern = z
   .string()
@@ -44,10 +52,33 @@ export const localityLbSetting: z.ZodType<LocalitySettingSpec> = message({
   const issue = (path: string, text: string): void => context.addIssue({ code: "custom", path: [path], message: text });
   if (spec.distribute.length > 0 && spec.failover.length + spec.failoverPriority.length > 0)
     issue("distribute", "excludes failover and failoverPriority: keep one of them");
-  for (const [index, { from, to }] of spec.failover.entries())
-    if (from === to)
-      context.addIssue({ code: "custom", path: ["failover", index, "to"], message: "is where it fails over from" });
-  const named = spec.failoverPriority.find((each) => topology.has(each.split("=")[0]!));
+  checkFailover(spec, context);
+  const named = namedPlace(spec);
   if (spec.failover.length > 0 && named !== undefined)
     issue("failoverPriority", `${named} says what failover says by region: keep one of them`);
 });
+
+export const zoneAwareLbSetting: z.ZodType<ZoneAwareSettingSpec> = message({
+  // What is meant by silence differs from setting to setting.
+  enabled: z.boolean({ error: (issue) => (issue.input === undefined ? "is missing: write true or false" : undefined) }),
+  failover: z.array(message({ from: region, to: region })).default([]),
+  failoverPriority: z.array(label).default([]),
+  minClusterSize: whole(0, 4_294_967_295, "a number of endpoints").default(6),
+}).superRefine((spec, context) => {
+  checkFailover(spec, context);
+  const named = namedPlace(spec);
+  if (named === undefined) return;
+  const text = `${named} is taken care of: regions and zones always count here; remove it`;
+  context.addIssue({ code: "custom", path: ["failoverPriority"], message: text });
+});
+
+function checkFailover({ failover }: Pick<LocalitySettingSpec, "failover">, context: z.RefinementCtx): void {
+  for (const [index, { from, to }] of failover.entries())
+    if (from === to)
+      context.addIssue({ code: "custom", path: ["failover", index, "to"], message: "is where it fails over from" });
+}
+
+/** The first of the labels that says where something is. */
+function namedPlace({ failoverPriority }: Pick<LocalitySettingSpec, "failoverPriority">): string | undefined {
+  return failoverPriority.find((each) => topology.has(each.split("=")[0]!));
+}

@@ -97,11 +97,15 @@ function* checkOutliers(object: DestinationRule): Iterable<Diagnostic> {
       const text = `${where}outlierDetection.consecutiveGatewayErrors: gateway errors are 5xx errors too, and ${outlier.consecutive5xxErrors} of those eject first: write less`;
       yield object.warning("advice", [...at, "outlierDetection", "consecutiveGatewayErrors"], text);
     }
-    const locality = policy?.loadBalancer?.localityLbSetting;
+    const { localityLbSetting, zoneAwareLbSetting } = policy?.loadBalancer ?? {};
+    const [name, locality] =
+      zoneAwareLbSetting === undefined
+        ? ["localityLbSetting", localityLbSetting]
+        : ["zoneAwareLbSetting", zoneAwareLbSetting];
     if (locality === undefined || !locality.enabled || (outlier ?? inherited) !== undefined) continue;
     if (locality.failover.length + locality.failoverPriority.length === 0) continue;
-    const text = `${where}loadBalancer.localityLbSetting: nothing fails over without outlierDetection, for nobody is ever found to be down: add it`;
-    yield object.warning("advice", [...at, "loadBalancer", "localityLbSetting"], text);
+    const text = `${where}loadBalancer.${name}: nothing fails over without outlierDetection, for nobody is ever found to be down: add it`;
+    yield object.warning("advice", [...at, "loadBalancer", name], text);
   }
 }
 

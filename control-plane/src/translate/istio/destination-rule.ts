@@ -13,7 +13,6 @@ import { type MeshSettings, fullHost } from "../../model/mesh.ts";
 import { visibility } from "../../model/visibility.ts";
 import type { ConnectionPoolSpec } from "../../sources/istio/connection-pool.ts";
 import type { LoadBalancerSpec } from "../../sources/istio/load-balancer.ts";
-import type { LocalitySettingSpec } from "../../sources/istio/locality-setting.ts";
 import type { OutlierDetectionSpec } from "../../sources/istio/outlier-detection.ts";
 import type { PortPolicySpec, TlsSpec, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
 import type { Content } from "../../sources/object.ts";
@@ -75,7 +74,7 @@ function translateBlocks(spec: TrafficPolicySpec | PortPolicySpec, byLatency: bo
     pool: connectionPool && translatePool(connectionPool),
     tls: tls && translateTls(tls),
     outlier: outlierDetection && translateOutlier(outlierDetection),
-    locality: loadBalancer?.localityLbSetting && translateLocality(loadBalancer.localityLbSetting),
+    locality: loadBalancer && translatePlaces(loadBalancer),
   };
 }
 
@@ -121,12 +120,23 @@ function translateOutlier(spec: OutlierDetectionSpec): OutlierPolicy {
   };
 }
 
-function translateLocality({ enabled, distribute, failover, failoverPriority }: LocalitySettingSpec): LocalityPolicy {
+/** `zoneAwareLbSetting` that is off says no more than nothing does. */
+function translatePlaces({
+  localityLbSetting: near,
+  zoneAwareLbSetting: zones,
+}: LoadBalancerSpec): LocalityPolicy | undefined {
+  if (zones?.enabled === true) {
+    const { failover, failoverPriority, minClusterSize } = zones;
+    return { enabled: true, distribute: [], failover, failoverPriority, zoneAware: { minClusterSize } };
+  }
+  if (near === undefined) return undefined;
+  const { enabled, distribute, failover, failoverPriority } = near;
   return {
     enabled,
     distribute: distribute.map(({ from, to }) => ({ from, to: Object.entries(to) })),
     failover,
     failoverPriority,
+    zoneAware: undefined,
   };
 }
 

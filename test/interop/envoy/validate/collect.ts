@@ -33,6 +33,7 @@ const proxy: NonNullable<NodeView["proxy"]> = {
   identityFile: undefined,
   outbound: { address: "127.0.0.1", port: 15_001 },
   application: "127.0.0.1",
+  selfDiscovery: true,
   id: "validate",
 };
 

@@ -1,0 +1,63 @@
+import { getOrMake } from "../model/host-index.ts";
+import { type Model, endpointsBehind, peerPolicies } from "../model/model.ts";
+import type { Service } from "../model/service.ts";
+import type { NodeView } from "../snapshot.ts";
+import type { Recipe } from "./cache.ts";
+import { assignment } from "./endpoints.ts";
+import { inZones } from "./locality.ts";
+
+/** By this name callers that look at zones ask for their own like, as those of Istio do (Envoy `local_cluster_name`). */
+export const localClusterName = "local_cluster";
+
+/**
+ * The endpoints of the service that a node belongs to, by zone; the first by name, if there are several. Those of its region, for only
+ * they call what the node calls first. A node without a service has no such resource, and then zones do not count for it.
+ */
+export function localCluster(model: Model, { namespace, addresses, locality }: NodeView): Recipe | undefined {
+  const own = addresses
+    .flatMap((address) => servicesAt(model, address))
+    .filter((service) => service.namespace === namespace)
+    .sort((a, b) => (a.host < b.host ? -1 : 1));
+  const [service] = own;
+  const port = service?.ports[0];
+  if (service === undefined || port === undefined) return undefined;
+  const endpoints = endpointsBehind(model, service);
+  const peers = peerPolicies(model, namespace);
+  return {
+    variant: JSON.stringify([service.host, locality]),
+    inputs: [service, endpoints, peers.namespace, peers.root],
+    shared: false,
+    make: () =>
+      assignment({
+        name: localClusterName,
+        port,
+        endpoints,
+        subset: {},
+        peers,
+        placing: {
+          key: "",
+          place: (groups) =>
+            inZones(
+              groups.filter((group) => group.locality.region === locality.region),
+              locality,
+            ),
+        },
+      }),
+  };
+}
+
+/** `Model.behind` by address alone; made once for each. */
+const indexes = new WeakMap<Model["behind"], ReadonlyMap<string, readonly Service[]>>();
+
+function servicesAt({ behind }: Model, address: string): readonly Service[] {
+  let index = indexes.get(behind);
+  if (index === undefined) {
+    const made = new Map<string, Service[]>();
+    for (const [where, services] of behind) {
+      const host = where.slice(0, where.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+      getOrMake(made, host, () => []).push(...services);
+    }
+    indexes.set(behind, (index = made));
+  }
+  return index.get(address) ?? [];
+}
