@@ -7,6 +7,7 @@ import { prioritiesRow } from "../oracle/priorities/row.ts";
 import { rbacRow } from "../oracle/rbac/row.ts";
 import { retriesRow } from "../oracle/retries/row.ts";
 import { routesRow } from "../oracle/routes/row.ts";
+import { zonesRow } from "../oracle/zones/row.ts";
 import { sharesRow } from "../oracle/shares/row.ts";
 import type { Peer } from "../peer.ts";
 import { validateRow } from "./validate/row.ts";
@@ -24,6 +25,7 @@ export const envoy: Peer = {
     retriesRow,
     hashingRow,
     prioritiesRow,
+    zonesRow,
     ejectionRow,
     mirrorsRow,
     hedgingRow,
