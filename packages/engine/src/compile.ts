@@ -11,6 +11,7 @@ import type {
 import type { Env } from "./env.ts";
 import { MeshError } from "./errors.ts";
 import { compileInbound } from "./inbound/accept.ts";
+import { requestLimit } from "./inbound/request-limit.ts";
 import { sendToCluster } from "./resilience/attempts.ts";
 import { RetryPlan } from "./resilience/retry-policy.ts";
 import { compileInboundRoutes, compileRoutes } from "./route/router.ts";
@@ -175,7 +176,9 @@ function compileIn(
   const scope = new ListenerScope(`inbound/${config.name}`, mesh, env, state);
   return scope.guard(() => {
     const routes = (chain: FilterChain) => compileInboundRoutes(chain.routes, scope.deps(chain.filters, chain.name));
-    const value = compileInbound(config, { env, observe: observed, routes });
+    const max = config.limits?.maxRequests;
+    const limit = max === undefined ? undefined : requestLimit(max, scope.deps([], "").state.counter("requests"));
+    const value = compileInbound(config, { env, observe: observed, limit, routes });
     return { config, value, refs: 1, clusters: scope.clusters, dispose: () => scope.dispose() };
   });
 }

@@ -41,6 +41,19 @@ export interface InboundListener {
   readonly defaultChain: FilterChain | undefined;
   /** What the mesh knows of the service behind this port, for telemetry. */
   readonly service: ServiceInfo | undefined;
+  /** Absent: none. */
+  readonly limits?: InboundLimits | undefined;
+}
+
+/**
+ * How much of one port this process takes at once: what the breaker of a sidecar's inbound cluster bounds (Istio
+ * `Sidecar.inboundConnectionPool`). `undefined`: any number.
+ */
+export interface InboundLimits {
+  /** Connections that were accepted; one more is closed at once. At least 1 (`max_connections`). */
+  readonly maxConnections: number | undefined;
+  /** Requests at the application; one more is answered 503 with flag `UO`. At least 1 (`max_requests`). */
+  readonly maxRequests: number | undefined;
 }
 
 export interface FilterChain {

@@ -8,6 +8,7 @@ import {
   type Clock,
   createEngine,
   type Engine,
+  type InboundLimits,
   type InboundListener,
   type MeshConfig,
   type RbacConfig,
@@ -30,7 +31,7 @@ export interface ServerWorld {
   readonly address: string;
   readonly port: number;
   /** Puts an inbound listener for this server in force. */
-  publish(mode: Mode, rbac?: readonly RbacConfig[]): void;
+  publish(mode: Mode, rbac?: readonly RbacConfig[], limits?: InboundLimits): void;
   withdraw(): void;
   close(): Promise<void>;
 }
@@ -83,7 +84,8 @@ export async function serverWorld(server: Server | Http2Server, options: ServerO
     ended,
     address,
     port,
-    publish: (mode, rbac = []) => put(meshConfig({ inbound: [inboundConfig(address, mode, rbac)] })),
+    publish: (mode, rbac = [], limits) =>
+      put(meshConfig({ inbound: [{ ...inboundConfig(address, mode, rbac), limits }] })),
     withdraw: () => put(meshConfig({})),
     async close() {
       await guard.stop(200, 0);

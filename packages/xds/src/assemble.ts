@@ -207,7 +207,8 @@ function inboundListener(
   const unchanged = chains.every((chain, index) => chain.routes === routesBefore?.[index]?.routes);
   if (old?.decoded === decoded && unchanged) return old;
   const defaultChain = decoded.defaultChain === undefined ? undefined : chains.pop();
-  return { side: "inbound", decoded, config: { name: root.key, chains, defaultChain, service: decoded.service } };
+  const { service, limits } = decoded;
+  return { side: "inbound", decoded, config: { name: root.key, chains, defaultChain, service, limits } };
 }
 
 function chainConfig(chain: DecodedChain, routes: RouteConfiguration): FilterChain {

@@ -11,6 +11,8 @@ export interface InboundDeps {
   readonly env: Env;
   /** Telemetry: the outermost layer. */
   readonly observe: Layer;
+  /** Of the port, directly before the handler: filters are not the application's load. */
+  readonly limit?: Layer | undefined;
   /** The chain's filters and routes around the application's handler. */
   routes(chain: FilterChain): (handler: Service) => Service;
 }
@@ -25,7 +27,7 @@ export function compileInbound(listener: InboundListener, deps: InboundDeps): In
 }
 
 function compileChain(config: FilterChain, info: ClusterInfo, deps: InboundDeps): InboundChain {
-  const { env } = deps;
+  const { env, limit = unlimited } = deps;
   const routes = deps.routes(config);
   // Before all policy: what is refused for want of time must cost none.
   const admitted: Layer = env.admission?.layer ?? ((inner) => inner);
@@ -39,7 +41,7 @@ function compileChain(config: FilterChain, info: ClusterInfo, deps: InboundDeps)
     if (handler === newest) return composed!;
     let service = services.get(handler);
     if (service === undefined)
-      services.set(handler, (service = deps.observe(identify(config, info, env)(admitted(routes(handler))))));
+      services.set(handler, (service = deps.observe(identify(config, info, env)(admitted(routes(limit(handler)))))));
     newest = handler;
     return (composed = service);
   };
@@ -70,6 +72,8 @@ function refusal({ tls }: FilterChain, peer: Peer | undefined, env: Env): string
   if (peer?.mtls === true && env.clock.wall() >= peer.notAfterMs) return "the certificate of the peer has expired";
   return undefined;
 }
+
+const unlimited: Layer = (inner) => inner;
 
 function portOf(name: string): string {
   return name.slice(name.lastIndexOf(":") + 1);

@@ -139,8 +139,13 @@ export class MeshListener {
   }
 
   #take(raw: Socket): void {
-    if (this.#stopped) raw.destroy();
+    if (this.#stopped || this.#full(this.#inbound())) raw.destroy();
     else this.#sniffer.take(raw);
+  }
+
+  /** As many connections are established as the port may have. Those that have not said who they are take nobody's place. */
+  #full(inbound: InboundSnapshot | undefined): boolean {
+    return this.#live.size >= (inbound?.config.limits?.maxConnections ?? Infinity);
   }
 
   /** The socket has spoken. It waits in the sniffer, which bounds its time, until there is something to judge it by. */
@@ -254,7 +259,7 @@ export class MeshListener {
     chain: InboundChain,
   ): void {
     this.#sniffer.done(raw);
-    if (!chain.admits(peer)) {
+    if (!chain.admits(peer) || this.#full(inbound)) {
       socket.destroy();
       return;
     }

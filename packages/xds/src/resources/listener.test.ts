@@ -1,3 +1,5 @@
+import type { JsonObject } from "@bufbuild/protobuf";
+import { MetadataSchema } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { FilterConfig, RbacConfig } from "@trama/engine";
@@ -102,6 +104,22 @@ test("inbound: mTLS and plaintext chains of one port, as docs/wire.md writes the
   });
   const [chain] = listener.chains;
   expect(chain?.http.routes).toMatchObject({ virtualHosts: [{ routes: [{ action: { kind: "non_forwarding" } }] }] });
+});
+
+test("inbound: limits of the port come as metadata; what is no limit is refused", () => {
+  const limitsOf = (limits: JsonObject | undefined): unknown => {
+    const filterMetadata = limits === undefined ? {} : { "trama.inbound_limits": limits };
+    const listener = inboundListener("127.0.0.1", 8080, [inboundChain("inbound-plaintext", [])]);
+    listener.metadata = create(MetadataSchema, { filterMetadata });
+    return (read(listener) as DecodedInbound).limits;
+  };
+  expect(limitsOf(undefined)).toBeUndefined();
+  expect(limitsOf({ max_connections: 7 })).toEqual({ maxConnections: 7, maxRequests: undefined });
+  expect(limitsOf({ max_requests: 1, max_connections: 2 })).toEqual({ maxConnections: 2, maxRequests: 1 });
+  for (const max of [0, 1.5, -1, "1"])
+    expect(() => limitsOf({ max_requests: max })).toThrow(
+      "metadata: trama.inbound_limits.max_requests is no whole number",
+    );
 });
 
 test("a chain that asks for a server name never matches; two with the same match are refused (R61)", () => {

@@ -1,5 +1,6 @@
-import type { FilterConfig, RouteConfiguration, ServiceInfo } from "@trama/engine";
+import type { FilterConfig, InboundLimits, RouteConfiguration, ServiceInfo } from "@trama/engine";
 import { HttpConnectionManagerSchema, ListenerSchema, typeUrls } from "@trama/proto/lean";
+import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import type { Listener } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
 import type { HttpConnectionManager } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
@@ -27,6 +28,7 @@ export interface DecodedInbound {
   readonly chains: readonly DecodedChain[];
   readonly defaultChain: DecodedChain | undefined;
   readonly service: ServiceInfo | undefined;
+  readonly limits: InboundLimits | undefined;
 }
 
 /** What an HttpConnectionManager says to a library. */
@@ -76,7 +78,23 @@ function inbound(listener: Listener, options: DecodeOptions): DecodedInbound {
     chains: chains.filter((chain) => chain.matchable),
     defaultChain,
     service: serviceInfo(listener.metadata),
+    limits: within("metadata", () => inboundLimits(listener.metadata)),
   };
+}
+
+/**
+ * `metadata.filter_metadata["trama.inbound_limits"]`: `max_connections` and `max_requests`. Envoy has them in the cluster behind an
+ * inbound listener, and behind one that is for a library there is none.
+ */
+function inboundLimits(metadata: Metadata | undefined): InboundLimits | undefined {
+  const own = metadata?.filterMetadata["trama.inbound_limits"];
+  if (own === undefined) return undefined;
+  const limit = (key: string): number | undefined => {
+    const value: unknown = own[key];
+    if (value === undefined || (Number.isInteger(value) && (value as number) >= 1)) return value as number | undefined;
+    throw new ResourceError(`trama.inbound_limits.${key} is no whole number from 1 on`);
+  };
+  return { maxConnections: limit("max_connections"), maxRequests: limit("max_requests") };
 }
 
 /** How a proxy would hold its sockets. */
