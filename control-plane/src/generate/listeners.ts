@@ -8,10 +8,11 @@ import { HttpConnectionManagerSchema } from "@trama/proto/envoy/extensions/filte
 
 import type { AccessPolicy, MtlsMode } from "../model/access.ts";
 import type { MeshSettings } from "../model/mesh.ts";
+import type { PortLimits } from "../model/scope.ts";
 import type { Service } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { corsFilter } from "./cors.ts";
-import { serviceMetadata } from "./metadata.ts";
+import { limitsMetadata, serviceMetadata } from "./metadata.ts";
 import { rbac } from "./rbac.ts";
 import { faultFilter } from "./routes.ts";
 import { type OwnCors, serverHosts } from "./server-hosts.ts";
@@ -59,20 +60,25 @@ export interface InboundInput {
   readonly policies: readonly AccessPolicy[];
   /** Behind the port, for telemetry. */
   readonly services: readonly Service[];
+  readonly limits: PortLimits | undefined;
   readonly cors: readonly OwnCors[];
   readonly kind: NodeView["kind"];
 }
 
 /** Named exactly as asked, address = the address asked, nothing that only a proxy needs (S44). */
 export function inboundListener(input: InboundInput): WireResource {
-  const { name, address, port, services } = input;
+  const { name, address, port, services, limits, kind } = input;
+  const filterMetadata = {
+    ...(services.length === 0 ? {} : serviceMetadata(services)),
+    ...limitsMetadata(limits, kind),
+  };
   return wireResource(ListenerSchema, name, {
     name,
     address: {
       address: { case: "socketAddress", value: { address, portSpecifier: { case: "portValue", value: port } } },
     },
     filterChains: chains(input),
-    ...(services.length === 0 ? {} : { metadata: { filterMetadata: serviceMetadata(services) } }),
+    ...(Object.keys(filterMetadata).length === 0 ? {} : { metadata: { filterMetadata } }),
   });
 }
 

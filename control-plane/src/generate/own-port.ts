@@ -1,5 +1,6 @@
 import { type AccessPolicy, type MtlsMode, mtlsMode } from "../model/access.ts";
-import { type Model, peerPolicies } from "../model/model.ts";
+import { type Model, peerPolicies, viewOf } from "../model/model.ts";
+import type { PortLimits } from "../model/scope.ts";
 import { type Service, hasLabels, socketAddress } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 
@@ -9,6 +10,7 @@ export interface OwnPort {
   /** Those that apply, in order: the mesh's before the namespace's. */
   readonly policies: readonly AccessPolicy[];
   readonly services: readonly Service[];
+  readonly limits: PortLimits | undefined;
 }
 
 export function ownPort(model: Model, node: NodeView, address: string, port: number): OwnPort {
@@ -21,7 +23,16 @@ export function ownPort(model: Model, node: NodeView, address: string, port: num
       (access.get(layer) ?? []).filter((policy) => hasLabels(labels, policy.selector)),
     ),
     services: servicesBehind(model, node, address, port),
+    limits: ownLimits(model, node),
   };
+}
+
+/**
+ * By the Sidecar of the workload alone. The connectionPool of a DestinationRule bounds each caller; Istio lets it bound the server too,
+ * whose callers together are then held to what one of them may have.
+ */
+export function ownLimits(model: Model, node: NodeView): PortLimits | undefined {
+  return viewOf(model, node)?.inbound;
 }
 
 export function isUnspecified(address: string): boolean {

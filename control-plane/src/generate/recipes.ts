@@ -201,13 +201,14 @@ function inbound(model: Model, node: NodeView, name: string): Recipe | undefined
   const { address, port } = asked;
   const { mesh } = model;
   const { kind } = node;
-  const { mode, policies, services } = ownPort(model, node, address, port);
+  const own = ownPort(model, node, address, port);
+  const { mode, policies, services, limits } = own;
   const cors = kind === "grpc" ? [] : ownCors(model, node, port, services);
   return {
     variant: `${mode} ${JSON.stringify(cors.map(({ ports }) => ports))}`,
-    inputs: [...policies, ...services, ...cors.map(({ table }) => table)],
+    inputs: [...policies, ...services, limits, ...cors.map(({ table }) => table)],
     shared: false,
-    make: () => inboundListener({ mesh, name, address, port, mode, policies, services, cors, kind }),
+    make: () => inboundListener({ mesh, name, address, port, ...own, cors, kind }),
   };
 }
 

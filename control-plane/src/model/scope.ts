@@ -1,7 +1,7 @@
 import { covers } from "./host-index.ts";
 import { type Service, hasLabels } from "./service.ts";
 
-/** What some workloads see of the mesh (Sidecar). Scoping is no protection: whoever knows an address can still call it. */
+/** What some workloads see of the mesh, and how much they take at once (Sidecar). Scoping is no protection: whoever knows an address can still call it. */
 export interface Scope {
   readonly namespace: string;
   readonly name: string;
@@ -13,6 +13,14 @@ export interface Scope {
   readonly hidden: readonly HostPattern[];
   /** What becomes of hosts that are not seen; `undefined`: the workload's own setting. */
   readonly unknownHosts: "refuse" | "pass" | undefined;
+  /** Of each port of the workloads. */
+  readonly inbound: PortLimits | undefined;
+}
+
+/** How much one port of a workload takes at once; `undefined`: any number. */
+export interface PortLimits {
+  readonly maxConnections: number | undefined;
+  readonly maxRequests: number | undefined;
 }
 
 export interface HostPattern {

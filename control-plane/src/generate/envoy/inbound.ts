@@ -11,6 +11,7 @@ import {
 import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 
 import type { MeshSettings } from "../../model/mesh.ts";
+import type { PortLimits } from "../../model/scope.ts";
 import type { ProxySettings, WireResource } from "../../snapshot.ts";
 import { unlimited } from "../clusters.ts";
 import { accessFilters, router } from "../listeners.ts";
@@ -102,7 +103,11 @@ function manager({ mesh, port, policies, cors }: SidecarInboundInput): ReturnTyp
 }
 
 /** The application itself, spoken to in the protocol in which the call came. */
-export function sidecarInboundCluster(port: number, { application }: ProxySettings): WireResource {
+export function sidecarInboundCluster(
+  port: number,
+  { application }: ProxySettings,
+  limits: PortLimits | undefined,
+): WireResource {
   const name = inboundClusterName(port);
   return wireResource(ClusterSchema, name, {
     name,
@@ -110,7 +115,12 @@ export function sidecarInboundCluster(port: number, { application }: ProxySettin
     connectTimeout: durationOf(10_000),
     circuitBreakers: {
       thresholds: [
-        { maxConnections: unlimited, maxPendingRequests: unlimited, maxRequests: unlimited, maxRetries: unlimited },
+        {
+          maxConnections: limits?.maxConnections ?? unlimited,
+          maxPendingRequests: unlimited,
+          maxRequests: limits?.maxRequests ?? unlimited,
+          maxRetries: unlimited,
+        },
       ],
     },
     typedExtensionProtocolOptions: {

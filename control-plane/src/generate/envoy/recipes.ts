@@ -5,7 +5,7 @@ import { type Model, destinationPolicy } from "../../model/model.ts";
 import { socketAddress } from "../../model/service.ts";
 import type { NodeView, ProxySettings } from "../../snapshot.ts";
 import type { Recipe } from "../cache.ts";
-import { ownPort } from "../own-port.ts";
+import { ownLimits, ownPort } from "../own-port.ts";
 import { ownCors } from "../server-hosts.ts";
 import { sameForAll } from "../static-rules.ts";
 import { wireResource } from "../wire.ts";
@@ -93,7 +93,8 @@ function inboundCluster(model: Model, node: NodeView, proxy: ProxySettings, name
   if (port === undefined) return undefined;
   const served = node.addresses.some((address) => ownPort(model, node, address, port).services.length > 0);
   if (!served) return undefined;
-  return { variant: "", inputs: [], shared: false, make: () => sidecarInboundCluster(port, proxy) };
+  const limits = ownLimits(model, node);
+  return { variant: "", inputs: [limits], shared: false, make: () => sidecarInboundCluster(port, proxy, limits) };
 }
 
 function routes(model: Model, node: NodeView): Recipe {

@@ -1,15 +1,18 @@
 import * as z from "zod";
 
+import { type InboundPoolSpec, inboundPool } from "./inbound-pool.ts";
 import { message } from "./message.ts";
 import { dnsLabel, fail, labels, wildcardHost } from "./values.ts";
 
-/** Sidecar as validated (istio-api §8): what some workloads see of the mesh. */
+/** Sidecar as validated (istio-api §8): what some workloads see of the mesh, and how much they take at once. */
 export interface SidecarSpec {
   readonly workloadSelector?: { readonly labels: Readonly<Record<string, string>> } | undefined;
   /** Absent: everything that is exported to the workload. */
   readonly egress?: readonly EgressSpec[] | undefined;
   /** Absent: what the rest of the mesh does. */
   readonly outboundTrafficPolicy?: { readonly mode: "REGISTRY_ONLY" | "ALLOW_ANY" } | undefined;
+  /** Of each port of the workloads; absent: no limits. */
+  readonly inboundConnectionPool?: InboundPoolSpec | undefined;
 }
 
 export interface EgressSpec {
@@ -71,12 +74,13 @@ export const sidecarSchema: z.ZodType<SidecarSpec> = message(
       .optional(),
     egress: z.array(egress).min(1, "is empty: remove it, or write hosts").optional(),
     outboundTrafficPolicy: outboundTrafficPolicy.optional(),
+    inboundConnectionPool: inboundPool.optional(),
   },
   {
     ingress: "listeners of a proxy; a service listens by itself, and its ports stand in its ServiceEntry",
-    inboundConnectionPool: "limits of a proxy's listeners; a server is limited by the overload option of joinMesh()",
   },
 ).refine(
-  ({ egress: hosts, outboundTrafficPolicy: policy }) => hosts !== undefined || policy !== undefined,
-  "says nothing: write egress or outboundTrafficPolicy",
+  ({ egress: hosts, outboundTrafficPolicy: policy, inboundConnectionPool: pool }) =>
+    hosts !== undefined || policy !== undefined || pool !== undefined,
+  "says nothing: write egress, outboundTrafficPolicy or inboundConnectionPool",
 );

@@ -1,5 +1,6 @@
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
-import type { Scope } from "../../model/scope.ts";
+import type { PortLimits, Scope } from "../../model/scope.ts";
+import type { InboundPoolSpec } from "../../sources/istio/inbound-pool.ts";
 import type { Content } from "../../sources/object.ts";
 
 /** Sidecar → scope (istio-api §8). */
@@ -23,5 +24,10 @@ export function scope({ namespace, name, spec }: Content<"Sidecar">, mesh: MeshS
         : spec.outboundTrafficPolicy.mode === "REGISTRY_ONLY"
           ? "refuse"
           : "pass",
+    inbound: spec.inboundConnectionPool && limits(spec.inboundConnectionPool),
   };
+}
+
+function limits({ tcp, http }: InboundPoolSpec): PortLimits {
+  return { maxConnections: tcp.maxConnections, maxRequests: http.http2MaxRequests };
 }
