@@ -23,7 +23,7 @@ export function ownPort(model: Model, node: NodeView, address: string, port: num
       (access.get(layer) ?? []).filter((policy) => hasLabels(labels, policy.selector)),
     ),
     services: servicesBehind(model, node, address, port),
-    limits: ownLimits(model, node),
+    limits: ownLimits(model, node, port),
   };
 }
 
@@ -31,8 +31,9 @@ export function ownPort(model: Model, node: NodeView, address: string, port: num
  * By the Sidecar of the workload alone. The connectionPool of a DestinationRule bounds each caller; Istio lets it bound the server too,
  * whose callers together are then held to what one of them may have.
  */
-export function ownLimits(model: Model, node: NodeView): PortLimits | undefined {
-  return viewOf(model, node)?.inbound;
+export function ownLimits(model: Model, node: NodeView, port: number): PortLimits | undefined {
+  const inbound = viewOf(model, node)?.inbound;
+  return inbound?.ports.get(port) ?? inbound?.all;
 }
 
 export function isUnspecified(address: string): boolean {

@@ -13,8 +13,8 @@ export interface Scope {
   readonly hidden: readonly HostPattern[];
   /** What becomes of hosts that are not seen; `undefined`: the workload's own setting. */
   readonly unknownHosts: "refuse" | "pass" | undefined;
-  /** Of each port of the workloads. */
-  readonly inbound: PortLimits | undefined;
+  /** Of the workloads' own ports: `all` holds for those that are not in `ports`. */
+  readonly inbound: { readonly all: PortLimits | undefined; readonly ports: ReadonlyMap<number, PortLimits> };
 }
 
 /** How much one port of a workload takes at once; `undefined`: any number. */

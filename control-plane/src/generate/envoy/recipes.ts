@@ -93,7 +93,7 @@ function inboundCluster(model: Model, node: NodeView, proxy: ProxySettings, name
   if (port === undefined) return undefined;
   const served = node.addresses.some((address) => ownPort(model, node, address, port).services.length > 0);
   if (!served) return undefined;
-  const limits = ownLimits(model, node);
+  const limits = ownLimits(model, node, port);
   return { variant: "", inputs: [limits], shared: false, make: () => sidecarInboundCluster(port, proxy, limits) };
 }
 

@@ -2,6 +2,7 @@ import * as z from "zod";
 
 import { type InboundPoolSpec, inboundPool } from "./inbound-pool.ts";
 import { message } from "./message.ts";
+import { type IngressSpec, sidecarIngress } from "./sidecar-ingress.ts";
 import { dnsLabel, fail, labels, wildcardHost } from "./values.ts";
 
 /** Sidecar as validated (istio-api §8): what some workloads see of the mesh, and how much they take at once. */
@@ -13,6 +14,8 @@ export interface SidecarSpec {
   readonly outboundTrafficPolicy?: { readonly mode: "REGISTRY_ONLY" | "ALLOW_ANY" } | undefined;
   /** Of each port of the workloads; absent: no limits. */
   readonly inboundConnectionPool?: InboundPoolSpec | undefined;
+  /** Ports with limits of their own; absent: none. What is not named here is served all the same. */
+  readonly ingress?: readonly IngressSpec[] | undefined;
 }
 
 export interface EgressSpec {
@@ -67,20 +70,17 @@ const outboundTrafficPolicy = message(
   { egressProxy: "a proxy for what the mesh does not know; declare the hosts with a ServiceEntry" },
 );
 
-export const sidecarSchema: z.ZodType<SidecarSpec> = message(
-  {
-    workloadSelector: message({ labels: labels.default({}) })
-      .refine((found) => Object.keys(found.labels).length > 0, "selects every workload: write labels, or remove it")
-      .optional(),
-    egress: z.array(egress).min(1, "is empty: remove it, or write hosts").optional(),
-    outboundTrafficPolicy: outboundTrafficPolicy.optional(),
-    inboundConnectionPool: inboundPool.optional(),
-  },
-  {
-    ingress: "listeners of a proxy; a service listens by itself, and its ports stand in its ServiceEntry",
-  },
-).refine(
-  ({ egress: hosts, outboundTrafficPolicy: policy, inboundConnectionPool: pool }) =>
-    hosts !== undefined || policy !== undefined || pool !== undefined,
-  "says nothing: write egress, outboundTrafficPolicy or inboundConnectionPool",
+const says = ["egress", "outboundTrafficPolicy", "inboundConnectionPool", "ingress"] as const;
+
+export const sidecarSchema: z.ZodType<SidecarSpec> = message({
+  workloadSelector: message({ labels: labels.default({}) })
+    .refine((found) => Object.keys(found.labels).length > 0, "selects every workload: write labels, or remove it")
+    .optional(),
+  egress: z.array(egress).min(1, "is empty: remove it, or write hosts").optional(),
+  outboundTrafficPolicy: outboundTrafficPolicy.optional(),
+  inboundConnectionPool: inboundPool.optional(),
+  ingress: sidecarIngress.optional(),
+}).refine(
+  (spec) => says.some((field) => spec[field] !== undefined),
+  "says nothing: write egress, outboundTrafficPolicy, inboundConnectionPool or ingress",
 );

@@ -18,6 +18,7 @@ export function* checkSidecars({ model, translator, all }: Subject): Iterable<Di
       const text = `spec: ${objectName(first.content)} is for ${whom} too, at ${place(first, ["spec"])}: keep one of the two`;
       yield object.error("conflict", ["spec"], text, true);
     } else seen.set(key, object);
+    yield* checkIngress(object, model);
     const patterns = translator.scope(object.content).seen ?? [];
     let next = 0;
     for (const [at, entry] of (spec.egress ?? []).entries()) {
@@ -36,5 +37,23 @@ export function* checkSidecars({ model, translator, all }: Subject): Iterable<Di
         yield object.warning("advice", ["spec", "egress", at, "hosts", index], text);
       }
     }
+  }
+}
+
+/** Ports that lead nowhere, and what only a proxy could do. */
+function* checkIngress(object: ConfigObject<"Sidecar">, { behind }: Subject["model"]): Iterable<Diagnostic> {
+  const { namespace, spec } = object.content;
+  for (const [at, { port, captureMode }] of (spec.ingress ?? []).entries()) {
+    if (captureMode !== undefined) {
+      const text = `spec.ingress[${at}].captureMode: has no effect in Trama, where a server is called at its own port: remove it`;
+      yield object.warning("advice", ["spec", "ingress", at, "captureMode"], text);
+    }
+    const served = [...behind].some(
+      ([where, services]) =>
+        where.endsWith(`:${port.number}`) && services.some((service) => service.namespace === namespace),
+    );
+    if (served) continue;
+    const text = `spec.ingress[${at}].port.number: no service of namespace ${namespace} leads to port ${port.number}: write the targetPort of one`;
+    yield object.warning("advice", ["spec", "ingress", at, "port", "number"], text);
   }
 }

@@ -24,7 +24,15 @@ export function scope({ namespace, name, spec }: Content<"Sidecar">, mesh: MeshS
         : spec.outboundTrafficPolicy.mode === "REGISTRY_ONLY"
           ? "refuse"
           : "pass",
-    inbound: spec.inboundConnectionPool && limits(spec.inboundConnectionPool),
+    inbound: {
+      all: spec.inboundConnectionPool && limits(spec.inboundConnectionPool),
+      // A pool takes the place of the whole other one (istio-api §8).
+      ports: new Map(
+        (spec.ingress ?? []).flatMap(({ port, connectionPool }) =>
+          connectionPool === undefined ? [] : [[port.number, limits(connectionPool)]],
+        ),
+      ),
+    },
   };
 }
 
