@@ -18,6 +18,7 @@ export { canonicalPath } from "./match/canonical-path.ts";
 export type { CanonicalPath } from "./match/canonical-path.ts";
 export { canonicalHost } from "./match/canonical-host.ts";
 export type { CanonicalHost } from "./match/canonical-host.ts";
+export { hasAsciiLower } from "./match/ascii.ts";
 export { compileString } from "./match/string.ts";
 export type { TextTest } from "./match/string.ts";
 export { compileCidr, parseAddress } from "./match/cidr.ts";

@@ -65,6 +65,13 @@ export class Connection {
     return this.chain.admits(this.mesh.peer);
   }
 
+  /** The same for a request that came at `wallMs`, which the peer's certificate must not have outlived (design, decision 6). */
+  serves(inbound: InboundSnapshot | undefined, wallMs: number): boolean {
+    if (wallMs >= this.mesh.peer.notAfterMs) return false;
+    // Of an unchanged listener everything but the time was judged when it let the peer in.
+    return (inbound !== undefined && inbound === this.inbound) || this.admitted(inbound);
+  }
+
   /** Ends it with the answer under way, or at once when there is none. */
   close(): void {
     this.closing = true;

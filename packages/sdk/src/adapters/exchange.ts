@@ -73,7 +73,7 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
       return;
     }
     if (complete && this.context !== undefined) this.context.answered = true;
-    if (status > 0) report.onHead({ status, headers: HeaderList.empty() }, noFlow);
+    if (status > 0) report.onHead(new AnsweredHead(status), noFlow);
     this.end();
     if (complete) report.onEnd(undefined);
     else report.onError(new MeshError("ABORTED", "the peer closed the connection", { sent: true }));
@@ -142,6 +142,20 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
   protected abstract head(status: number, fields: readonly string[]): void;
   protected abstract data(chunk: Uint8Array): void;
   protected abstract finish(): void;
+}
+
+/** What filters and telemetry see of the application's own answer. Its fields are on their way already: nobody can change them any more. */
+class AnsweredHead implements ResponseHead {
+  readonly status: number;
+  #headers: HeaderList | undefined = undefined;
+
+  constructor(status: number) {
+    this.status = status;
+  }
+
+  get headers(): HeaderList {
+    return (this.#headers ??= HeaderList.empty());
+  }
 }
 
 function enter(exchange: Exchange): void {

@@ -131,9 +131,7 @@ export class ProtectedServer {
     const connection = connections.get(socket);
     // It ends with the answer under way; what was sent behind that request is not answered.
     if (connection?.closing === true && connection.inFlight > 0 && connection.leave === undefined) return undefined;
-    if (connection !== undefined && connection.mesh.peer.notAfterMs > this.#clock.wall()) {
-      if (connection.admitted(this.#engine.current.inbound(this.listener.address))) return connection;
-    }
+    if (connection?.serves(this.listener.inbound(), this.#clock.wall()) === true) return connection;
     socket.destroy();
     return undefined;
   }

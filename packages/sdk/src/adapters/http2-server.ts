@@ -103,10 +103,7 @@ export class ProtectedHttp2Server implements GuardedServer {
       return;
     }
     // The peer may no longer use this connection: by policy, or by its certificate's end.
-    if (
-      connection.mesh.peer.notAfterMs <= this.#clock.wall() ||
-      !connection.admitted(this.#engine.current.inbound(this.listener.address))
-    ) {
+    if (!connection.serves(this.listener.inbound(), this.#clock.wall())) {
       stream.on("error", () => {});
       connection.socket.destroy();
       return;

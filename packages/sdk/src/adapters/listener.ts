@@ -9,6 +9,7 @@ import type {
   InboundSnapshot,
   Logger,
   Peer,
+  Snapshot,
 } from "@trama/engine";
 import type { XdsClient } from "@trama/xds";
 import type { IdentitySource } from "@trama/xds/ca";
@@ -56,6 +57,8 @@ export class MeshListener {
   /** Why nobody needs to wait for a configuration: the control plane has none, or cannot be asked. What comes later counts all the same. */
   #hopeless: string | undefined;
   #stopped = false;
+  #snapshot: Snapshot | undefined = undefined;
+  #current: InboundSnapshot | undefined = undefined;
 
   constructor(server: Server, options: ListenerOptions, admit: (connection: Connection) => void) {
     this.#server = server;
@@ -73,7 +76,7 @@ export class MeshListener {
   get waitingFor(): string | undefined {
     if (this.address === "") return "listen() on the server";
     if (this.#options.identity.current === undefined) return "a certificate";
-    if (this.#inbound() !== undefined) return undefined;
+    if (this.inbound() !== undefined) return undefined;
     return `the configuration of ${this.address}${this.#hopeless === undefined ? "" : `: ${this.#hopeless}`}`;
   }
 
@@ -95,7 +98,7 @@ export class MeshListener {
       for (const server of this.#tlsServers.values()) server.setSecureContext(serverContextOptions(identity));
     }
     for (const pending of this.#sniffer.spoken()) if (!this.#handshakes.has(key(pending.raw))) this.#route(pending);
-    const inbound = this.#inbound();
+    const inbound = this.inbound();
     for (const connection of this.#live) if (!connection.closing && !connection.admitted(inbound)) connection.close();
   }
 
@@ -105,8 +108,14 @@ export class MeshListener {
     this.#sniffer.destroy();
   }
 
-  #inbound(): InboundSnapshot | undefined {
-    return this.address === "" ? undefined : this.#options.engine.current.inbound(this.address);
+  /** Its configuration now in force. Asked with each request, so the look-up by name is made once for each snapshot. */
+  inbound(): InboundSnapshot | undefined {
+    const { current } = this.#options.engine;
+    if (current !== this.#snapshot) {
+      this.#snapshot = current;
+      this.#current = this.address === "" ? undefined : current.inbound(this.address);
+    }
+    return this.#current;
   }
 
   #listening(): void {
@@ -119,6 +128,7 @@ export class MeshListener {
       return;
     }
     const address = (this.address = addressOf(bound));
+    this.#snapshot = undefined;
     const { discovery, log } = this.#options;
     const answered = (hopeless: string | undefined): void => {
       this.#hopeless = hopeless;
@@ -139,7 +149,7 @@ export class MeshListener {
   }
 
   #take(raw: Socket): void {
-    if (this.#stopped || this.#full(this.#inbound())) raw.destroy();
+    if (this.#stopped || this.#full(this.inbound())) raw.destroy();
     else this.#sniffer.take(raw);
   }
 
@@ -151,7 +161,7 @@ export class MeshListener {
   /** The socket has spoken. It waits in the sniffer, which bounds its time, until there is something to judge it by. */
   #route(pending: PendingSocket): void {
     const { raw, tls } = pending;
-    const inbound = this.#inbound();
+    const inbound = this.inbound();
     if (inbound === undefined || this.#options.identity.current === undefined) {
       if (this.#hopeless !== undefined && inbound === undefined) raw.destroy();
       return;
@@ -207,7 +217,7 @@ export class MeshListener {
   #secured(secured: TLSSocket): void {
     const pending = this.#handshakes.get(key(secured));
     const facts = factsOf(secured, true);
-    const inbound = this.#inbound();
+    const inbound = this.inbound();
     const chain = facts && inbound?.chain(facts);
     const identity = this.#options.identity.current;
     // Asked again: the configuration may have changed during the handshake.

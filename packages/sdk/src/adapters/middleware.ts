@@ -117,8 +117,7 @@ class Guard {
     }
     const connection = this.#connection(request.socket, inbound);
     if (typeof connection === "string") return refuse(403, connection);
-    if (connection.mesh.peer.notAfterMs <= clock.wall() || !connection.admitted(inbound))
-      return refuse(403, "not by the policy in force");
+    if (!connection.serves(inbound, clock.wall())) return refuse(403, "not by the policy in force");
     serveRequest(made(connection), engine, clock);
   }
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from "node:http";
-import { canonicalHost } from "@trama/engine";
+import { canonicalHost, hasAsciiLower } from "@trama/engine";
 
 import { readHopField } from "../transport/hop-fields.ts";
 import { peerHeader } from "../transport/upstream-request.ts";
@@ -34,7 +34,7 @@ export function checkRequest(request: IncomingMessage, connection: Connection): 
   forgetLast(connection);
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!;
-    if (name.length === 4 && name.toLowerCase() === "host") {
+    if (name.length === 4 && hasAsciiLower(name, "host", 0)) {
       if (host !== undefined) return twoHosts;
       host = rawHeaders[i + 1]!;
     } else if (isInternal(name)) {
@@ -73,9 +73,13 @@ function checkTarget(request: IncomingMessage, authority: string): Refusal | und
 
 /** `x-…` names that speak for the mesh: identity, and Envoy's overrides of retries, time-outs and paths. */
 export function isInternal(name: string): boolean {
+  // Said first, for nearly every field is done with by it.
   if (name.length < 8 || (name.charCodeAt(0) | 0x20) !== 0x78 || name.charCodeAt(1) !== 0x2d) return false;
-  const lower = name.toLowerCase();
-  return lower === peerHeader || lower === "x-forwarded-client-cert" || lower.startsWith("x-envoy-");
+  return is(name, peerHeader) || is(name, "x-forwarded-client-cert") || hasAsciiLower(name, "x-envoy-", 0);
+}
+
+function is(name: string, lower: string): boolean {
+  return name.length === lower.length && hasAsciiLower(name, lower, 0);
 }
 
 /**
