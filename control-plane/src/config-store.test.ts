@@ -214,3 +214,23 @@ spec: { host: a, trafficPolicy: { outlierDetection: { maxEjectionPercent: 100 } 
     expect(ask(change({ "a.yaml": service("a", "10.0.0.4") }), at("a"))).not.toBe(first);
   });
 });
+
+test("in turns a folder says what it says at once, and others have their turns in between", async () => {
+  const files = new Map(
+    ["a", "b"].map((file) => [
+      file,
+      { text: Array.from({ length: 20 }, (_, at) => service(`${file}${at}`)).join("---\n") },
+    ]),
+  );
+  let nowMs = 0;
+  let turns = 0;
+  // Each look at the clock takes a millisecond more, and a slice is ten.
+  const state = await new ConfigStore(defaultMesh).applyInTurns(
+    files,
+    () => Promise.resolve(void turns++),
+    () => nowMs++,
+  );
+  expect(turns).toBe(4);
+  expect(state.diagnostics).toEqual([]);
+  expect(state.snapshot?.version).toBe(new ConfigStore(defaultMesh).apply(files).snapshot?.version);
+});

@@ -8,7 +8,8 @@ import type { Model } from "./model/model.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { securityKinds } from "./sources/istio/kinds.ts";
 import type { FileState } from "./sources/files.ts";
-import { type ConfigObject, type Content, type FileContent, readObjects } from "./sources/object.ts";
+import { type FileContent, noContent, readFile } from "./sources/file-content.ts";
+import type { ConfigObject, Content } from "./sources/object.ts";
 import { check } from "./translate/check/check.ts";
 import { checkDuplicates } from "./translate/check/duplicates.ts";
 import { Translator } from "./translate/translator.ts";
@@ -25,6 +26,9 @@ interface Choice {
   readonly model: Model;
   readonly findings: readonly Diagnostic[];
 }
+
+/** Of reading, in one turn of the event loop. */
+const sliceMs = 10;
 
 interface ReadFile {
   readonly state: FileState;
@@ -50,7 +54,27 @@ export class ConfigStore {
   }
 
   apply(files: ReadonlyMap<string, FileState>): ConfigState {
-    this.#readAll(files);
+    const reading = this.#readAll(files);
+    while (reading.next().done !== true);
+    return this.#conclude(files);
+  }
+
+  /** The same, but reads in slices: whoever is served meanwhile has turns in between. One at a time. */
+  async applyInTurns(
+    files: ReadonlyMap<string, FileState>,
+    nextTurn: () => Promise<void>,
+    clock: () => number = () => performance.now(),
+  ): Promise<ConfigState> {
+    let sinceMs = clock();
+    for (const _ of this.#readAll(files)) {
+      if (clock() - sinceMs < sliceMs) continue;
+      await nextTurn();
+      sinceMs = clock();
+    }
+    return this.#conclude(files);
+  }
+
+  #conclude(files: ReadonlyMap<string, FileState>): ConfigState {
     const wanted = new Map<string, FileContent>();
     const diagnostics: Diagnostic[] = [];
     for (const [file, { content }] of this.#read) {
@@ -67,21 +91,23 @@ export class ConfigStore {
   }
 
   /** Only what changed is read again; equal contents keep their identity. */
-  #readAll(files: ReadonlyMap<string, FileState>): void {
+  *#readAll(files: ReadonlyMap<string, FileState>): Generator<undefined, void> {
     const read = new Map<string, ReadFile>();
     for (const [file, state] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const before = this.#read.get(file);
       const content =
-        before !== undefined && sameState(before.state, state) ? before.content : this.#readOne(file, state);
+        before !== undefined && sameState(before.state, state)
+          ? before.content
+          : yield* this.#readOne(file, state, before?.content);
       read.set(file, { state, content });
     }
     this.#read = read;
   }
 
-  #readOne(file: string, state: FileState): FileContent {
-    if ("text" in state) return readObjects(file, state.text, (content) => this.#contents.get(content.hash) ?? content);
-    const fault: Diagnostic = { severity: "error", code: "source", file, line: 1, column: 1, message: state.fault };
-    return { objects: [], diagnostics: [fault] };
+  *#readOne(file: string, state: FileState, before: FileContent | undefined): Generator<undefined, FileContent> {
+    if ("text" in state)
+      return yield* readFile(file, state.text, (content) => this.#contents.get(content.hash) ?? content, before);
+    return noContent({ severity: "error", code: "source", file, line: 1, column: 1, message: state.fault });
   }
 
   /** Takes files with faults back to their last good version, until what is left is right together. */

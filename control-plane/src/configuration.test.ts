@@ -56,3 +56,31 @@ test("a folder becomes snapshots; a fault is told and changes nothing", async ()
     await rm(folder, { recursive: true });
   }
 });
+
+test("while a large folder is read others have their turns, and what changes meanwhile comes after it", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "trama-configuration-"));
+  const many = (address: string): string =>
+    Array.from({ length: 400 }, (_, at) =>
+      entry.replace("name: a,", `name: a${at},`).replace("[a]", `[a${at}]`).replace("10.0.0.1", address),
+    ).join("---\n");
+  await writeFile(join(folder, "a.yaml"), many("10.0.0.1"));
+  const source = openConfiguration({ folders: [folder], mesh: defaultMesh });
+  let turns = 0;
+  const turn = setInterval(() => turns++, 1);
+  try {
+    const versions = new Set<string>();
+    source.subscribe(({ version }) => versions.add(version));
+    await snapshot(source);
+    expect(turns).toBeGreaterThan(0);
+    const done = new Promise<void>((resolve) =>
+      source.subscribe(({ version }) => version !== [...versions][0] && resolve()),
+    );
+    await writeFile(join(folder, "b.yaml"), entry);
+    await done;
+    expect(versions.size).toBe(2);
+  } finally {
+    clearInterval(turn);
+    await source.close();
+    await rm(folder, { recursive: true });
+  }
+});

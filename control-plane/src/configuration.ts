@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers/promises";
+
 import { type ConfigState, ConfigStore } from "./config-store.ts";
 import { type Diagnostic, compareDiagnostics } from "./diagnostics.ts";
 import type { MeshSettings } from "./model/mesh.ts";
@@ -19,14 +21,28 @@ export function openConfiguration({ folders, mesh, timing }: ConfigurationOption
   const files = new FileSource(folders, timing);
   const snapshot = new Watch<Snapshot | undefined>(undefined);
   const diagnostics = new Watch<readonly Diagnostic[]>([]);
+  let newest: FileSet | undefined;
+  let working: Promise<void> | undefined;
+  let closed = false;
+  // One set after the other, and of those that came meanwhile the last: a change that is begun is never given up for the next, or a busy
+  // folder would keep everything from taking effect.
+  const work = async (): Promise<void> => {
+    for (let set = newest; set !== undefined; set = newest) {
+      newest = undefined;
+      const state = await applied(store, set, snapshot.value);
+      if (closed) break;
+      // Findings first: who hears of a new snapshot can look at what came with it.
+      diagnostics.set([...set.diagnostics, ...state.diagnostics].sort(compareDiagnostics));
+      snapshot.set(state.snapshot);
+    }
+    working = undefined;
+  };
   const end = files.sets.subscribe((set) => {
     if (set === undefined) return;
     // An empty first snapshot would delete everything at every client (S25).
     if (!set.complete && snapshot.value === undefined) return diagnostics.set(set.diagnostics);
-    const state = applied(store, set, snapshot.value);
-    // Findings first: who hears of a new snapshot can look at what came with it.
-    diagnostics.set([...set.diagnostics, ...state.diagnostics].sort(compareDiagnostics));
-    snapshot.set(state.snapshot);
+    newest = set;
+    working ??= work();
   });
   return {
     get current() {
@@ -42,15 +58,17 @@ export function openConfiguration({ folders, mesh, timing }: ConfigurationOption
     onDiagnostics: (fn) => diagnostics.subscribe(fn),
     close: async () => {
       end();
+      closed = true;
       await files.close();
+      await working;
     },
   };
 }
 
 /** A mistake of ours in some corner of a check must not end the server: the last good configuration stays, and it is told. */
-function applied(store: ConfigStore, set: FileSet, last: Snapshot | undefined): ConfigState {
+async function applied(store: ConfigStore, set: FileSet, last: Snapshot | undefined): Promise<ConfigState> {
   try {
-    return store.apply(set.files);
+    return await store.applyInTurns(set.files, setImmediate);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     const message = `internal error (${reason}), please report it; the last good configuration stays in force`;

@@ -10,7 +10,7 @@ import { readHedges, readIdempotent } from "./istio/route-settings.ts";
 import type { VirtualServiceSpec } from "./istio/virtual-service.ts";
 import { cut, dnsLabel, dnsName, labels } from "./istio/values.ts";
 import { nearest } from "./names.ts";
-import { type Path, locate, readYaml } from "./yaml.ts";
+import { type Path, locate } from "./yaml.ts";
 
 /**
  * What an object says, without where it stands. The same content is the same JavaScript object as long as it stays in
@@ -35,12 +35,6 @@ export interface ConfigObject<K extends Kind = Kind> {
   /** An error at a field, which is given as a path from the object's root; with `key`, at the name of the field. */
   error(code: DiagnosticCode, path: Path, message: string, key?: boolean): Diagnostic;
   warning(code: DiagnosticCode, path: Path, message: string): Diagnostic;
-}
-
-export interface FileContent {
-  readonly objects: readonly ConfigObject[];
-  /** With an error among them, the objects are not to be used. */
-  readonly diagnostics: readonly Diagnostic[];
 }
 
 /** `AuthorizationPolicy shop/reviews`. */
@@ -86,29 +80,10 @@ const envelope = message({
 /** Gives the content that is known already if it is the same, so that identity stays. */
 export type Intern = (content: Content) => Content;
 
-/** The objects of one file, and everything that is wrong in it. */
-export function readObjects(file: string, text: string, intern: Intern): FileContent {
-  const { documents, faults } = readYaml(text);
-  if (faults.length > 0) {
-    return { objects: [], diagnostics: faults.map((fault) => ({ severity: "error", code: "yaml", file, ...fault })) };
-  }
-  const objects: ConfigObject[] = [];
-  const diagnostics: Diagnostic[] = [];
-  for (const [index, { value }] of documents.entries()) {
-    // Nothing between two `---`.
-    if (value === undefined || value === null) continue;
-    const read = readObject(new Place(file, text, index), value, intern);
-    if ("content" in read) objects.push(read);
-    else diagnostics.push(...read.diagnostics);
-  }
-  return { objects, diagnostics };
-}
+/** What one document of a file says, or what is wrong with it. Findings stand where they stand in the text that the place knows. */
+export type ReadObject = { readonly content: Content } | { readonly diagnostics: readonly Diagnostic[] };
 
-function readObject(
-  place: Place,
-  value: unknown,
-  intern: Intern,
-): ConfigObject | { readonly diagnostics: readonly Diagnostic[] } {
+export function readObject(place: Place, value: unknown, intern: Intern): ReadObject {
   const kind = kindOf(place, value);
   if (typeof kind !== "string") return { diagnostics: [kind] };
   const outer = envelope.safeParse(value);
@@ -136,7 +111,7 @@ function readObject(
   if (wrong !== undefined)
     return { diagnostics: [place.error("value", ["metadata", "annotations", wrong.key], wrong.text)] };
   const said = { kind, namespace, name, labels: own, spec: inner.data, settings };
-  return new PlacedObject(intern({ ...said, hash: hashOf(said) }), place);
+  return { content: intern({ ...said, hash: hashOf(said) }) };
 }
 
 /** By kind: our annotations with their values. */
@@ -206,19 +181,23 @@ function hashOf(said: object): string {
 }
 
 /** A document of a file: turns paths into positions. */
-class Place {
+export class Place {
   readonly file: string;
   readonly #text: string;
   readonly #index: number;
+  readonly #line: number;
 
-  constructor(file: string, text: string, index: number) {
+  /** `index`: of the document in the text, which is a part of the file with so many lines before it. */
+  constructor(file: string, text: string, index: number, line: number) {
     this.file = file;
     this.#text = text;
     this.#index = index;
+    this.#line = line;
   }
 
   error(code: DiagnosticCode, path: Path, text: string, key = false): Diagnostic {
-    return { severity: "error", code, file: this.file, ...locate(this.#text, this.#index, path, key), message: text };
+    const { line, column } = locate(this.#text, this.#index, path, key);
+    return { severity: "error", code, file: this.file, line: this.#line + line, column, message: text };
   }
 
   warning(code: DiagnosticCode, path: Path, text: string): Diagnostic {
@@ -226,7 +205,7 @@ class Place {
   }
 }
 
-class PlacedObject implements ConfigObject {
+export class PlacedObject implements ConfigObject {
   readonly content: Content;
   readonly #place: Place;
 

@@ -29,7 +29,9 @@ export interface YamlFault extends Position {
 export type Path = readonly (string | number)[];
 
 /** Bounds of one file: hostile or broken input must cost neither the stack nor the memory (dataplane §25, row 27). */
-export const yamlBounds = { depth: 48, documents: 2_000, nodes: 200_000 } as const;
+export const yamlBounds = { depth: 48, documents: 2_000, nodes: 200_000, faults: 20 } as const;
+
+export const tooManyDocuments: string = `more than ${yamlBounds.documents} documents: divide the file`;
 
 export interface YamlDocument {
   /** Plain data; objects have no prototype, so that a name like `constructor` is just a name. */
@@ -41,18 +43,20 @@ export interface YamlDocument {
 export interface YamlText {
   readonly documents: readonly YamlDocument[];
   readonly faults: readonly YamlFault[];
+  /** How many values it is, aliases written out. */
+  readonly nodes: number;
 }
 
-/** Reads a file of several documents. With faults, the documents are not to be used. */
-export function readYaml(text: string): YamlText {
+/** Reads some documents, which may be so many values. With faults, the documents are not to be used. */
+export function readYaml(text: string, maxNodes: number = yamlBounds.nodes): YamlText {
   const { documents, lines, faults } = compose(text);
-  if (faults.length > 0) return { documents: [], faults };
-  const reader = new Reader(lines);
+  if (faults.length > 0) return { documents: [], faults, nodes: 0 };
+  const reader = new Reader(lines, maxNodes);
   const read = documents.map((document) => ({
     value: document.contents === null ? undefined : reader.value(document.contents, document),
     start: at(lines, document.contents?.range?.[0] ?? document.range[0]),
   }));
-  return { documents: read, faults: reader.faults };
+  return { documents: read, faults: reader.faults, nodes: maxNodes - reader.left };
 }
 
 /**
@@ -119,11 +123,9 @@ function composeAfresh(text: string): Composed {
       message: `not valid YAML: ${plainMessage(error.message)}`,
     })),
   );
-  if (documents.length > yamlBounds.documents) {
-    const message = `more than ${yamlBounds.documents} documents: divide the file`;
-    faults.push({ ...at(lines, documents[yamlBounds.documents]?.range[0] ?? 0), message });
-  }
-  return { documents, lines, faults: faults.slice(0, 20) };
+  if (documents.length > yamlBounds.documents)
+    faults.push({ ...at(lines, documents[yamlBounds.documents]?.range[0] ?? 0), message: tooManyDocuments });
+  return { documents, lines, faults: faults.slice(0, yamlBounds.faults) };
 }
 
 /** Offset of the first token below the permitted depth. Iterative: the composer's recursion is what it protects. */
@@ -158,16 +160,18 @@ function keyText(key: { readonly value: unknown; readonly source?: string }): st
 /** Syntax tree → plain data, with a budget that aliases draw from too. */
 class Reader {
   readonly faults: YamlFault[] = [];
+  /** Values that may still come; below zero when there were more. */
+  left: number;
   readonly #lines: LineCounter;
-  #budget: number = yamlBounds.nodes;
 
-  constructor(lines: LineCounter) {
+  constructor(lines: LineCounter, maxNodes: number) {
     this.#lines = lines;
+    this.left = maxNodes;
   }
 
   value(node: unknown, document: Document, depth = 0): unknown {
-    if (this.#budget-- <= 0) {
-      if (this.#budget === -1) this.#fault(node, `more than ${yamlBounds.nodes} values: divide the file`);
+    if (this.left-- <= 0) {
+      if (this.left === -1) this.#fault(node, `more than ${yamlBounds.nodes} values: divide the file`);
       return undefined;
     }
     if (depth > yamlBounds.depth) {
@@ -215,7 +219,7 @@ class Reader {
   }
 
   #fault(node: unknown, message: string): void {
-    if (this.faults.length < 20) {
+    if (this.faults.length < yamlBounds.faults) {
       this.faults.push({ ...at(this.#lines, (node as Node | undefined)?.range?.[0] ?? 0), message });
     }
   }
