@@ -113,6 +113,8 @@ test("delta: the first stream says what is held, and nothing of it is sent again
   await server.until(
     () => client.config.clusters.get(v1)?.endpoints.priorities[0]?.[0]?.endpoints[0]?.address === "10.0.0.9:9080",
   );
+  // Put in force before it is acknowledged.
+  await server.until(() => server.stream.acks.length > 0);
   expect(server.stream.acks).toHaveLength(1);
 });
 
