@@ -331,6 +331,35 @@ test("a connection that is silent when asked by pings is lost; an idle one leave
   }
 });
 
+test("a server that has too many pings gets half as many on the next connection (gRFC A8)", async () => {
+  const pauses: number[] = [];
+  const strict = http2.createServer().on("session", (session) => {
+    const startMs = performance.now();
+    session.once("ping", () => {
+      pauses.push(performance.now() - startMs);
+      session.goaway(http2.constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from("too_many_pings"));
+    });
+  });
+  const server = await serve((stream) => {
+    stream.respond({ ":status": 200 });
+    stream.end("ok");
+  }, strict);
+  const client = world(server.address, {
+    connections: { ...defaults, keepAlive: { intervalMs: 40, timeoutMs: 5_000 } },
+  });
+  try {
+    for (const [round, leastMs] of [40, 80, 160].entries()) {
+      await (await request(url, { dispatcher: client.dispatcher })).body.dump();
+      await until(() => pauses.length === round + 1);
+      // Timers are late on a busy machine, and never early.
+      expect(pauses[round]).toBeGreaterThanOrEqual(leastMs - 15);
+    }
+  } finally {
+    await client.close();
+    server.close();
+  }
+});
+
 test("trailers of a request of node:http go behind its body", async () => {
   const seen: unknown[] = [];
   const server = await serve((stream) => {

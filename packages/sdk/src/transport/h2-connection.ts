@@ -1,4 +1,4 @@
-import { type ClientHttp2Session, connect as connectH2, type SecureClientSessionOptions } from "node:http2";
+import { type ClientHttp2Session, connect as connectH2, constants, type SecureClientSessionOptions } from "node:http2";
 import type { Timer } from "@trama/engine";
 import { MeshError } from "@trama/engine";
 
@@ -15,6 +15,9 @@ const maxStreams = 1_000;
 const idleMs = 300_000;
 /** Bytes on their way on one connection, all streams together. What a stream holds back counts for that stream only. */
 const connectionWindow = 4 * 1024 * 1024;
+
+/** What a server says that wants fewer of them (gRFC A8). */
+const tooManyPings = "too_many_pings";
 
 const sessionOptions: SecureClientSessionOptions = {
   settings: { enablePush: false, initialWindowSize: 256 * 1024, maxHeaderListSize: 61_440 },
@@ -63,7 +66,10 @@ export class H2Connection {
       // Node closes the streams first and the session after them, as if the peer had cancelled each.
       socket!.prependListener("close", () => (this.#gone = true));
       session.on("error", (cause: Error) => (this.lostBecause ??= cause));
-      session.on("goaway", () => this.leave());
+      session.on("goaway", (code: number, _last: number, why?: Uint8Array) => {
+        if (code === constants.NGHTTP2_ENHANCE_YOUR_CALM && String(why) === tooManyPings) this.pool.calmDown();
+        this.leave();
+      });
       session.on("close", () => this.#onClose());
       session.setTimeout(0);
       session.once("connect", () => {
@@ -164,7 +170,7 @@ export class H2Connection {
 
   #pingLater(keepAlive: KeepAlive): void {
     const { clock } = this.pool.options;
-    this.#pinging = clock.after(keepAlive.timeMs, () => {
+    this.#pinging = clock.after(keepAlive.timeMs * this.pool.pingFactor, () => {
       this.#pinging = undefined;
       const session = this.#session!;
       if (session.destroyed || (this.streams === 0 && !keepAlive.withoutCalls)) return;

@@ -4,12 +4,17 @@ import type { EndpointPool, PoolOptions } from "./endpoint-pools.ts";
 import { H2Connection } from "./h2-connection.ts";
 import type { H2Request } from "./h2-request.ts";
 
+/** From the shortest time that gRPC allows, ten seconds, to well past the five minutes that servers permit by default. */
+const maxPingFactor = 64;
+
 /**
  * The HTTP/2 connections to one endpoint under one TLS setting and one identity: nearly always one. A second is opened only when the
  * first has as many streams as it may, and never while one is connecting.
  */
 export class H2Pool implements EndpointPool {
   readonly options: PoolOptions;
+  /** How many times as long as they are told to connections wait before a ping. */
+  pingFactor = 1;
   readonly #usable = new Set<H2Connection>();
   readonly #leaving = new Set<H2Connection>();
   readonly #waiting: H2Request[] = [];
@@ -82,6 +87,11 @@ export class H2Pool implements EndpointPool {
     if (!this.#usable.delete(connection)) return false;
     if (this.options.limit !== undefined) this.options.limit.connections--;
     return true;
+  }
+
+  /** The server took our pings for too many: the next connection has half as many (gRFC A8), or it would be cut off over and over. */
+  calmDown(): void {
+    this.pingFactor = Math.min(this.pingFactor * 2, maxPingFactor);
   }
 
   /** A stream has ended, so another may begin. */
