@@ -17,6 +17,8 @@ import { RetryPlan } from "./resilience/retry-policy.ts";
 import { compileInboundRoutes, compileRoutes } from "./route/router.ts";
 import type { ForwardTarget, RouterDeps } from "./route/router.ts";
 import type { Layer, Service } from "./service.ts";
+import { finish } from "./slices.ts";
+import type { Sliced } from "./slices.ts";
 import type { InboundSnapshot, Snapshot } from "./snapshot.ts";
 import type { State } from "./state.ts";
 import { observe } from "./telemetry/observe.ts";
@@ -31,12 +33,23 @@ import type { CallCounter } from "./telemetry/observe.ts";
  * thousand routes that lead to it stay as they are.
  */
 export function compile(config: MeshConfig, env: Env, state: State, previous?: Snapshot): CompiledSnapshot {
+  return finish(compiling(config, env, state, previous));
+}
+
+/**
+ * The same in slices, as a cluster of thousands of endpoints is large. One at a time: what this holds of a cluster's keyed state
+ * follows upon what was the newest there when it began.
+ */
+export function* compiling(config: MeshConfig, env: Env, state: State, previous?: Snapshot): Sliced<CompiledSnapshot> {
   const before = previous instanceof CompiledSnapshot ? previous : undefined;
   const snapshot = new CompiledSnapshot((before?.version ?? 0) + 1, config, state);
   const observed = observe(env, state, pinned);
+  let done = false;
   try {
-    for (const [name, each] of config.clusters)
-      snapshot.clusters.set(name, take(before?.clusters.get(name), each) ?? compileCluster(each, env, state));
+    for (const [name, each] of config.clusters) {
+      const part = take(before?.clusters.get(name), each) ?? (yield* compileCluster(each, env, state));
+      snapshot.clusters.set(name, part);
+    }
     for (const [name, each] of config.outbound)
       snapshot.outbounds.set(
         name,
@@ -47,11 +60,11 @@ export function compile(config: MeshConfig, env: Env, state: State, previous?: S
         name,
         takeListener(before?.inbounds.get(name), each, config) ?? compileIn(each, config, env, state, observed),
       );
-  } catch (thrown) {
-    snapshot.retire();
-    throw thrown;
+    done = true;
+    return snapshot;
+  } finally {
+    if (!done) snapshot.retire();
   }
-  return snapshot;
 }
 
 /** A compiled part, shared by the snapshots in which it did not change; the last of them disposes it. */
@@ -147,8 +160,8 @@ function takeListener<P extends ListenerPart<unknown, unknown>>(
   return take(part, config);
 }
 
-function compileCluster(config: ClusterConfig, env: Env, state: State): Part<ClusterConfig, Cluster> {
-  const value = new Cluster(config, env, state);
+function* compileCluster(config: ClusterConfig, env: Env, state: State): Sliced<Part<ClusterConfig, Cluster>> {
+  const value = yield* Cluster.of(config, env, state);
   return { config, value, refs: 1, dispose: () => value.dispose() };
 }
 

@@ -1,10 +1,12 @@
 import type { Call } from "./call.ts";
-import { compile, pinned } from "./compile.ts";
+import { compile, compiling, pinned } from "./compile.ts";
 import type { CompiledSnapshot } from "./compile.ts";
 import type { MeshConfig } from "./config.ts";
 import type { Env } from "./env.ts";
 import { MeshError } from "./errors.ts";
 import type { Layer, Sink } from "./service.ts";
+import { finish } from "./slices.ts";
+import type { Sliced } from "./slices.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { State } from "./state.ts";
 import { observe } from "./telemetry/observe.ts";
@@ -22,6 +24,12 @@ export interface Engine {
    * the configuration before stays in force.
    */
   publish(config: MeshConfig): void;
+  /**
+   * The same in slices, for a configuration in which thousands of endpoints came or changed: others may run in between, and the
+   * configuration before stays in force up to the last slice, which swaps. Superseded by whatever is published before that: it
+   * then ends, and has changed nothing.
+   */
+  publishing(config: MeshConfig): Sliced<void>;
   /**
    * Answers a call through the named outbound listener (`host:port`, lower case) of the snapshot that it pins; `NO_CONFIG`
    * when that knows no such listener. Obeys the Service laws. Inbound calls go through
@@ -47,6 +55,7 @@ export function createEngine(env: Env, initial: MeshConfig = emptyConfig): Engin
   const state = new State();
   const observed = observe(env, state, pinned);
   let current: CompiledSnapshot = compile(initial, env, state);
+  let next: Sliced<CompiledSnapshot | undefined> | undefined;
   let closing: Promise<void> | undefined;
   let closed = false;
   return {
@@ -61,8 +70,16 @@ export function createEngine(env: Env, initial: MeshConfig = emptyConfig): Engin
       return state.telemetryFailures;
     },
     publish(config) {
+      finish(this.publishing(config));
+    },
+    *publishing(config) {
+      next?.return(undefined);
+      const work: typeof next = (next = compiling(config, env, state, current));
+      const compiled = yield* work;
+      if (compiled === undefined) return;
+      next = undefined;
       const before = current;
-      current = compile(config, env, state, before);
+      current = compiled;
       before.retire();
     },
     outbound(listener, call, sink) {

@@ -13,6 +13,8 @@ export * from "./snapshot.ts";
 export { createEngine, emptyConfig } from "./engine.ts";
 export type { Engine } from "./engine.ts";
 export { ownDelay } from "./own-delay.ts";
+export { finish, inTurns } from "./slices.ts";
+export type { Sliced } from "./slices.ts";
 export { deadlineLayer, handDown, outOfTime } from "./route/deadline.ts";
 export { canonicalPath } from "./match/canonical-path.ts";
 export type { CanonicalPath } from "./match/canonical-path.ts";

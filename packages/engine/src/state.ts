@@ -1,7 +1,6 @@
 import type { AnswerTimes } from "./resilience/answer-times.ts";
-import type { Endpoint } from "./cluster/endpoint.ts";
 import type { HealthChecks } from "./cluster/health-checks.ts";
-import type { ClusterConfig } from "./config.ts";
+import type { Member } from "./cluster/member.ts";
 import type { OutlierDetector } from "./resilience/outlier.ts";
 import type { OutlierRecord } from "./resilience/outlier-record.ts";
 
@@ -39,14 +38,11 @@ export class RefTable<T> {
   }
 }
 
-/**
- * The loads of a cluster's endpoints by `host:port`, counted by use as in a {@link RefTable}. Each counts its own uses: of 10,000
- * endpoints all but one go on into the next snapshot, and are counted there without being looked up by their names.
- */
+/** The loads of a cluster's endpoints by `host:port`, counted by use as in a {@link RefTable}; {@link Member}s use them. */
 export class EndpointLoads {
   readonly #loads = new Map<string, EndpointLoad>();
 
-  /** Each use, and each that was counted at the load itself, is ended by one {@link release}. */
+  /** Each use is ended by one {@link release}. */
   use(address: string): EndpointLoad {
     let load = this.#loads.get(address);
     if (load === undefined) this.#loads.set(address, (load = newEndpointLoad()));
@@ -56,6 +52,11 @@ export class EndpointLoads {
 
   release(address: string, load: EndpointLoad): void {
     if (--load.uses === 0) this.#loads.delete(address);
+  }
+
+  /** Ends all uses at once. */
+  clear(): void {
+    this.#loads.clear();
   }
 
   get(address: string): EndpointLoad | undefined {
@@ -69,7 +70,7 @@ export class EndpointLoads {
 
 /** What one endpoint is doing for us, whichever snapshot sent it there. */
 export interface EndpointLoad {
-  /** Clusters, of snapshots in use, that hold it. */
+  /** How often it is held: once for all members that have it in a row. */
   uses: number;
   /** Attempts between pick and last event. */
   active: number;
@@ -125,7 +126,7 @@ export interface ClusterState {
   /** Whether anybody called it ever: health checks are rarer before. */
   called: boolean;
   /** The clusters of this name in all snapshots in use, the newest last: that one says what is detected and checked. */
-  readonly members: ClusterMember[];
+  readonly members: Member[];
   /** How long answers took; made by the first call that hedges by it. */
   answerTimes: AnswerTimes | undefined;
 }
@@ -140,13 +141,6 @@ export class MirrorLoad {
   stop(): void {
     for (const each of this.under) each.stop();
   }
-}
-
-/** What the cluster of one snapshot says of itself to those who watch over its endpoints. */
-export interface ClusterMember {
-  readonly config: ClusterConfig;
-  /** By priority. */
-  readonly endpoints: readonly (readonly Endpoint[])[];
 }
 
 /** All state of one engine. */

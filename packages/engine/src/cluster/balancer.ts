@@ -1,5 +1,6 @@
 import type { BalancerConfig, MaglevConfig, RingHashConfig } from "../config.ts";
 import type { Clock } from "../env.ts";
+import type { Sliced } from "../slices.ts";
 import type { ClusterState, Cursor } from "../state.ts";
 import { AliasTable } from "./alias.ts";
 import type { Dice } from "./dice.ts";
@@ -19,22 +20,22 @@ import { roundRobin } from "./pickers/round-robin.ts";
  * The picker inside one locality. `rotation` is a number that survives a rebuild, for those who need one: a position, a seed.
  * Never asked for by those who hash; see {@link overLocalities}.
  */
-export function insideLocality(
+export function* insideLocality(
   config: BalancerConfig,
   endpoints: readonly Endpoint[],
   rotation: () => Cursor,
   dice: Dice,
   clock: Clock,
-): Picker {
+): Sliced<Picker> {
   switch (config.kind) {
     case "round_robin":
-      return roundRobin(endpoints, config, rotation, dice, clock);
+      return yield* roundRobin(endpoints, config, rotation, dice, clock);
     case "least_request":
-      return leastRequest(endpoints, config, dice, clock);
+      return yield* leastRequest(endpoints, config, dice, clock);
     case "random":
     case "ring_hash":
     case "maglev":
-      return randomPicker(endpoints, dice);
+      return yield* randomPicker(endpoints, dice);
     case "pick_first":
       return pickFirst(endpoints, config.shuffle ? rotation() : undefined);
     case "peak_ewma":
@@ -46,19 +47,19 @@ export function insideLocality(
  * The picker of one priority: a locality first, then inside it; or, with consistent hashing, one table over all of them (R45), whose
  * shares a locality that is partly unhealthy keeps, as in Envoy. `undefined`: there is nobody.
  */
-export function overLocalities(
+export function* overLocalities(
   config: BalancerConfig,
   localities: readonly LocalityHosts[],
   panic: boolean,
   overprovisioning: number,
   shared: ClusterState,
   dice: Dice,
-): Picker | undefined {
-  if (!hashes(config)) return byLocality(localities, panic, overprovisioning, dice);
+): Sliced<Picker | undefined> {
+  if (!hashes(config)) return yield* byLocality(localities, panic, overprovisioning, dice);
   const serving = localities
     .map(({ weight, endpoints, ready }) => ({ weight, ready: panic ? endpoints : ready }))
     .filter(({ ready }) => ready.length > 0);
-  return serving.length === 0 ? undefined : hashing(config, serving, shared, dice);
+  return serving.length === 0 ? undefined : yield* hashing(config, serving, shared, dice);
 }
 
 /** A priority first, by its share of the load in percent; where calls have keys, by the key (Envoy `choosePriority`). */

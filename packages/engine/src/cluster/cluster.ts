@@ -4,15 +4,18 @@ import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
 import { AnswerTimes } from "../resilience/answer-times.ts";
 import { OutlierDetector } from "../resilience/outlier.ts";
+import { finish } from "../slices.ts";
+import type { Sliced } from "../slices.ts";
 import { newClusterState } from "../state.ts";
-import type { ClusterMember, ClusterState, Cursor, State } from "../state.ts";
+import type { ClusterState, Cursor, State } from "../state.ts";
 import { acrossPriorities, hashes, insideLocality, learners, overLocalities, ramps } from "./balancer.ts";
 import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
-import { Holder } from "./holder.ts";
 import { HealthChecks } from "./health-checks.ts";
 import { LocalityHosts } from "./locality.ts";
+import { enter, leave } from "./member.ts";
+import type { Member } from "./member.ts";
 import type { AttemptObserver } from "./observer.ts";
 import type { Picker } from "./picker.ts";
 import { avoidedPriorities } from "./previous-priorities.ts";
@@ -34,22 +37,31 @@ export class Cluster {
   readonly timed: boolean;
   readonly #observers: readonly AttemptObserver[];
   readonly #shared: ClusterState;
-  readonly #priorities: readonly (readonly LocalityHosts[])[];
   readonly #dice: Dice;
+  /** Keys of those in use. */
+  readonly #cursors: string[] = [];
   readonly #release: () => void;
+  #member: Member | undefined = undefined;
+  #priorities: readonly (readonly LocalityHosts[])[] = [];
   #picker: Picker;
   /** Those that the picker picks from, by locality, the best priority first. */
   #serving: readonly (readonly Endpoint[])[] = [];
   /** By the priorities that a retry stays away from; made when the first one does. */
   readonly #beyond = new Map<string, Picker>();
   /** Of the keyed state, when the picker was built. */
-  #healthVersion: number;
+  #healthVersion = 0;
 
-  /** `observers` stand in the order in which they are told. */
-  constructor(config: ClusterConfig, env: Env, state: State, observers: readonly AttemptObserver[] = []) {
+  /** `observers` stand in the order in which they are told. `later`: only for {@link of}. */
+  constructor(
+    config: ClusterConfig,
+    env: Env,
+    state: State,
+    observers: readonly AttemptObserver[] = [],
+    later: boolean = false,
+  ) {
     const shared = state.clusters.use(config.name, newClusterState);
-    const cursors: string[] = [];
     this.config = config;
+    this.#picker = nobody(config.name);
     this.breaker = new Breaker(config.breaker, shared);
     if (config.outlier !== undefined) shared.outlier ??= new OutlierDetector(config.name, shared, env);
     const detector = config.outlier === undefined ? [] : [shared.outlier!];
@@ -59,29 +71,33 @@ export class Cluster {
     this.#shared = shared;
     this.#dice = new Dice(env.random);
     this.env = env;
-    this.#priorities = hosts(config, shared, cursors, this.#dice, env.clock);
+    this.#release = () => state.clusters.release(config.name);
+    if (!later) finish(this.#prepare());
+  }
+
+  /** The same in slices: the endpoints are held, and the pickers made, a part in each. */
+  static *of(config: ClusterConfig, env: Env, state: State): Sliced<Cluster> {
+    const cluster = new Cluster(config, env, state, [], true);
+    let done = false;
+    try {
+      yield* cluster.#prepare();
+      done = true;
+      return cluster;
+    } finally {
+      if (!done) cluster.dispose();
+    }
+  }
+
+  *#prepare(): Sliced<void> {
+    const { config, env } = this;
+    const shared = this.#shared;
     if (config.healthCheck !== undefined && env.prober !== undefined)
       shared.checks ??= new HealthChecks(config.name, shared, env, env.prober);
-    const member: ClusterMember = {
-      config,
-      endpoints: this.#priorities.map((priority) =>
-        priority.length === 1 ? priority[0]!.endpoints : priority.flatMap((each) => each.endpoints),
-      ),
-    };
-    shared.members.push(member);
+    const member = yield* enter(config, shared);
+    this.#member = member;
     watch(shared);
-    this.#healthVersion = shared.healthVersion;
-    this.#picker = this.#build();
-    this.#release = () => {
-      const at = shared.members.indexOf(member);
-      shared.members.splice(at, 1);
-      // Another one is the newest now.
-      if (at === shared.members.length) watch(shared);
-      for (const key of cursors) shared.cursors.release(key);
-      for (const priority of member.endpoints)
-        for (const { config: each, load } of priority) shared.endpoints.release(each.address, load);
-      state.clusters.release(config.name);
-    };
+    this.#priorities = hosts(member, shared, this.#cursors, this.#dice, env.clock);
+    yield* this.#build();
   }
 
   /**
@@ -89,10 +105,7 @@ export class Cluster {
    * taken in at once, here: so no pick can meet an endpoint that was barred before it.
    */
   get picker(): Picker {
-    if (this.#healthVersion !== this.#shared.healthVersion) {
-      this.#healthVersion = this.#shared.healthVersion;
-      this.#picker = this.#build();
-    }
+    if (this.#healthVersion !== this.#shared.healthVersion) finish(this.#build());
     return this.#picker;
   }
 
@@ -112,7 +125,7 @@ export class Cluster {
     if (avoided === undefined) return picker;
     const key = avoided.join();
     let found = this.#beyond.get(key);
-    if (found === undefined) this.#beyond.set(key, (found = this.#assemble(avoided).picker));
+    if (found === undefined) this.#beyond.set(key, (found = finish(this.#assemble(avoided)).picker));
     return found;
   }
 
@@ -178,22 +191,30 @@ export class Cluster {
 
   /** Ends this cluster's use of the keyed state: its snapshots are gone, and so are their calls. Called once. */
   dispose(): void {
+    const shared = this.#shared;
+    const { members } = shared;
+    const newest = members.at(-1);
+    if (this.#member !== undefined) leave(this.#member, shared);
+    if (members.at(-1) !== newest) watch(shared);
+    for (const key of this.#cursors) shared.cursors.release(key);
     this.#release();
   }
 
-  #build(): Picker {
-    for (const priority of this.#priorities) for (const each of priority) each.refresh();
-    const { picker, serving } = this.#assemble(undefined);
+  /** A change of health while this is under way makes it out of date again, for the next pick. */
+  *#build(): Sliced<void> {
+    this.#healthVersion = this.#shared.healthVersion;
+    for (const priority of this.#priorities) for (const each of priority) yield* each.refresh();
+    const { picker, serving } = yield* this.#assemble(undefined);
+    this.#picker = picker;
     this.#serving = serving;
     this.#beyond.clear();
-    return picker;
   }
 
   /** Without the priorities that are `avoided`. */
-  #assemble(avoided: readonly boolean[] | undefined): {
+  *#assemble(avoided: readonly boolean[] | undefined): Sliced<{
     readonly picker: Picker;
     readonly serving: readonly (readonly Endpoint[])[];
-  } {
+  }> {
     const { balancer, panicPercent = 0, endpoints } = this.config;
     const { overprovisioningPercent = 140 } = endpoints;
     const healthy: number[] = [];
@@ -214,7 +235,7 @@ export class Cluster {
     const serving: (readonly Endpoint[])[] = [];
     for (const [at, priority] of this.#priorities.entries()) {
       if (loads[at] === 0) continue;
-      const picker = this.#priority(at, panic[at]!);
+      const picker = yield* this.#priority(at, panic[at]!);
       if (picker === undefined) continue;
       pickers.push(picker);
       weights.push(loads[at]!);
@@ -225,14 +246,14 @@ export class Cluster {
   }
 
   /** Zones count in the first priority alone; `undefined`: there is nobody. */
-  #priority(at: number, panic: boolean): Picker | undefined {
+  *#priority(at: number, panic: boolean): Sliced<Picker | undefined> {
     const { balancer, name, panicPercent = 0, zoneAware, endpoints } = this.config;
     const { overprovisioningPercent = 140 } = endpoints;
     const localities = this.#priorities[at]!;
     if (zoneAware === undefined || hashes(balancer))
-      return overLocalities(balancer, localities, panic, overprovisioningPercent, this.#shared, this.#dice);
+      return yield* overLocalities(balancer, localities, panic, overprovisioningPercent, this.#shared, this.#dice);
     const place = { localities, first: at === 0, panic, panicPercent, nobody: nobody(name) };
-    return byZone(zoneAware, place, this.#dice);
+    return yield* byZone(zoneAware, place, this.#dice);
   }
 }
 
@@ -242,22 +263,18 @@ function watch(shared: ClusterState): void {
   shared.checks?.adopt();
 }
 
-/** Every endpoint is held, usable or not: one that is unhealthy for a while keeps the count of what it still does. */
 function hosts(
-  config: ClusterConfig,
+  { config, localities }: Member,
   shared: ClusterState,
   cursors: string[],
   dice: Dice,
   clock: Clock,
 ): LocalityHosts[][] {
-  const { balancer } = config;
+  const { balancer, endpoints } = config;
   const aging = ramps(balancer) ? clock : undefined;
-  const before = shared.members.at(-1)?.endpoints;
-  return config.endpoints.priorities.map((priority, level) => {
-    const holder = new Holder(shared.endpoints, before?.[level] ?? []);
-    return priority.map(({ locality, weight, endpoints }) => {
+  return endpoints.priorities.map((priority, level) =>
+    priority.map(({ locality, weight }, at) => {
       const key = `${level}/${locality.region}/${locality.zone}/${locality.subZone}`;
-      const all = holder.hold(endpoints);
       let cursor: Cursor | undefined;
       const rotation = (): Cursor => {
         if (cursor !== undefined) return cursor;
@@ -265,10 +282,12 @@ function hosts(
         // A random start: processes that start together must not march together.
         return (cursor = shared.cursors.use(key, () => ({ value: dice.below(0x7fff_ffff) })));
       };
-      const picker = (ready: readonly Endpoint[]): Picker => insideLocality(balancer, ready, rotation, dice, clock);
-      return new LocalityHosts(locality, weight, all, picker, aging);
-    });
-  });
+      const picker = (ready: readonly Endpoint[]): Sliced<Picker> =>
+        insideLocality(balancer, ready, rotation, dice, clock);
+      // Every endpoint is held, usable or not: one that is unhealthy for a while keeps the count of what it still does.
+      return new LocalityHosts(locality, weight, localities[level]![at]!.endpoints, picker, aging);
+    }),
+  );
 }
 
 function nobody(name: string): Picker {

@@ -1,5 +1,7 @@
 import type { Locality } from "../config.ts";
 import type { Clock } from "../env.ts";
+import { inParts } from "../slices.ts";
+import type { Sliced } from "../slices.ts";
 import { BARRED } from "../state.ts";
 import { AliasTable } from "./alias.ts";
 import type { Dice } from "./dice.ts";
@@ -15,7 +17,7 @@ export class LocalityHosts {
   /** ≥ 1. */
   readonly weight: number;
   readonly endpoints: readonly Endpoint[];
-  readonly #balancer: (ready: readonly Endpoint[]) => Picker;
+  readonly #balancer: (ready: readonly Endpoint[]) => Sliced<Picker>;
   readonly #aging: Clock | undefined;
   #ready: readonly Endpoint[] = [];
   #picker: Picker | undefined = undefined;
@@ -26,7 +28,7 @@ export class LocalityHosts {
     locality: Locality,
     weight: number,
     endpoints: readonly Endpoint[],
-    balancer: (ready: readonly Endpoint[]) => Picker,
+    balancer: (ready: readonly Endpoint[]) => Sliced<Picker>,
     aging?: Clock,
   ) {
     this.locality = locality;
@@ -44,36 +46,48 @@ export class LocalityHosts {
     return this.#ready;
   }
 
-  /** Only while somebody is ready. */
-  get picker(): Picker {
-    return (this.#picker ??= this.#balancer(this.#ready));
-  }
-
-  /** In panic: over all, whatever is known of them. Only while there is anybody at all. */
-  get panicPicker(): Picker {
-    return (this.#panicPicker ??= this.#balancer(this.endpoints));
+  /**
+   * Picks among those that are ready, while somebody is; `panic`: among all, whatever is known of them, while there is anybody at
+   * all. Made when it is asked for first.
+   */
+  *picker(panic: boolean): Sliced<Picker> {
+    if (panic) return (this.#panicPicker ??= yield* this.#balancer(this.endpoints));
+    return (this.#picker ??= yield* this.#balancer(this.#ready));
   }
 
   /** Looks at the health of all and drops the picker if the answer is another one than before. Costs nanoseconds each. */
-  refresh(): void {
-    if (this.#aging !== undefined) this.#age(this.#aging);
+  *refresh(): Sliced<void> {
+    const { endpoints } = this;
+    const nowMs = this.#aging?.now();
     const before = this.#ready;
     let same = 0;
     let count = 0;
-    for (const endpoint of this.endpoints) {
-      if (!takesTraffic(endpoint)) continue;
-      if (before[count] === endpoint) same++;
-      count++;
-    }
+    yield* inParts(endpoints.length, (from, to) => {
+      if (nowMs !== undefined) this.#age(nowMs, from, to);
+      for (let at = from; at < to; at++) {
+        const endpoint = endpoints[at]!;
+        if (!takesTraffic(endpoint)) continue;
+        if (before[count] === endpoint) same++;
+        count++;
+      }
+    });
     if (same === count && count === before.length) return;
-    this.#ready = count === this.endpoints.length ? this.endpoints : this.endpoints.filter(takesTraffic);
     this.#picker = undefined;
+    if (count === endpoints.length) {
+      this.#ready = endpoints;
+      return;
+    }
+    const ready: Endpoint[] = [];
+    yield* inParts(endpoints.length, (from, to) => {
+      for (let at = from; at < to; at++) if (takesTraffic(endpoints[at]!)) ready.push(endpoints[at]!);
+    });
+    this.#ready = ready;
   }
 
   /** An endpoint that failed its health checks starts anew; one that was ejected is as warm as it was (as in Envoy). */
-  #age(clock: Clock): void {
-    const nowMs = clock.now();
-    for (const endpoint of this.endpoints) {
+  #age(nowMs: number, from: number, to: number): void {
+    for (let at = from; at < to; at++) {
+      const endpoint = this.endpoints[at]!;
       const { load } = endpoint;
       if ((load.barred & BARRED.checkFailed) !== 0) load.readyMs = -1;
       else if (load.readyMs < 0 && endpoint.config.health === "healthy") load.readyMs = nowMs;
@@ -90,14 +104,15 @@ function takesTraffic(endpoint: Endpoint): boolean {
  * which a part is not healthy loses weight when `overprovisioning` percent of the rest are fewer than all. `undefined`:
  * there is nobody.
  */
-export function byLocality(
+export function* byLocality(
   localities: readonly LocalityHosts[],
   panic: boolean,
   overprovisioning: number,
   dice: Dice,
-): Picker | undefined {
+): Sliced<Picker | undefined> {
   const serving = localities.filter((each) => (panic ? each.endpoints : each.ready).length > 0);
-  const pickers = serving.map((each) => (panic ? each.panicPicker : each.picker));
+  const pickers: Picker[] = [];
+  for (const each of serving) pickers.push(yield* each.picker(panic));
   if (pickers.length <= 1) return pickers[0];
   const table = new AliasTable(
     serving.map(({ weight, ready, endpoints }) =>

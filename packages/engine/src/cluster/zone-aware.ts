@@ -1,4 +1,6 @@
 import type { EndpointSet, Locality, LocalityEndpoints, ZoneAwareConfig } from "../config.ts";
+import { inParts } from "../slices.ts";
+import type { Sliced } from "../slices.ts";
 import { AliasTable } from "./alias.ts";
 import type { Dice } from "./dice.ts";
 import type { LocalityHosts } from "./locality.ts";
@@ -76,14 +78,18 @@ export interface ZonePriority {
  * is not `routingPercent`, or all of them where zones do not count, or in panic, is spread over localities by what they hold: Envoy then
  * looks at no locality, and at no weight of one. `undefined`: there is nobody.
  */
-export function byZone(
+export function* byZone(
   { local, minClusterSize, routingPercent, failOnPanic }: ZoneAwareConfig,
   { localities, first, panic, panicPercent, nobody }: ZonePriority,
   dice: Dice,
-): Picker | undefined {
+): Sliced<Picker | undefined> {
   if (panic && failOnPanic) return nobody;
   const held = localities.map((each) => (panic ? each.endpoints : each.ready));
-  const flat = held.map((list) => list.reduce((total, { config: { weight } }) => total + weight, 0));
+  const flat = held.map(() => 0);
+  for (const [at, list] of held.entries())
+    yield* inParts(list.length, (from, to) => {
+      for (let i = from; i < to; i++) flat[at]! += list[i]!.config.weight;
+    });
   const everybody = flat.reduce((total, each) => total + each, 0);
   if (everybody === 0) return undefined;
   // As far as Envoy knows, a locality without any endpoint is not there.
@@ -99,17 +105,17 @@ export function byZone(
   }
   const pickers: Picker[] = [];
   const chances: number[] = [];
-  const add = (picker: () => Picker, chance: number): void => {
-    if (!(chance > 0)) return;
-    pickers.push(picker());
-    chances.push(chance);
-  };
-  add(() => nobody, refused);
+  if (refused > 0) {
+    pickers.push(nobody);
+    chances.push(refused);
+  }
   const total = (shares ?? []).reduce((added, each) => added + each, 0);
   for (const [at, each] of localities.entries()) {
     const blind = (flat[at]! / everybody) * (100 - (shares === undefined ? refused : routingPercent));
     const share = shares === undefined ? 0 : (routingPercent * (shares[there.indexOf(at)] ?? 0)) / total;
-    add(() => (panic ? each.panicPicker : each.picker), blind + share);
+    if (!(blind + share > 0)) continue;
+    pickers.push(yield* each.picker(panic));
+    chances.push(blind + share);
   }
   if (pickers.length === 1) return pickers[0];
   const table = new AliasTable(chances);

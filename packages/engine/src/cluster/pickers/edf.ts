@@ -1,3 +1,5 @@
+import { inParts } from "../../slices.ts";
+import type { Sliced } from "../../slices.ts";
 import type { Dice } from "../dice.ts";
 
 /**
@@ -11,19 +13,31 @@ export class EdfSchedule {
   readonly #heap: Uint32Array;
   readonly #deadline: Float64Array;
 
+  private constructor(n: number) {
+    this.#heap = new Uint32Array(n);
+    this.#deadline = new Float64Array(n);
+  }
+
   /**
    * Starts each index at a random point of its own period: many processes that got the same endpoints at the same
    * moment must not all begin with the same one.
    */
-  constructor(weights: ArrayLike<number>, dice: Dice) {
+  static *of(weights: ArrayLike<number>, dice: Dice): Sliced<EdfSchedule> {
     const n = weights.length;
-    this.#heap = new Uint32Array(n);
-    this.#deadline = new Float64Array(n);
-    for (let i = 0; i < n; i++) {
-      this.#heap[i] = i;
-      this.#deadline[i] = (dice.next() >>> 0) / 4_294_967_296 / weights[i]!;
-    }
-    for (let at = (n >> 1) - 1; at >= 0; at--) this.#sink(at);
+    const schedule = new EdfSchedule(n);
+    const heap = schedule.#heap;
+    const deadline = schedule.#deadline;
+    yield* inParts(n, (from, to) => {
+      for (let i = from; i < to; i++) {
+        heap[i] = i;
+        deadline[i] = (dice.next() >>> 0) / 4_294_967_296 / weights[i]!;
+      }
+    });
+    const parents = n >> 1;
+    yield* inParts(parents, (from, to) => {
+      for (let i = from; i < to; i++) schedule.#sink(parents - 1 - i);
+    });
+    return schedule;
   }
 
   /** The index whose turn it is. */

@@ -9,6 +9,7 @@ import { chiSquare, chiSquareLimit } from "../../../../../test/kit/statistics.ts
 import type { BalancerConfig } from "../../config.ts";
 import { CallKey, compileHash } from "../../hash/call-key.ts";
 import { xxHash64 } from "../../hash/xxhash64.ts";
+import { finish } from "../../slices.ts";
 import { State } from "../../state.ts";
 import { Cluster } from "../cluster.ts";
 import type { Endpoint } from "../endpoint.ts";
@@ -61,7 +62,7 @@ describe("the ring (R47)", () => {
         (weights, size, selection) => {
           const list = members(weights);
           const slow = model(list, size, 2_000);
-          const table = new Ring(list, size, 2_000);
+          const table = finish(Ring.of(list, size, 2_000));
           expect(table.size).toBe(slow.length);
           // Keys between the points, at a point, and at both ends of the numbers.
           for (const key of [...keys.slice(0, 40), slow[0]!.at, slow.at(-1)!.at, 0n, 2n ** 64n - 1n]) {
@@ -83,12 +84,12 @@ describe("the ring (R47)", () => {
         const list = members(Array.from({ length: n }, () => 1));
         const gone = list[which % n]!;
         // 20 points each, before and after.
-        const before = new Ring(list, 20 * n, 1e6);
+        const before = finish(Ring.of(list, 20 * n, 1e6));
         const rest = members(
           Array.from({ length: n - 1 }, () => 1),
           (at) => list.filter((each) => each !== gone)[at]!.key,
         );
-        const after = new Ring(rest, 20 * (n - 1), 1e6);
+        const after = finish(Ring.of(rest, 20 * (n - 1), 1e6));
         for (const key of keys.slice(0, 200)) {
           const owner = list[look(before, key)]!;
           if (owner !== gone) expect(rest[look(after, key)]!.key).toBe(owner.key);
@@ -99,7 +100,7 @@ describe("the ring (R47)", () => {
   });
 
   it("a largest size bounds it whatever the weights are", () => {
-    const table = new Ring(members([1, 100_000]), 1_024, 4_096);
+    const table = finish(Ring.of(members([1, 100_000]), 1_024, 4_096));
     expect(table.size).toBe(4_096);
   });
 
@@ -109,7 +110,7 @@ describe("the ring (R47)", () => {
       Array.from({ length: 100 }, () => 1),
       (at) => `h${at}`,
     );
-    const table = new Ring(list, 10_000, 1e6);
+    const table = finish(Ring.of(list, 10_000, 1e6));
     const slow = model(list, 10_000, 1e6);
     for (const { at, owner } of slow) if (look(table, at) !== owner) throw new Error(`${at} is misplaced`);
   });
@@ -140,7 +141,7 @@ describe("Maglev", () => {
     fc.assert(
       fc.property(weightLists, fc.constantFrom(13, 101, 251), (weights, size) => {
         const list = members(weights).toReversed();
-        const table = new Maglev(list, size);
+        const table = finish(Maglev.of(list, size));
         const slow = model(list, size);
         for (const key of [...keys.slice(0, 100), 0n, 2n ** 64n - 1n])
           for (const selection of [0, 1, 2]) {
@@ -155,7 +156,7 @@ describe("Maglev", () => {
   it("shares are exact to an entry a member, and weights count", () => {
     const size = 65_537;
     const list = members([1, 1, 2, 4]);
-    const table = new Maglev(list, size);
+    const table = finish(Maglev.of(list, size));
     const counts = [0, 0, 0, 0];
     for (let at = 0; at < size; at++) counts[look(table, BigInt(at))]!++;
     for (const [at, { share }] of list.entries()) expect(Math.abs(counts[at]! - share * size)).toBeLessThan(4);
@@ -163,9 +164,9 @@ describe("Maglev", () => {
 
   it("when one of a hundred goes, hardly any key of another moves", () => {
     const list = members(Array.from({ length: 100 }, () => 1));
-    const before = new Maglev(list, 65_537);
+    const before = finish(Maglev.of(list, 65_537));
     const rest = members(Array.from({ length: 99 }, () => 1));
-    const after = new Maglev(rest, 65_537);
+    const after = finish(Maglev.of(rest, 65_537));
     let moved = 0;
     for (const key of keys) if (look(before, key) !== 99 && look(before, key) !== look(after, key)) moved++;
     // The paper measures some percent at this size.

@@ -1,5 +1,7 @@
 import type { MaglevConfig, RingHashConfig } from "../../config.ts";
 import { wireText } from "../../match/wire-text.ts";
+import { inParts } from "../../slices.ts";
+import type { Sliced } from "../../slices.ts";
 import type { ClusterState } from "../../state.ts";
 import type { Dice } from "../dice.ts";
 import type { Endpoint } from "../endpoint.ts";
@@ -19,18 +21,18 @@ export interface HashedLocality {
  * Consistent hashing over all localities of a priority at once (R45): each endpoint's share is that of its locality times its own
  * inside it. A call without a key goes to a random place of the same table, as in Envoy and gRPC.
  */
-export function hashing(
+export function* hashing(
   config: RingHashConfig | MaglevConfig,
   localities: readonly HashedLocality[],
   cluster: Pick<ClusterState, "requests">,
   dice: Dice,
-): Picker {
-  const endpoints = localities.flatMap(({ ready }) => ready);
-  const members = shares(localities);
+): Sliced<Picker> {
+  const endpoints = localities.length === 1 ? localities[0]!.ready : localities.flatMap(({ ready }) => ready);
+  const members = yield* shares(localities);
   let table: HashTable =
     config.kind === "ring_hash"
-      ? new Ring(members, config.minSize, config.maxSize)
-      : new Maglev(members, config.tableSize);
+      ? yield* Ring.of(members, config.minSize, config.maxSize)
+      : yield* Maglev.of(members, config.tableSize);
   if (config.balanceFactor !== undefined)
     table = new BoundedLoad(table, endpoints, members, config.balanceFactor, cluster);
   return {
@@ -47,14 +49,21 @@ export function hashing(
 }
 
 /** The order of the operations is Envoy's: how a ring comes out may depend on the last bit. */
-function shares(localities: readonly HashedLocality[]): HashMember[] {
+function* shares(localities: readonly HashedLocality[]): Sliced<HashMember[]> {
   const whole = localities.reduce((sum, { weight }) => sum + weight, 0);
-  return localities.flatMap(({ weight, ready }) => {
+  const members: HashMember[] = [];
+  for (const { weight, ready } of localities) {
     const part = weight / whole;
-    const sum = ready.reduce((total, { config }) => total + config.weight, 0);
-    return ready.map(({ config }) => ({
-      key: wireText(config.hashKey ?? config.address),
-      share: (config.weight * part) / sum,
-    }));
-  });
+    let sum = 0;
+    yield* inParts(ready.length, (from, to) => {
+      for (let at = from; at < to; at++) sum += ready[at]!.config.weight;
+    });
+    yield* inParts(ready.length, (from, to) => {
+      for (let at = from; at < to; at++) {
+        const { config } = ready[at]!;
+        members.push({ key: wireText(config.hashKey ?? config.address), share: (config.weight * part) / sum });
+      }
+    });
+  }
+  return members;
 }

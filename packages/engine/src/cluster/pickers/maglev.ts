@@ -1,6 +1,12 @@
 import type { Hash64 } from "../../hash/xxhash64.ts";
 import { xxHash64 } from "../../hash/xxhash64.ts";
+import { inParts } from "../../slices.ts";
+import type { Sliced } from "../../slices.ts";
 import type { HashMember, HashTable } from "./hash-table.ts";
+
+/** Entries that are looked at in a slice, and members that are sorted in one: some tenths of a millisecond. */
+const looksASlice = 4_096;
+const sortedAtOnce = 256;
 
 /**
  * Maglev's look-up table (Eisenbud et al., NSDI 2016, listing 1, with weights): each endpoint has its own permutation of all
@@ -12,10 +18,14 @@ export class Maglev implements HashTable {
   /** 2^32 modulo the size. */
   readonly #carry: number;
 
+  private constructor(table: Int32Array) {
+    this.#table = table;
+    this.#carry = 4_294_967_296 % table.length;
+  }
+
   /** `size` is a prime, so that every step of a permutation reaches every entry. */
-  constructor(members: readonly HashMember[], size: number) {
-    this.#table = filled(members, size);
-    this.#carry = 4_294_967_296 % size;
+  static *of(members: readonly HashMember[], size: number): Sliced<Maglev> {
+    return new Maglev(yield* filled(members, size));
   }
 
   at(high: number, low: number, selection: number): number {
@@ -30,8 +40,8 @@ export class Maglev implements HashTable {
   }
 }
 
-function filled(members: readonly HashMember[], size: number): Int32Array {
-  const order = byKey(members);
+function* filled(members: readonly HashMember[], size: number): Sliced<Int32Array> {
+  const order = yield* byKey(members);
   const n = order.length;
   const next = new Int32Array(n);
   const skip = new Int32Array(n);
@@ -39,52 +49,78 @@ function filled(members: readonly HashMember[], size: number): Int32Array {
   const hash: Hash64 = { high: 0, low: 0 };
   const carry = 4_294_967_296 % size;
   const carryOfSkip = 4_294_967_296 % (size - 1);
-  for (let turn = 0; turn < n; turn++) {
-    const { key, share } = members[order[turn]!]!;
-    xxHash64(key, hash);
-    next[turn] = remainder(hash.high, hash.low, carry, size);
-    xxHash64(key, hash, 0, 1);
-    skip[turn] = remainder(hash.high, hash.low, carryOfSkip, size - 1) + 1;
-    shares[turn] = share;
-  }
+  let largest = 0;
+  yield* inParts(n, (from, to) => {
+    for (let turn = from; turn < to; turn++) {
+      const { key, share } = members[order[turn]!]!;
+      xxHash64(key, hash);
+      next[turn] = remainder(hash.high, hash.low, carry, size);
+      xxHash64(key, hash, 0, 1);
+      skip[turn] = remainder(hash.high, hash.low, carryOfSkip, size - 1) + 1;
+      shares[turn] = share;
+      largest = Math.max(largest, share);
+    }
+  });
   const table = new Int32Array(size).fill(-1);
   const target = new Float64Array(n);
-  const largest = shares.reduce((most, share) => Math.max(most, share), 0);
   let left = size;
-  for (let round = 1; left > 0; round++)
-    for (let turn = 0; turn < n && left > 0; turn++) {
+  let round = 1;
+  let turn = 0;
+  const some = (): void => {
+    for (let looks = 0; looks < looksASlice && left > 0; looks++) {
       // The largest takes an entry every round, one of a third of its weight every third.
-      if (round * shares[turn]! < target[turn]!) continue;
-      target[turn] = target[turn]! + largest;
-      next[turn] = take(table, next[turn]!, skip[turn]!, order[turn]!);
-      left--;
+      if (round * shares[turn]! >= target[turn]!) {
+        target[turn] = target[turn]! + largest;
+        const step = skip[turn]!;
+        let at = next[turn]!;
+        // The first free entry from there on.
+        for (; table[at] !== -1; looks++) {
+          at += step;
+          if (at >= size) at -= size;
+        }
+        table[at] = order[turn]!;
+        at += step;
+        next[turn] = at >= size ? at - size : at;
+        left--;
+      }
+      if (++turn < n) continue;
+      turn = 0;
+      round++;
     }
+  };
+  for (some(); left > 0; some()) yield undefined;
   return table;
 }
 
-/** Gives the first free entry from `at` on, in steps, to `member`; returns where it goes on. */
-function take(table: Int32Array, at: number, step: number, member: number): number {
-  const size = table.length;
-  while (table[at] !== -1) {
-    at += step;
-    if (at >= size) at -= size;
-  }
-  table[at] = member;
-  at += step;
-  return at >= size ? at - size : at;
-}
-
 /** Turns go by the order of the keys: the order in which endpoints were told must not matter. */
-function byKey(members: readonly HashMember[]): Int32Array {
-  const places = new Map<string, number>();
-  for (let at = 0; at < members.length; at++) places.set(members[at]!.key, at);
-  // Two of one key, as hash keys of endpoints can be.
-  if (places.size < members.length)
-    return Int32Array.from(members.keys()).sort((a, b) => (members[a]!.key < members[b]!.key ? -1 : 1));
-  // The runtime's own order of texts is that of their bytes, and much faster than a comparison in script.
-  const sorted = members.map(({ key }) => key).sort();
-  const order = new Int32Array(sorted.length);
-  for (let i = 0; i < order.length; i++) order[i] = places.get(sorted[i]!)!;
+function* byKey(members: readonly HashMember[]): Sliced<Int32Array> {
+  const n = members.length;
+  const before = (a: number, b: number): boolean => members[a]!.key < members[b]!.key;
+  let order = Int32Array.from(members.keys());
+  for (let from = 0; from < n; from += sortedAtOnce) {
+    order.subarray(from, from + sortedAtOnce).sort((a, b) => (before(a, b) ? -1 : before(b, a) ? 1 : 0));
+    yield undefined;
+  }
+  for (let width = sortedAtOnce; width < n; width *= 2) {
+    const runs = order;
+    const merged = new Int32Array(n);
+    let left = 0;
+    let right = 0;
+    let middle = 0;
+    let end = 0;
+    yield* inParts(n, (from, to) => {
+      for (let at = from; at < to; at++) {
+        if (at === end) {
+          left = at;
+          right = middle = Math.min(at + width, n);
+          end = Math.min(at + 2 * width, n);
+        }
+        const next = left === middle || (right < end && before(runs[right]!, runs[left]!)) ? right++ : left++;
+        merged[at] = runs[next]!;
+      }
+    });
+    order = merged;
+  }
   return order;
 }
 

@@ -1,5 +1,6 @@
 import type { BalancerConfig } from "../../config.ts";
 import type { Clock } from "../../env.ts";
+import type { Sliced } from "../../slices.ts";
 import type { Dice } from "../dice.ts";
 import type { Endpoint } from "../endpoint.ts";
 import type { Picker } from "../picker.ts";
@@ -13,20 +14,20 @@ import { loaded, slowStart } from "./slow-start.ts";
  * are few. With unequal weights Envoy turns to a weighted rotation in which load lowers the weight,
  * `weight / (active + 1) ^ bias`, and so does this.
  */
-export function leastRequest(
+export function* leastRequest(
   endpoints: readonly Endpoint[],
   { choices, bias = 1, slowStart: ramp }: BalancerConfig & { kind: "least_request" },
   dice: Dice,
   clock: Clock,
-): Picker {
-  const settled = (): Picker => drawn(endpoints, choices, bias, dice);
-  return ramp === undefined ? settled() : slowStart(ramp, endpoints, bias, clock.now(), dice, settled);
+): Sliced<Picker> {
+  const settled = (): Sliced<Picker> => drawn(endpoints, choices, bias, dice);
+  return yield* ramp === undefined ? settled() : slowStart(ramp, endpoints, bias, clock.now(), dice, settled);
 }
 
-function drawn(endpoints: readonly Endpoint[], choices: number, bias: number, dice: Dice): Picker {
+function* drawn(endpoints: readonly Endpoint[], choices: number, bias: number, dice: Dice): Sliced<Picker> {
   const n = endpoints.length;
-  const weights = unequalWeights(endpoints);
-  if (weights !== undefined) return weighted(endpoints, weights, bias, new EdfSchedule(weights, dice));
+  const weights = yield* unequalWeights(endpoints);
+  if (weights !== undefined) return weighted(endpoints, weights, bias, yield* EdfSchedule.of(weights, dice));
   if (n === 1) return { pick: () => endpoints[0]! };
   const others = Math.max(1, choices - 1);
   return {

@@ -1,6 +1,11 @@
 import type { Hash64 } from "../../hash/xxhash64.ts";
 import { xxHash64Of } from "../../hash/xxhash64.ts";
+import { inParts } from "../../slices.ts";
+import type { Sliced } from "../../slices.ts";
 import type { HashMember, HashTable } from "./hash-table.ts";
+
+/** Some tenths of a millisecond. */
+const hashesASlice = 256;
 
 /**
  * A ring of 2^64 places (ketama). Each endpoint has points on it, at the hashes of `address_0`, `address_1`, …; a key belongs to the
@@ -14,8 +19,17 @@ export class Ring implements HashTable {
   readonly #low: Uint32Array;
   readonly #owner: Uint32Array;
 
-  constructor(members: readonly HashMember[], minSize: number, maxSize: number) {
-    const least = members.reduce((share, member) => Math.min(share, member.share), 1);
+  private constructor(high: Uint32Array, low: Uint32Array, owner: Uint32Array) {
+    this.#high = high;
+    this.#low = low;
+    this.#owner = owner;
+  }
+
+  static *of(members: readonly HashMember[], minSize: number, maxSize: number): Sliced<Ring> {
+    let least = 1;
+    yield* inParts(members.length, (from, to) => {
+      for (let index = from; index < to; index++) least = Math.min(least, members[index]!.share);
+    });
     // The smallest member gets a whole number of points; others might not, which the running sums below take care of.
     const scale = Math.min(Math.ceil(least * minSize) / least, maxSize);
     // Sums of fractions may come out a little above what they should.
@@ -27,7 +41,8 @@ export class Ring implements HashTable {
     let bytes = new Uint8Array(64);
     let size = 0;
     let target = 0;
-    for (const [index, { key, share }] of members.entries()) {
+    for (let index = 0; index < members.length; index++) {
+      const { key, share } = members[index]!;
       target += scale * share;
       if (size >= target) continue;
       // Written once a member, and then only the digits behind it.
@@ -39,12 +54,11 @@ export class Ring implements HashTable {
         high[size] = hash.high;
         low[size] = hash.low;
         owner[size++] = index;
+        if (size % hashesASlice === 0) yield undefined;
       }
     }
-    const order = sorted(high, low, size);
-    this.#high = ordered(high, order);
-    this.#low = ordered(low, order);
-    this.#owner = ordered(owner, order);
+    const order = yield* sorted(high, low, size);
+    return new Ring(yield* ordered(high, order), yield* ordered(low, order), yield* ordered(owner, order));
   }
 
   get size(): number {
@@ -71,9 +85,11 @@ export class Ring implements HashTable {
   }
 }
 
-function ordered(values: Uint32Array, order: Uint32Array): Uint32Array {
+function* ordered(values: Uint32Array, order: Uint32Array): Sliced<Uint32Array> {
   const result = new Uint32Array(order.length);
-  for (let i = 0; i < order.length; i++) result[i] = values[order[i]!]!;
+  yield* inParts(order.length, (from, to) => {
+    for (let i = from; i < to; i++) result[i] = values[order[i]!]!;
+  });
   return result;
 }
 
@@ -93,29 +109,36 @@ function digits(bytes: Uint8Array, at: number, n: number): number {
  * The order of 64-bit numbers by radix, 16 bits a pass over the high half; that settles all but one in some thousand pairs, and
  * the rest are neighbours. Sorting objects by a comparison would block the event loop for a multiple of the time.
  */
-function sorted(high: Uint32Array, low: Uint32Array, size: number): Uint32Array {
-  let order = new Uint32Array(size);
-  for (let i = 0; i < size; i++) order[i] = i;
+function* sorted(high: Uint32Array, low: Uint32Array, size: number): Sliced<Uint32Array> {
+  let order: Uint32Array | undefined;
   for (const shift of [0, 16]) {
-    const starts = new Uint32Array(65_537);
-    for (let i = 0; i < size; i++) starts[((high[i]! >>> shift) & 0xffff) + 1]!++;
-    for (let i = 1; i < 65_537; i++) starts[i] = starts[i]! + starts[i - 1]!;
+    const before = order;
     const next = new Uint32Array(size);
-    for (let i = 0; i < size; i++) {
-      const at = order[i]!;
-      next[starts[(high[at]! >>> shift) & 0xffff]!++] = at;
-    }
+    const starts = new Uint32Array(65_537);
+    yield* inParts(size, (from, to) => {
+      for (let i = from; i < to; i++) starts[((high[i]! >>> shift) & 0xffff) + 1]!++;
+    });
+    for (let i = 1; i < 65_537; i++) starts[i] = starts[i]! + starts[i - 1]!;
+    yield* inParts(size, (from, to) => {
+      for (let i = from; i < to; i++) {
+        const at = before === undefined ? i : before[i]!;
+        next[starts[(high[at]! >>> shift) & 0xffff]!++] = at;
+      }
+    });
     order = next;
   }
-  for (let i = 1; i < size; i++) {
-    const moved = order[i]!;
-    let at = i;
-    for (; at > 0; at--) {
-      const before = order[at - 1]!;
-      if (high[before] !== high[moved] || low[before]! <= low[moved]!) break;
-      order[at] = before;
+  const places = order!;
+  yield* inParts(size, (from, to) => {
+    for (let i = Math.max(from, 1); i < to; i++) {
+      const moved = places[i]!;
+      let at = i;
+      for (; at > 0; at--) {
+        const before = places[at - 1]!;
+        if (high[before] !== high[moved] || low[before]! <= low[moved]!) break;
+        places[at] = before;
+      }
+      places[at] = moved;
     }
-    order[at] = moved;
-  }
-  return order;
+  });
+  return places;
 }

@@ -1,4 +1,6 @@
 import type { SlowStartConfig } from "../../config.ts";
+import { finish, inParts } from "../../slices.ts";
+import type { Sliced } from "../../slices.ts";
 import type { Dice } from "../dice.ts";
 import type { Endpoint } from "../endpoint.ts";
 import type { Picker } from "../picker.ts";
@@ -18,36 +20,40 @@ export function rampedShare({ windowMs, minPercent, aggression }: SlowStartConfi
  *
  * Age is what the monotonic clock says between readiness, which keyed state remembers, and the start of the call.
  */
-export function slowStart(
+export function* slowStart(
   config: SlowStartConfig,
   endpoints: readonly Endpoint[],
   bias: number,
   nowMs: number,
   dice: Dice,
-  settled: () => Picker,
-): Picker {
+  settled: () => Sliced<Picker>,
+): Sliced<Picker> {
   let oldest = Infinity;
   let youngest = -Infinity;
-  for (const { load } of endpoints) {
-    oldest = Math.min(oldest, load.readyMs);
-    youngest = Math.max(youngest, load.readyMs);
-  }
+  yield* inParts(endpoints.length, (from, to) => {
+    for (let at = from; at < to; at++) {
+      const { readyMs } = endpoints[at]!.load;
+      oldest = Math.min(oldest, readyMs);
+      youngest = Math.max(youngest, readyMs);
+    }
+  });
   const endsMs = youngest + config.windowMs;
-  if (nowMs >= endsMs || oldest === youngest) return settled();
+  if (nowMs >= endsMs || oldest === youngest) return yield* settled();
 
   const weight = (at: number, ms: number): number => {
     const { config: endpoint, load } = endpoints[at]!;
     return endpoint.weight * rampedShare(config, ms - load.readyMs);
   };
-  const schedule = new EdfSchedule(
-    endpoints.map((_, at) => weight(at, nowMs)),
-    dice,
-  );
+  const weights = new Float64Array(endpoints.length);
+  yield* inParts(endpoints.length, (from, to) => {
+    for (let at = from; at < to; at++) weights[at] = weight(at, nowMs);
+  });
+  const schedule = yield* EdfSchedule.of(weights, dice);
   let after: Picker | undefined;
   return {
     pick(call, selection) {
       const { startMs } = call.record;
-      if (startMs >= endsMs) return (after ??= settled()).pick(call, selection);
+      if (startMs >= endsMs) return (after ??= finish(settled())).pick(call, selection);
       const at = schedule.first();
       const endpoint = endpoints[at]!;
       schedule.advance(loaded(weight(at, startMs), endpoint.load.active, bias));
