@@ -26,7 +26,7 @@ export interface DnsOptions {
   /** Default: as every other look-up of this process (`getaddrinfo`); the time to live comes from the name server. */
   readonly lookup?: ((host: string, ttl: boolean) => Promise<DnsAnswer>) | undefined;
   /** Takes a configuration in which names are addresses. */
-  readonly publish: (config: MeshConfig) => void;
+  readonly publish: (config: MeshConfig) => void | Promise<void>;
 }
 
 /** How long a configuration waits for the first answer about its new names; without one its clusters are empty. */
@@ -67,7 +67,7 @@ export class DnsClusters {
       timer.cancel();
       this.#waiting--;
       // A newer one publishes itself.
-      if (this.#latest === config && !this.#closed) this.#options.publish(this.#expand(config));
+      if (this.#latest === config && !this.#closed) return this.#options.publish(this.#expand(config));
     });
   }
 
@@ -120,7 +120,7 @@ export class DnsClusters {
     }
     if (this.#names.get(key) !== name) return;
     name.timer = clock.after(nextMs * (1 + random() * 0.1), () => void this.#look(key, name));
-    if (changed && this.#waiting === 0) this.#options.publish(this.#expand(this.#latest!));
+    if (changed && this.#waiting === 0) await this.#options.publish(this.#expand(this.#latest!));
   }
 
   #expand(config: MeshConfig): MeshConfig {

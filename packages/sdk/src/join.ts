@@ -22,6 +22,7 @@ import { TramaError, type TramaErrorCode } from "./errors.ts";
 import { JoinedMesh } from "./mesh.ts";
 import type { Mesh } from "./mesh-types.ts";
 import type { MeshOptions } from "./options.ts";
+import { Publisher } from "./publisher.ts";
 import { checkRuntime } from "./runtime.ts";
 import { type Settings, settingsOf } from "./settings.ts";
 import { MeshDispatcher } from "./adapters/undici.ts";
@@ -87,14 +88,13 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   /** The control plane has left our stream standing. */
   const taken = Promise.withResolvers<void>();
   let standing: Timer | undefined;
+  const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+  const publisher = new Publisher({ engine, clock, nextTurn, onPublished: () => mesh.refresh() });
   const dns = new DnsClusters({
     clock,
     random,
     log,
-    publish: (config) => {
-      engine.publish(config);
-      mesh.refresh();
-    },
+    publish: (config) => publisher.publish(config),
   });
   const xds = createXdsClient({
     bootstrap,
@@ -104,7 +104,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     random,
     log,
     regex: compileRegex,
-    nextTurn: () => new Promise((resolve) => void setImmediate(resolve)),
+    nextTurn,
     waitTimeoutMs: settings.discoveryTimeoutMs,
     lastGood: keptIn(settings.identityDir, fileLastGood, () => identity.current?.spiffeId),
     onConfig: (config) => dns.publish(config),

@@ -1,4 +1,5 @@
-import type { Clock, EndpointSet, Logger, MeshConfig, Regex, RouteConfiguration } from "@trama/engine";
+import { inTurns } from "@trama/engine";
+import type { Clock, EndpointSet, Logger, MeshConfig, Regex, RouteConfiguration, Sliced } from "@trama/engine";
 
 import { Assembly, type Root } from "./assemble.ts";
 import type { Bootstrap, XdsServer } from "./bootstrap.ts";
@@ -97,9 +98,6 @@ export function createXdsClient(options: XdsClientOptions): XdsClient {
   return new Client(options);
 }
 
-/** How long a slice of decoding may hold the event loop. */
-const sliceMs = 1;
-
 type AnyTable =
   | ResourceTable<DecodedListener>
   | ResourceTable<RouteConfiguration>
@@ -130,6 +128,8 @@ class Client implements XdsClient, ServersUser {
   #ownVersions = true;
   #lastError: XdsError | undefined;
   #syncing = false;
+  /** A configuration is on its way into force. */
+  #publishing: Promise<void> | undefined;
   #closed = false;
 
   constructor(options: XdsClientOptions) {
@@ -290,16 +290,11 @@ class Client implements XdsClient, ServersUser {
   }
 
   /** What came before it, receiving the message, and what follows, putting it in force, have turns of their own too. */
-  async #inSlices(work: readonly Generator<undefined, void>[]): Promise<void> {
+  async #inSlices(work: readonly Sliced<void>[]): Promise<void> {
     const { clock, nextTurn = () => new Promise<void>((resolve) => void clock.after(0, resolve)) } = this.#options;
-    await nextTurn();
-    let untilMs = clock.now() + sliceMs;
     for (const each of work) {
-      while (each.next().done !== true) {
-        if (clock.now() < untilMs) continue;
-        await nextTurn();
-        untilMs = clock.now() + sliceMs;
-      }
+      await nextTurn();
+      await inTurns(each, () => clock.now(), nextTurn);
     }
     await nextTurn();
   }
@@ -357,7 +352,8 @@ class Client implements XdsClient, ServersUser {
       this.#tables.cluster.want(names.cluster);
       this.#tables.endpoint.want(names.endpoint);
     } while (this.#restoreWanted());
-    const published = changed ? this.#publish() : undefined;
+    // Nobody is told of what is not in force yet.
+    const published = changed ? this.#publish() : this.#publishing;
     if (published === undefined) {
       this.#settle();
       return undefined;
@@ -394,12 +390,17 @@ class Client implements XdsClient, ServersUser {
 
   #publish(): Promise<void> | undefined {
     const failed = (error: unknown): void => this.#options.log.error("onConfig failed", { error });
+    const over = (): void => {
+      if (this.#publishing === publishing) this.#publishing = undefined;
+    };
+    let publishing: Promise<void> | undefined;
     try {
-      return this.#options.onConfig(this.#assembly.config)?.catch(failed);
+      publishing = this.#options.onConfig(this.#assembly.config)?.catch(failed).then(over);
     } catch (error) {
       failed(error);
-      return undefined;
     }
+    this.#publishing = publishing;
+    return publishing;
   }
 
   #settle(): void {

@@ -1,4 +1,4 @@
-import type { Clock, Logger, Timer } from "@trama/engine";
+import type { Clock, Logger, Sliced, Timer } from "@trama/engine";
 
 import { textOf } from "./errors.ts";
 import type { KeptResource } from "./last-good-format.ts";
@@ -107,14 +107,14 @@ export class ResourceTable<T> {
    * Decodes a large resource ahead of {@link put}, in slices: yields now and then, so that others may run in between. `undefined`: there
    * is no need to.
    */
-  ahead({ name, body }: RawResource): Generator<undefined, void> | undefined {
+  ahead({ name, body }: RawResource): Sliced<void> | undefined {
     const { type } = this.#options;
     const large = body !== undefined && body.value.byteLength >= largeBytes && body.typeUrl === this.typeUrl;
     if (!large || type.slices === undefined || !this.#entries.has(name)) return undefined;
     return this.#slices(name, body.value);
   }
 
-  *#slices(name: string, bytes: Uint8Array): Generator<undefined, void> {
+  *#slices(name: string, bytes: Uint8Array): Sliced<void> {
     const { type, decode } = this.#options;
     try {
       const before = this.#entries.get(name)?.value;

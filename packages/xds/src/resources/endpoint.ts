@@ -1,4 +1,5 @@
-import type { EndpointConfig, EndpointSet, Locality, LocalityEndpoints } from "@trama/engine";
+import { finish } from "@trama/engine";
+import type { EndpointConfig, EndpointSet, Locality, LocalityEndpoints, Sliced } from "@trama/engine";
 import { typeUrls } from "@trama/proto/lean";
 
 import { type EndpointMetadata, readMetadata } from "./endpoint-metadata.ts";
@@ -18,7 +19,7 @@ export const endpointType: ResourceType<EndpointSet> = {
     const value = endpoints(bytes, undefined, before);
     return { name: value.name, value };
   },
-  *slices(bytes, _options, before): Generator<undefined, Decoded<EndpointSet>> {
+  *slices(bytes, _options, before): Sliced<Decoded<EndpointSet>> {
     const value = yield* readEndpoints(bytes, undefined, before);
     return { name: value.name, value };
   },
@@ -52,11 +53,7 @@ interface State {
  * the same bytes is taken over by identity.
  */
 export function endpoints(bytes: Uint8Array, name: string | undefined, before?: EndpointSet): EndpointSet {
-  const reading = readEndpoints(bytes, name, before);
-  for (;;) {
-    const { done, value } = reading.next();
-    if (done) return value;
-  }
+  return finish(readEndpoints(bytes, name, before));
 }
 
 /** Endpoints that are read between two yields: some tenths of a millisecond, also before any of this was optimised. */
@@ -67,7 +64,7 @@ function* readEndpoints(
   bytes: Uint8Array,
   name: string | undefined,
   before: EndpointSet | undefined,
-): Generator<undefined, EndpointSet> {
+): Sliced<EndpointSet> {
   const known = before === undefined ? undefined : indexOf(before);
   const state: State = {
     cursor: new Cursor(bytes),
@@ -98,7 +95,7 @@ function* readEndpoints(
   return set;
 }
 
-function* readAssignment(state: State, end: number): Generator<undefined, void> {
+function* readAssignment(state: State, end: number): Sliced<void> {
   const { cursor } = state;
   while (cursor.pos < end) {
     const tag = cursor.uint32();
@@ -138,7 +135,7 @@ function byPriority(localities: readonly ReadLocality[]): LocalityEndpoints[][] 
 
 const nowhere: Locality = { region: "", zone: "", subZone: "" };
 
-function* readLocality(state: State, outer: number): Generator<undefined, void> {
+function* readLocality(state: State, outer: number): Sliced<void> {
   const { cursor, before } = state;
   const end = cursor.enter(outer);
   const reading = new ReusedLocality(cursor.bytes, cursor.pos, end, before?.localities[state.localities.length]);

@@ -1,3 +1,5 @@
+import type { Sliced } from "@trama/engine";
+
 /** What a decoder needs to know besides the bytes. */
 export interface DecodeOptions {
   /** Compiles a policy regex; throws when it is not RE2. Only for the check: the engine compiles its own (R29). */
@@ -16,7 +18,7 @@ export interface ResourceType<T> {
    */
   decode(bytes: Uint8Array, options: DecodeOptions, before?: T): Decoded<T>;
   /** The same, for a type whose resources may be large: yields now and then, so that others may run in between. */
-  slices?(bytes: Uint8Array, options: DecodeOptions, before?: T): Generator<undefined, Decoded<T>>;
+  slices?(bytes: Uint8Array, options: DecodeOptions, before?: T): Sliced<Decoded<T>>;
 }
 
 export interface Decoded<T> {
