@@ -28,6 +28,7 @@ export async function measureBlocks(
   progress: (text: string) => void,
 ): Promise<Blocks> {
   progress(`10,000 endpoints arrive, and one changes, ${times} times`);
+  await world.registerBackend([9]);
   let turn = 0;
   const change = (): Promise<void> => world.registerBig(turn++);
   await change();

@@ -5,7 +5,8 @@ import { watchTurns } from "./turns.ts";
 
 /** Joins by its environment, and tells how long its event loop is held while the service of 10,000 endpoints comes and changes. */
 const mesh = await joinMesh();
-// Any service: what belongs to the first configuration of a process, and not to a large one, is over then.
+// A small service at whose port nobody listens either: what belongs to the first configuration and the first connection of a process,
+// and not to a large service, is over then.
 await call(`http://${hostOf(0)}:8080`);
 
 await serveSubject({
