@@ -21,6 +21,11 @@ export interface RequestBody {
    */
   isOpen?(): boolean;
   /**
+   * How much of the body has moved so far, in any unit that grows with it, for whoever watches for silence; first asked before the first
+   * attempt. Absent: the body is whole.
+   */
+  moved?(): number;
+  /**
    * The same bytes for a copy of the call, asked for before its first attempt (mirroring). Never holds the body itself back: what
    * the copy's reader does not take in time is given up, and the copy with it. Absent, or `undefined`: there can be no copy.
    */

@@ -12,6 +12,8 @@ export interface RetryPolicy {
   readonly retries: number;
   /** `undefined` = bounded by the whole call only. */
   readonly perTryTimeoutMs: number | undefined;
+  /** The longest silence of an attempt, of its answer too, ≥ 1; `undefined` = any (`per_try_idle_timeout`). */
+  readonly perTryIdleTimeoutMs?: number | undefined;
   /** R41: base > 0, max ≥ base. */
   readonly backoffBaseMs: number;
   readonly backoffMaxMs: number;

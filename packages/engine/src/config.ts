@@ -185,6 +185,8 @@ export interface ForwardAction {
   readonly timeoutMs: number | undefined;
   /** The same for gRPC, which does not read `timeout` (R37); `undefined` = none. */
   readonly grpcTimeoutMs?: number | undefined;
+  /** The longest silence of a call, ≥ 1; `undefined` = any (`idle_timeout`). */
+  readonly idleTimeoutMs?: number | undefined;
   readonly retry: RetryPolicy | undefined;
   readonly hedge?: HedgePolicy | undefined;
   readonly rewrite?: Rewrite | undefined;

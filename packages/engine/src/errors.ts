@@ -26,6 +26,8 @@ const CODES: Codes = {
   PER_TRY_TIMEOUT: { status: 504, flag: "UT" },
   /** The whole call ran out of time. */
   TIMEOUT: { status: 504, flag: "UT" },
+  /** Nothing moved on the call for as long as its route allows; 408 while the caller had yet to go on. */
+  IDLE_TIMEOUT: { status: 504, flag: "SI" },
   /** The caller gave up; `cause` is the caller's own reason, handed back unchanged. */
   ABORTED: { status: 0, flag: "DC" },
   /** Authorization refused the request. */
@@ -79,6 +81,7 @@ export type MeshErrorCode =
   | "PROTOCOL_ERROR"
   | "PER_TRY_TIMEOUT"
   | "TIMEOUT"
+  | "IDLE_TIMEOUT"
   | "ABORTED"
   | "DENIED"
   | "BLOCKED"

@@ -97,12 +97,11 @@ describe("the laws hold, in random orders of events, for", () => {
   });
 
   // A filter that waits answers by a promise, which random synchronous events cannot drive: fault.test.ts does.
-  const outbound = (options: { timeoutMs?: number; abort?: boolean }) => {
+  const outbound = (options: { timeoutMs?: number; silentMs?: number; abort?: boolean }) => {
     let engine: Engine;
-    const action = forward(
-      { v1: 3, v2: 1 },
-      { retry: retryPolicy({ perTryTimeoutMs: 100 }), timeoutMs: options.timeoutMs },
-    );
+    const { timeoutMs, silentMs } = options;
+    const retry = retryPolicy({ perTryTimeoutMs: 100, perTryIdleTimeoutMs: silentMs });
+    const action = forward({ v1: 3, v2: 1 }, { retry, timeoutMs, idleTimeoutMs: silentMs && 2 * silentMs });
     const only = { ...fault, config: { ...fault.config, delay: undefined } } as FilterConfig;
     const config = meshConfig({
       outbound: [listener(NAME, [route(action)], options.abort === true ? [only] : [])],
@@ -123,6 +122,7 @@ describe("the laws hold, in random orders of events, for", () => {
     );
   };
   it("a whole outbound call with split, retries, per-try and overall time-out", () => outbound({ timeoutMs: 400 }));
+  it("a whole outbound call that must not be silent, nor its attempts", () => outbound({ silentMs: 60 }));
   it("a whole outbound call with injected faults", () => outbound({ abort: true }));
 
   it.each([

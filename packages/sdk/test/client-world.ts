@@ -1,4 +1,4 @@
-import { createEngine, type Call, type Engine, type MeshConfig, type MeshTls } from "@trama/engine";
+import { createEngine, type Call, type Clock, type Engine, type MeshConfig, type MeshTls } from "@trama/engine";
 import type { IdentitySource } from "@trama/xds/ca";
 
 import { seededRandom } from "../../../test/kit/random.ts";
@@ -27,8 +27,10 @@ export function clientWorld(
   config: MeshConfig,
   identity?: Pick<IdentitySource, "current">,
   policy: "ALLOW_ANY" | "REGISTRY_ONLY" = "ALLOW_ANY",
+  virtual?: Clock,
 ): ClientWorld {
-  const clock = createClock();
+  const real = createClock();
+  const clock = virtual ?? real;
   const ended: Call[] = [];
   const mirrored: string[] = [];
   const asked: string[] = [];
@@ -73,7 +75,7 @@ export function clientWorld(
     async close() {
       await world.dispatcher.destroy();
       await transport.close(1_000);
-      clock.close();
+      real.close();
     },
   };
   return world;

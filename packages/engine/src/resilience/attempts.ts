@@ -5,6 +5,8 @@ import type { Endpoint } from "../cluster/endpoint.ts";
 import { blamesEndpoint } from "../cluster/observer.ts";
 import type { Timer } from "../env.ts";
 import { MeshError } from "../errors.ts";
+import { IdleWatch } from "../idle-watch.ts";
+import type { Watched } from "../idle-watch.ts";
 import { owedMs } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, ResponseHead, Sink } from "../service.ts";
@@ -58,7 +60,7 @@ type Phase = "waiting" | "sent" | "held" | "passing" | "draining" | "over";
  *
  * It is the attempt that the transport is given and the alarm of whatever it waits for, too: all of them live as long.
  */
-class Try extends Attempt implements Sink, Runner, Alarm, Visit {
+class Try extends Attempt implements Sink, Runner, Alarm, Visit, Watched {
   nextAlarm: Alarm | undefined = undefined;
   previousAlarm: Alarm | undefined = undefined;
   dueTick = 0;
@@ -83,6 +85,8 @@ class Try extends Attempt implements Sink, Runner, Alarm, Visit {
   /** When it was sent, and `clock.stalled()` then; only kept with a per-try time-out. Whole milliseconds: a fraction is an object. */
   #sentMs = 0;
   #stalledMs = 0;
+  /** Where an attempt must not be silent for long. */
+  #idle: IdleWatch | undefined = undefined;
 
   constructor(call: Call, sink: Sink, cluster: Cluster, plan: RetryPlan | undefined, previous: Try | undefined) {
     super(call, cluster.config, undefined, previous === undefined ? 1 : previous.number + 1);
@@ -132,6 +136,8 @@ class Try extends Attempt implements Sink, Runner, Alarm, Visit {
       this.#stalledMs = Math.ceil(clock.stalled(nowMs));
       clock.set(this, nowMs + perTryMs);
     }
+    const idleMs = this.#plan?.policy.perTryIdleTimeoutMs;
+    if (idleMs !== undefined) this.#idle = new IdleWatch(call.body, idleMs, clock, this);
     try {
       call.transport.send(this, this);
     } catch (thrown) {
@@ -148,6 +154,7 @@ class Try extends Attempt implements Sink, Runner, Alarm, Visit {
 
   onHead(head: ResponseHead, flow: Flow): void {
     if (this.#phase !== "sent") return;
+    this.#idle?.touch();
     if (this.#members.observes) this.#noteHead(head);
     const plan = this.#plan;
     if (plan !== undefined) {
@@ -166,6 +173,7 @@ class Try extends Attempt implements Sink, Runner, Alarm, Visit {
   }
 
   onData(chunk: Uint8Array): void {
+    this.#idle?.touch();
     if (this.#phase === "held") this.#pass(this.#held!, this.#flow!);
     if (this.#phase === "passing") this.#sink.onData(chunk);
     else if (this.#phase === "draining" && (this.#drained += chunk.byteLength) > DRAIN_BYTES) this.#stopDraining();
@@ -238,8 +246,9 @@ class Try extends Attempt implements Sink, Runner, Alarm, Visit {
     this.#phase = "passing";
     this.#held = undefined;
     this.#flow = undefined;
-    // The per-try time-out guards the wait for an answer, not its length.
+    // The per-try time-out guards the wait for an answer, not its length; its silence is guarded on, as far as it can be seen.
     this.#members.env.clock.unset(this);
+    if (head.status === 101) this.#idle?.stop();
     this.#sink.onHead(head, flow);
   }
 
@@ -364,6 +373,25 @@ class Try extends Attempt implements Sink, Runner, Alarm, Visit {
       `no answer from ${this.endpoint.address} within ${limitMs} ms${own ? "; our own event loop was blocked meanwhile" : ""}`,
       { sent: this.sent, ownDelay: own },
     );
+    this.#runOut(error);
+  }
+
+  /** Its own silence, in the answer too: what came of that so far is cut. */
+  fallSilent(): void {
+    // Connecting has a time-out of its own.
+    if (!this.sent) return this.#idle!.again();
+    const error = new MeshError(
+      "PER_TRY_TIMEOUT",
+      `${this.endpoint.address} was silent for ${this.#plan!.policy.perTryIdleTimeoutMs} ms`,
+      { sent: true },
+    );
+    if (this.#phase === "passing") this.#stop(error, true);
+    else this.#runOut(error);
+  }
+
+  /** Out of time before there was an answer: another try, beside this one or after it, or the end. */
+  #runOut(error: MeshError): void {
+    const own = error.ownDelay;
     if (this.#race !== undefined && this.#plan!.hedge!.onPerTryTimeout) {
       this.#overdue = !own;
       return this.#onSlow();
@@ -431,6 +459,7 @@ class Try extends Attempt implements Sink, Runner, Alarm, Visit {
     const cluster = this.#members;
     const { place } = this;
     cluster.env.clock.unset(this);
+    this.#idle?.stop();
     this.#held = undefined;
     this.#flow = undefined;
     if (place === undefined) return;

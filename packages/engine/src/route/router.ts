@@ -22,6 +22,7 @@ import type { LayerFor } from "../policy/overrides.ts";
 import type { Layer, Service } from "../service.ts";
 import { attemptCountLayer } from "./attempt-count.ts";
 import { deadlineLayer } from "./deadline.ts";
+import { idleLayer } from "./idle.ts";
 import { hasHeaderOperations, headerEditors, headerLayer } from "./header-operations.ts";
 import { type MirrorState, mirrorLayer } from "./mirror.ts";
 import { redirectService } from "./redirect.ts";
@@ -147,6 +148,7 @@ function forward(place: Place, action: ForwardAction, deps: RouterDeps, layers: 
   const retry = action.retry ?? host.retry;
   const hedge = action.hedge ?? host.hedge;
   const deadline = deadlineOf(action, deps.env);
+  const idle = action.idleTimeoutMs === undefined ? undefined : idleLayer(action.idleTimeoutMs, deps.env);
   const mirror = mirrorLayer(action.mirrors, deps);
   const counted = attemptCountLayer(host.attemptCount);
   const hash = compileHash(action.hash, deps.env, () => deps.state.counter("channel"));
@@ -165,7 +167,8 @@ function forward(place: Place, action: ForwardAction, deps: RouterDeps, layers: 
     const editors = headerEditors(config, host, route, weighted);
     const edited = headerLayer(editors)?.(rewritten) ?? rewritten;
     const cluster = target?.config ?? { name, service: undefined };
-    return { weight, value: recorded(route.name, layers(levels, editors.response)(edited), cluster) };
+    const filtered = layers(levels, editors.response)(edited);
+    return { weight, value: recorded(route.name, idle?.(filtered) ?? filtered, cluster) };
   });
   if (pairs.length === 1) return pairs[0]!.value;
   const split = compileSplit(pairs);

@@ -62,6 +62,10 @@ export class OutboundMessages extends StreamBody {
     return !this.#ended || this.#packing;
   }
 
+  moved(): number {
+    return this.#count;
+  }
+
   add(message: Buffer, flags: number, done: Entry["done"]): void {
     this.#count++;
     if (this.#record !== undefined) this.#record.requestMessages = this.#count;

@@ -25,6 +25,9 @@ export abstract class HttpBody implements RequestBody {
   #consumed = false;
   /** Copies of a body that comes piece by piece; they get each piece when an attempt takes it. */
   #copies: StreamCopy[] | undefined = undefined;
+  /** Pieces that an attempt has taken, where somebody wants to know; -1: nobody does. */
+  #taken = -1;
+  #whole = false;
 
   canReplay(): boolean {
     return !this.#consumed;
@@ -38,7 +41,30 @@ export abstract class HttpBody implements RequestBody {
   /** What an attempt sends. */
   get wire(): BodyValue {
     const { value } = this;
-    return this.#copies === undefined ? value : teed(value as Pieces, this.#copies);
+    const watched = this.#copies !== undefined || (this.#taken >= 0 && isOneShot(value));
+    return watched ? this.#passed(value as Pieces) : value;
+  }
+
+  /** Only a body that comes piece by piece can be slow to come; what is held in memory is whole. */
+  moved(): number {
+    return (this.#taken = Math.max(0, this.#taken));
+  }
+
+  /** Known where it is watched. */
+  isOpen(): boolean {
+    return this.#taken >= 0 && !this.#whole && isOneShot(this.value);
+  }
+
+  /** The pieces of a body, each counted, and for the copies as well. The copies take or lose it; none of them is waited for. */
+  async *#passed(pieces: Pieces): AsyncGenerator<Uint8Array | string> {
+    const copies = this.#copies ?? [];
+    for await (const piece of pieces) {
+      if (this.#taken >= 0) this.#taken++;
+      for (const copy of copies) copy.add(piece);
+      yield piece;
+    }
+    this.#whole = true;
+    for (const copy of copies) copy.end(true);
   }
 
   copy(budget: CopyBudget): RequestBody | undefined {
@@ -111,15 +137,6 @@ class BodyCopy extends HttpBody {
 }
 
 type Pieces = AsyncIterable<Uint8Array | string> | Iterable<Uint8Array | string>;
-
-/** The pieces of a body, each for the copies as well. The copies take or lose it; none of them is waited for. */
-async function* teed(pieces: Pieces, copies: readonly StreamCopy[]): AsyncGenerator<Uint8Array | string> {
-  for await (const piece of pieces) {
-    for (const copy of copies) copy.add(piece);
-    yield piece;
-  }
-  for (const copy of copies) copy.end(true);
-}
 
 /** A bounded queue between the body that is sent and its copy. */
 class StreamCopy extends BodyCopy {

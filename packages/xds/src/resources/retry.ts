@@ -54,6 +54,7 @@ export function retryPolicy(policy: ProtoRetryPolicy, options: DecodeOptions): R
     "retryOn",
     "numRetries",
     "perTryTimeout",
+    "perTryIdleTimeout",
     "retryHostPredicate",
     "hostSelectionRetryMaxAttempts",
     "retriableStatusCodes",
@@ -66,11 +67,13 @@ export function retryPolicy(policy: ProtoRetryPolicy, options: DecodeOptions): R
   const retries = policy.numRetries ?? 1;
   if (retries < 1) throw new ResourceError("num_retries must be at least 1; leave the policy out for none");
   const perTry = policy.perTryTimeout && durationMs(policy.perTryTimeout, "per_try_timeout");
+  const perTryIdle = policy.perTryIdleTimeout && durationMs(policy.perTryIdleTimeout, "per_try_idle_timeout");
   return {
     retryOn: retryOn(policy.retryOn),
     statusCodes: [...policy.retriableStatusCodes],
     retries,
     perTryTimeoutMs: perTry || undefined,
+    ...(perTryIdle && { perTryIdleTimeoutMs: perTryIdle }),
     ...within("retry_back_off", () => backoff(policy)),
     avoidPreviousHosts: each("retry_host_predicate", policy.retryHostPredicate, previousHosts).length > 0,
     hostSelectionAttempts: Number(min(policy.hostSelectionRetryMaxAttempts || 1n, BigInt(maxHostSelectionAttempts))),

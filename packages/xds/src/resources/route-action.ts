@@ -27,6 +27,7 @@ export function forwardAction(action: ProtoRouteAction, hints: RouteHints, optio
     [
       "clusterSpecifier",
       "timeout",
+      "idleTimeout",
       "retryPolicy",
       "hedgePolicy",
       "maxStreamDuration",
@@ -42,6 +43,8 @@ export function forwardAction(action: ProtoRouteAction, hints: RouteHints, optio
   );
   const retry = action.retryPolicy && within("retry_policy", () => retryPolicy(action.retryPolicy!, options));
   const hedge = hints.hedge ?? (action.hedgePolicy && within("hedge_policy", () => hedgePolicy(action.hedgePolicy!)));
+  // Zero is none, and no word too: what the connection manager says of streams is about a proxy's own connections.
+  const idle = action.idleTimeout && durationMs(action.idleTimeout, "idle_timeout");
   const own = rewrite(action, options);
   const hash = hashPolicies(action.hashPolicy, options);
   return {
@@ -49,6 +52,7 @@ export function forwardAction(action: ProtoRouteAction, hints: RouteHints, optio
     clusters: clusters(action, options),
     timeoutMs: timeout(action),
     grpcTimeoutMs: grpcTimeout(action),
+    ...(idle && { idleTimeoutMs: idle }),
     retry: retry && hints.idempotent ? { ...retry, idempotent: true } : retry,
     ...(hedge && { hedge }),
     ...(own && { rewrite: own }),

@@ -166,6 +166,16 @@ test("R40, R41: retries", () => {
   expect(() => retry({ retryPriority: { name: "x" } })).toThrow("retry_priority: x is not supported");
 });
 
+test("silence: of a call and of an attempt; zero is none, and so is no word", () => {
+  expect(actionOf(withAction({ idleTimeout: duration(70) as never })).idleTimeoutMs).toBe(70);
+  expect(actionOf(withAction({ idleTimeout: duration(0) as never })).idleTimeoutMs).toBeUndefined();
+  expect(actionOf(withAction({})).idleTimeoutMs).toBeUndefined();
+  const retry = (ms: number) =>
+    actionOf(withAction({ retryPolicy: { perTryIdleTimeout: duration(ms) } as never })).retry;
+  expect(retry(30)?.perTryIdleTimeoutMs).toBe(30);
+  expect(retry(0)?.perTryIdleTimeoutMs).toBeUndefined();
+});
+
 test("retries: headers of request and answer, reset headers, previous priorities", () => {
   const retry = (policy: object) => actionOf(withAction({ retryPolicy: policy as never })).retry;
   const present = { headerMatchSpecifier: { case: "presentMatch", value: true } };
@@ -257,7 +267,6 @@ test.each<[string, ConfigInit]>([
   ["cluster_header", withAction({ requestMirrorPolicies: [{ cluster: "m", clusterHeader: "x" }] as never })],
   ["cors", withAction({ cors: {} as never })],
   ["rate_limits", withAction({ rateLimits: [{}] as never })],
-  ["idle_timeout", withAction({ idleTimeout: duration(1) as never })],
   ["priority", withAction({ priority: 1 })],
   ["cluster_header", withAction({ clusterSpecifier: { case: "clusterHeader", value: "x" } as never })],
   ["filter_action", withRoute({ action: { case: "filterAction", value: {} } as never })],
