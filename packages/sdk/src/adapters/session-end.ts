@@ -8,7 +8,8 @@ const lingerMs = 1_000;
 
 /**
  * How an HTTP/2 connection of a server ends: GOAWAY, the streams under way, a moment, the end. The GOAWAY names the last stream that was seen:
- * whoever sent a later one knows that nobody looked at it, and may send it elsewhere (RFC 9113 §6.8).
+ * whoever sent a later one knows that nobody looked at it, and may send it elsewhere (RFC 9113 §6.8). A notice before it, which would refuse nothing
+ * yet, cannot be had: nghttp2 takes no new stream after any GOAWAY but its shutdown notice, and Node has no function for that.
  */
 export class SessionEnd {
   readonly #session: ServerHttp2Session;
