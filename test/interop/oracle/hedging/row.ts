@@ -4,7 +4,7 @@ import { hedgeCase } from "./cases.ts";
 
 const requestsPerCase = 5;
 
-/** Attempts that run side by side after a per-try time-out: as many of them, and the same status, in Envoy and with us. */
+/** Attempts after a time-out, one by one or side by side: as many of them, and the same status, in Envoy and with us. */
 export const hedgingRow: Capability = {
   name: "oracle: hedging",
   limitMs: 180_000,
