@@ -56,9 +56,12 @@ export class JoinedMesh implements Mesh {
   constructor(parts: MeshParts) {
     this.#parts = parts;
     this.dispatcher = parts.dispatcher;
-    // Node's own fetch speaks an older dispatcher interface.
-    const dispatcher = new Dispatcher1Wrapper(parts.dispatcher) as never;
-    this.fetch = (input, init) => globalThis.fetch(input, { ...init, dispatcher });
+    let wrapper: object | undefined;
+    this.fetch = (input, init) => {
+      // Node's own fetch speaks an older dispatcher interface.
+      wrapper ??= new Dispatcher1Wrapper(parts.dispatcher);
+      return globalThis.fetch(input, { ...init, dispatcher: wrapper as never });
+    };
     internals.set(this, this.#internals());
   }
 

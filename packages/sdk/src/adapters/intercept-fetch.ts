@@ -1,6 +1,6 @@
 import type { Dispatcher as UndiciDispatcher } from "undici";
 
-import { Agent, Dispatcher } from "../undici-parts.ts";
+import { Dispatcher, realAgent } from "../undici-parts.ts";
 import { meshInterceptor } from "./interceptor.ts";
 import type { MeshDispatcher } from "./undici.ts";
 
@@ -47,7 +47,7 @@ export function interceptFetch(mesh: MeshDispatcher): () => void {
     const own = globals[slot];
     // The first slot's users know the older interface only, and no agent of ours would: without one of theirs there is no such user.
     if (own === undefined && slot === slots[0]) return () => {};
-    const before = own ?? new Agent();
+    const before = own ?? realAgent();
     const intercepted = new Intercepted(mesh, before);
     if (own === undefined)
       Object.defineProperty(globalThis, slot, { value: intercepted, writable: true, configurable: true });
