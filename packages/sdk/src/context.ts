@@ -51,6 +51,11 @@ export function runInContext<A extends unknown[], R>(
   return storage.run(context, fn, ...args);
 }
 
+/** As it is where this is asked, for whoever runs something there later; see {@link runInContext}. */
+export function heldContext(): CallContext | undefined {
+  return storage.getStore();
+}
+
 /** The call on whose behalf whatever runs here runs; `undefined` outside of one, and when it is over. */
 export function currentContext(nowMs: number): CallContext | undefined {
   const context = storage.getStore();

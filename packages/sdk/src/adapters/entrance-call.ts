@@ -123,7 +123,7 @@ function join(one: Duplex, other: Duplex): void {
 }
 
 /** In the spelling and order of the server, where that is known. */
-function answerFields(raw: Dispatcher.DispatchController["rawHeaders"], headers: Fields): string[] {
+export function answerFields(raw: Dispatcher.DispatchController["rawHeaders"], headers: Fields): string[] {
   const fields: string[] = [];
   if (Array.isArray(raw)) {
     for (let i = 0; i + 1 < raw.length; i += 2) {

@@ -1,14 +1,14 @@
-import { AsyncLocalStorage } from "node:async_hooks";
 import type { Agent, ClientRequest, ClientRequestArgs } from "node:http";
 import type { Agent as HttpsAgent } from "node:https";
 import type { Duplex } from "node:stream";
 import { MeshError } from "@trama/engine";
 
+import { type CallContext, heldContext } from "../context.ts";
 import { http, https } from "../env/node-http.ts";
 import { TramaError } from "../errors.ts";
 import { internals } from "../internals.ts";
 import type { Mesh } from "../mesh-types.ts";
-import { contexts, HttpEntrance } from "./http-entrance.ts";
+import { HttpEntrance, madeIn } from "./http-entrance.ts";
 import type { PipeSocket } from "./pipe-socket.ts";
 import type { MeshDispatcher } from "./undici.ts";
 
@@ -90,10 +90,19 @@ function lead<A extends Agent>(
   const addRequest = queue.addRequest.bind(queue);
   const destroy = agent.destroy.bind(agent);
 
+  // The same host again and again, nearly always.
+  let last = { host: "", port: "", origin: "" };
+  const origin = (options: AgentOptions): string => {
+    const host = options.hostname ?? options.host ?? "localhost";
+    const port = String(options.port ?? (scheme === "https:" ? 443 : 80));
+    if (host !== last.host || port !== last.port) last = { host, port, origin: originOf(scheme, options) };
+    return last.origin;
+  };
+
   const enter = (request: ClientRequest, options: AgentOptions): void => {
     // Taken where the request is made, never where its connection was (dataplane.md §16).
-    const context = AsyncLocalStorage.snapshot();
-    request.once("socket", (socket) => contexts.set(socket, context));
+    const context = heldContext();
+    if (context !== undefined) (request as { [madeIn]?: CallContext })[madeIn] = context;
     addRequest(request, options);
   };
   const leave = (request: ClientRequest, options: AgentOptions): void => {
@@ -118,18 +127,18 @@ function lead<A extends Agent>(
   };
 
   queue.addRequest = (request, options) => {
-    const origin = originOf(scheme, options);
-    const standing = dispatcher.standing(origin);
+    const to = origin(options);
+    const standing = dispatcher.standing(to);
     if (standing === "loopback") return leave(request, options);
     if (standing !== "unasked") return go(standing === "mesh" ? "mesh" : "outside", request, options);
-    void dispatcher.ask(origin).then((answer) => {
+    void dispatcher.ask(to).then((answer) => {
       if (answer instanceof MeshError) noSocket(request, answer);
       else go(answer === "mesh" ? "mesh" : "outside", request, options);
     });
     return undefined;
   };
   (agent as { createConnection: unknown }).createConnection = (options: AgentOptions): PipeSocket =>
-    entrance.connect(originOf(scheme, options), scheme === "https:");
+    entrance.connect(origin(options), scheme === "https:");
   agent.destroy = (): void => {
     destroy();
     plain.destroy();

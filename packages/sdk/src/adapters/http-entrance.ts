@@ -1,14 +1,18 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
+import { type CallContext, runInContext } from "../context.ts";
 import { http } from "../env/node-http.ts";
 import { ReplayBody } from "../transport/replay-body.ts";
+import { DirectCall } from "./direct-call.ts";
 import { EntranceCall } from "./entrance-call.ts";
-import { PipeSocket } from "./pipe-socket.ts";
+import { wholeRequest, type Written } from "./entrance-head.ts";
+import { type PipeIntake, PipeSocket } from "./pipe-socket.ts";
 
-/** The asynchronous context of the request that has this pipe. */
-export const contexts: WeakMap<object, <R>(run: () => R) => R> = new WeakMap();
+/** The call that was being served where a request was made; absent on those that were made outside of one. */
+export const madeIn: unique symbol = Symbol("trama.madeIn");
 
 /** Fields between a client and its next hop: the framing on the way is ours (RFC 9110 §7.6.1). */
 const hopByHop: ReadonlySet<string> = new Set([
@@ -25,6 +29,9 @@ const hopByHop: ReadonlySet<string> = new Set([
  * Where requests of `node:http` enter the mesh. Each of their connections is a pipe; at its other end stands an HTTP server that never
  * listens, reads what Node's own client writes, and makes a call of each request. So everything that applications know of Node's client
  * holds as it is: events, time-outs, Expect, 1xx, upgrades, trailers, HEAD, abort.
+ *
+ * What the client writes in one piece, as nearly every request without a body and many with one, needs no parser and no second stream: it
+ * becomes a call as it is written ({@link Intake}), and its answer is handed to the client's own parser.
  */
 export class HttpEntrance {
   readonly #server: Server;
@@ -68,19 +75,30 @@ export class HttpEntrance {
     const [client, server] = PipeSocket.pair({}, {});
     // What libraries ask of a TLS socket. Whose certificate the server has is the mesh's business.
     if (secured) Object.assign(client, { encrypted: true, authorized: true, getPeerCertificate: () => ({}) });
-    origins.set(server, origin);
-    this.#server.emit("connection", server);
+    const intake = new Intake(client, origin, this.#dispatcher, () => this.#server.emit("connection", server));
+    client.intake = intake;
+    intakes.set(server, intake);
     return client;
   }
 
   #enter(request: IncomingMessage, response: ServerResponse, upgrade?: Upgrade): void {
     const pipe = request.socket as unknown as PipeSocket;
-    const run = contexts.get(pipe.other);
-    if (run === undefined) this.#dispatch(request, response, pipe, upgrade);
-    else run(() => this.#dispatch(request, response, pipe, upgrade));
+    const intake = intakes.get(pipe)!;
+    if (upgrade === undefined)
+      // Not before it was read: what was still to come of it must not be taken for a head.
+      response.on("close", () => {
+        if (request.complete) intake.parserIsDone();
+      });
+    intake.parsed(() => this.#dispatch(request, response, pipe, intake.origin, upgrade));
   }
 
-  #dispatch(request: IncomingMessage, response: ServerResponse, pipe: PipeSocket, upgrade: Upgrade | undefined): void {
+  #dispatch(
+    request: IncomingMessage,
+    response: ServerResponse,
+    pipe: PipeSocket,
+    origin: string,
+    upgrade: Upgrade | undefined,
+  ): void {
     const { headers } = request;
     const length = headers["content-length"];
     const hasBody = headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
@@ -89,7 +107,7 @@ export class HttpEntrance {
     const call = new EntranceCall(response, pipe, upgrade?.head);
     this.#dispatcher.dispatch(
       {
-        origin: origins.get(pipe)!,
+        origin,
         method: request.method as Dispatcher.HttpMethod,
         path: request.url!,
         headers: endToEnd(request.rawHeaders),
@@ -107,7 +125,83 @@ interface Upgrade {
   readonly head: Buffer;
 }
 
-const origins = new WeakMap<object, string>();
+/** By the server's end. */
+const intakes = new WeakMap<object, Intake>();
+
+/**
+ * What stands behind the client's end of one connection. One request at a time, as Node's client has it: each that comes in one piece becomes a
+ * call at once; any other goes to the parser with all that follows it, until its answer is through.
+ */
+class Intake implements PipeIntake {
+  readonly origin: string;
+  readonly #client: PipeSocket;
+  readonly #dispatcher: Dispatcher;
+  readonly #attach: () => void;
+  #call: DirectCall | undefined = undefined;
+  #attached = false;
+  #parsing = false;
+  /** Runs what the parser makes of a request where that request was written. */
+  #run: (<R>(run: () => R) => R) | undefined = undefined;
+
+  /** `attach` puts the parser to the other end. */
+  constructor(client: PipeSocket, origin: string, dispatcher: Dispatcher, attach: () => void) {
+    this.#client = client;
+    this.origin = origin;
+    this.#dispatcher = dispatcher;
+    this.#attach = attach;
+  }
+
+  take(first: string | Buffer, encoding: BufferEncoding, more: readonly Written[]): boolean {
+    if (this.#parsing) return false;
+    if (this.#call?.over === false) {
+      // Nothing of Node's writes on before it has its answer. What that would mean nobody knows.
+      this.#client.destroy(new Error("a request was written into another one"));
+      return true;
+    }
+    const request = wholeRequest(first, encoding, more);
+    if (request === undefined) {
+      this.#parsing = true;
+      this.#run = AsyncLocalStorage.snapshot();
+      if (!this.#attached) this.#attach();
+      this.#attached = true;
+      return false;
+    }
+    const { method, path, fields: headers, body } = request;
+    const call = (this.#call = new DirectCall(this.#client, method));
+    const options = { origin: this.origin, method: method as Dispatcher.HttpMethod, path, headers, body };
+    runInContext(contextOfRequest(this.#client), dispatch, this.#dispatcher, options, call);
+    return true;
+  }
+
+  wanted(): void {
+    this.#call?.wanted();
+  }
+
+  gone(): void {
+    this.#call?.gone();
+    // A server's end would answer the client's last word by its own; where none is at work the connection just ends.
+    if (!this.#parsing) this.#client.destroy();
+  }
+
+  parsed(dispatch: () => void): void {
+    const run = this.#run ?? ((now) => now());
+    run(() => runInContext(contextOfRequest(this.#client), dispatch));
+  }
+
+  parserIsDone(): void {
+    this.#parsing = false;
+    this.#run = undefined;
+  }
+}
+
+function dispatch(dispatcher: Dispatcher, options: Dispatcher.DispatchOptions, call: DirectCall): void {
+  dispatcher.dispatch(options, call);
+}
+
+/** Node notes at a connection which request has it. */
+function contextOfRequest(client: PipeSocket): CallContext | undefined {
+  return (client as { _httpMessage?: { [madeIn]?: CallContext } | null })._httpMessage?.[madeIn];
+}
 
 function endToEnd(raw: readonly string[]): string[] {
   const kept: string[] = [];

@@ -1,12 +1,27 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 
+import { bytesOf, type Written } from "./entrance-head.ts";
+
 /** What a pipe's end tells of the connection that it stands for. */
 export interface PipeFacts {
   readonly remoteAddress?: string | undefined;
   readonly remotePort?: number | undefined;
   readonly localAddress?: string | undefined;
   readonly localPort?: number | undefined;
+}
+
+/**
+ * Stands in for the other end of a pipe as long as it understands what is written: bytes then go from writer to reader without a
+ * second stream in between.
+ */
+export interface PipeIntake {
+  /** Takes a whole write, of one piece or of several, or says no: then it goes to the other end. */
+  take(first: string | Buffer, encoding: BufferEncoding, more: readonly Written[]): boolean;
+  /** The reader has room again. */
+  wanted(): void;
+  /** The writer has said its last, or is gone. */
+  gone(): void;
 }
 
 /**
@@ -28,6 +43,7 @@ export class PipeSocket extends Duplex {
   bytesRead = 0;
   bytesWritten = 0;
   timeout = 0;
+  intake: PipeIntake | undefined = undefined;
   #other!: PipeSocket;
   /** The other end has written all it ever will. */
   #ended = false;
@@ -36,7 +52,8 @@ export class PipeSocket extends Duplex {
   #timer: NodeJS.Timeout | undefined = undefined;
 
   private constructor(facts: PipeFacts, halfOpen: boolean) {
-    super({ allowHalfOpen: halfOpen, emitClose: true, autoDestroy: true });
+    // Texts come as they were written: who takes them here may need no bytes.
+    super({ allowHalfOpen: halfOpen, emitClose: true, autoDestroy: true, decodeStrings: false });
     this.remoteAddress = facts.remoteAddress;
     this.remotePort = facts.remotePort;
     this.localAddress = facts.localAddress;
@@ -62,17 +79,44 @@ export class PipeSocket extends Duplex {
   }
 
   override _read(): void {
+    this.intake?.wanted();
     const waiting = this.#waiting;
     this.#waiting = undefined;
     waiting?.();
   }
 
-  override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
-    this.#pass(chunk, done);
+  override _write(chunk: string | Buffer, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    if (this.intake?.take(chunk, encoding, noMore) === true) this.#took(sizeOf(chunk, encoding), done);
+    else this.#pass(bytesOf(chunk, encoding), done);
   }
 
-  override _writev(chunks: { chunk: Buffer; encoding: BufferEncoding }[], done: (error?: Error | null) => void): void {
-    this.#pass(chunks.length === 1 ? chunks[0]!.chunk : Buffer.concat(chunks.map(({ chunk }) => chunk)), done);
+  override _writev(chunks: Written[], done: (error?: Error | null) => void): void {
+    const { chunk: first, encoding } = chunks[0]!;
+    if (this.intake?.take(first, encoding, chunks.length === 1 ? noMore : chunks.slice(1)) === true)
+      this.#took(
+        chunks.reduce((sum, each) => sum + sizeOf(each.chunk, each.encoding), 0),
+        done,
+      );
+    else this.#pass(Buffer.concat(chunks.map((each) => bytesOf(each.chunk, each.encoding))), done);
+  }
+
+  #took(length: number, done: () => void): void {
+    this.#stir();
+    this.bytesWritten += length;
+    done();
+  }
+
+  /** Gives this end something to read, past the other one. False: no more for now. */
+  deliver(bytes: Buffer): boolean {
+    if (this.#ended || this.destroyed) return true;
+    this.#stir();
+    this.bytesRead += bytes.length;
+    // What `push` comes to where somebody reads as it comes, without the bookkeeping for the one who does not.
+    if (this.readableFlowing === true && this.readableLength === 0 && this.readableEncoding === null) {
+      this.emit("data", bytes);
+      return true;
+    }
+    return this.push(bytes);
   }
 
   #pass(chunk: Buffer, done: (error?: Error | null) => void): void {
@@ -88,12 +132,14 @@ export class PipeSocket extends Duplex {
   }
 
   override _final(done: (error?: Error | null) => void): void {
+    this.intake?.gone();
     this.#other.#end();
     done();
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     clearTimeout(this.#timer);
+    this.intake?.gone();
     const waiting = this.#waiting;
     this.#waiting = undefined;
     const other = this.#other;
@@ -160,4 +206,10 @@ export class PipeSocket extends Duplex {
   unref(): this {
     return this;
   }
+}
+
+const noMore: readonly Written[] = [];
+
+function sizeOf(chunk: string | Buffer, encoding: BufferEncoding): number {
+  return typeof chunk === "string" && encoding !== "latin1" ? Buffer.byteLength(chunk, encoding) : chunk.length;
 }
