@@ -8,8 +8,8 @@ import {
   type IdentitySource,
   noIdentity,
   pemBlocks,
+  readFileText,
 } from "@trama/xds/ca";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { claimProcess } from "./election.ts";
@@ -309,7 +309,7 @@ function isAnonymous({ certificateProviders }: Bootstrap): boolean {
 }
 
 function readRoots(file: string): Promise<string> {
-  return readFile(file, "utf8").catch((cause: unknown) => {
+  return readFileText(file).catch((cause: unknown) => {
     throw new IdentityError(
       "KEY_STORE_FAILED",
       `the root certificate in ${file} cannot be read (${(cause as Error).message})`,

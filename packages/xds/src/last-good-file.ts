@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import fs from "node:fs";
 import { dirname } from "node:path";
 
 import type { LastGoodStore } from "./last-good.ts";
@@ -14,7 +14,7 @@ const maxFileBytes = 256 * 1024 * 1024;
 export function fileLastGood(path: string): LastGoodStore {
   return {
     async load() {
-      const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
+      const file = await fs.promises.open(path, "r").catch((error: NodeJS.ErrnoException) => {
         if (error.code === "ENOENT") return undefined;
         throw error;
       });
@@ -32,10 +32,10 @@ export function fileLastGood(path: string): LastGoodStore {
       }
     },
     async save(bytes) {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await fs.promises.mkdir(dirname(path), { recursive: true, mode: 0o700 });
       const temporary = `${path}.${randomUUID()}`;
       try {
-        const file = await open(temporary, "wx", 0o600);
+        const file = await fs.promises.open(temporary, "wx", 0o600);
         try {
           await file.writeFile(bytes);
           // A full disk may say so only here.
@@ -43,9 +43,9 @@ export function fileLastGood(path: string): LastGoodStore {
         } finally {
           await file.close();
         }
-        await rename(temporary, path);
+        await fs.promises.rename(temporary, path);
       } catch (error) {
-        await rm(temporary, { force: true }).catch(() => {});
+        await fs.promises.rm(temporary, { force: true }).catch(() => {});
         throw error;
       }
     },

@@ -1,4 +1,3 @@
-import { performance } from "node:perf_hooks";
 import type { Admission, Clock } from "@trama/engine";
 
 /** Between looks at the loop, and of the timer whose lateness is what is measured. */

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import fs from "node:fs";
 import { join } from "node:path";
 
+import { readFileText } from "../read-file.ts";
 import { type Identity, IdentityError } from "./identity.ts";
 
 const keyFile = "key.pem";
@@ -14,7 +15,7 @@ const rootFile = "root-cert.pem";
  */
 export async function keep(folder: string, identity: Omit<Identity, "epoch">): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await fs.promises.mkdir(folder, { recursive: true, mode: 0o700 });
     await write(join(folder, rootFile), identity.rootsPem.join(""));
     await write(join(folder, chainFile), identity.chainPem);
     await write(join(folder, keyFile), identity.keyPem);
@@ -29,8 +30,8 @@ export async function readKept(
 ): Promise<{ readonly keyPem: string; readonly chainPem: string } | undefined> {
   try {
     const [keyPem, chainPem] = await Promise.all([
-      readFile(join(folder, keyFile), "utf8"),
-      readFile(join(folder, chainFile), "utf8"),
+      readFileText(join(folder, keyFile)),
+      readFileText(join(folder, chainFile)),
     ]);
     return { keyPem, chainPem };
   } catch (thrown) {
@@ -42,7 +43,7 @@ export async function readKept(
 async function write(path: string, text: string): Promise<void> {
   const temporary = `${path}.${randomUUID()}`;
   try {
-    const file = await open(temporary, "wx", 0o600);
+    const file = await fs.promises.open(temporary, "wx", 0o600);
     try {
       await file.writeFile(text);
       // A full disk may say so only here.
@@ -50,9 +51,9 @@ async function write(path: string, text: string): Promise<void> {
     } finally {
       await file.close();
     }
-    await rename(temporary, path);
+    await fs.promises.rename(temporary, path);
   } catch (thrown) {
-    await rm(temporary, { force: true }).catch(() => {});
+    await fs.promises.rm(temporary, { force: true }).catch(() => {});
     throw thrown;
   }
 }

@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import type { Clock, Logger, Timer } from "@trama/engine";
 
+import { readFileText } from "../read-file.ts";
 import { checkKept, type ExpectedIdentity, pemBlocks } from "./check.ts";
 import { type Identity, IdentityError, type IdentitySource } from "./identity.ts";
 
@@ -31,7 +31,7 @@ export function createFileIdentity(options: FileIdentityOptions): IdentitySource
   const read = async (): Promise<Identity> => {
     const [chainPem, keyPem, rootsText] = await Promise.all(
       [options.certificateFile, options.privateKeyFile, options.caCertificateFile].map((file) =>
-        readFile(file, "utf8").catch((cause: unknown) => {
+        readFileText(file).catch((cause: unknown) => {
           throw new IdentityError("KEY_STORE_FAILED", `${file} cannot be read (${(cause as Error).message})`, cause);
         }),
       ),

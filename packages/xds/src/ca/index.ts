@@ -8,6 +8,7 @@ export type { FileIdentityOptions } from "./from-files.ts";
 export { IdentityError } from "./identity.ts";
 export type { Identity, IdentityErrorCode, IdentitySource } from "./identity.ts";
 export { noIdentity } from "./none.ts";
+export { readFileText } from "../read-file.ts";
 export { createIdentity } from "./rotation.ts";
 export type { IdentityOptions } from "./rotation.ts";
 export { grpcSigner, SigningFailure } from "./sign.ts";

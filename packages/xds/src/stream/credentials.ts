@@ -1,7 +1,6 @@
-import { readFile } from "node:fs/promises";
-
 import type { CallCredentials, PemSource, XdsServer } from "../bootstrap.ts";
 import { textOf } from "../errors.ts";
+import { readFileText } from "../read-file.ts";
 import { codes } from "./codes.ts";
 import type { ClientCertificate } from "./transport.ts";
 
@@ -75,7 +74,7 @@ async function token(credentials: CallCredentials): Promise<string> {
 
 async function read(file: string, code: number, what: string): Promise<string> {
   try {
-    return await readFile(file, "utf8");
+    return await readFileText(file);
   } catch (error) {
     throw new CallError(code, `the ${what} in ${file} cannot be read (${textOf(error)})`, error);
   }

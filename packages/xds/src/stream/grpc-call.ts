@@ -7,7 +7,6 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { gunzipSync, inflateSync } from "node:zlib";
 
 import { grpcStatusOf } from "@trama/engine";
 import type { GrpcMethod } from "@trama/proto/lean";
@@ -239,8 +238,9 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
     }
   }
 
-  /** Rare, and so of no trouble to the event loop. A small message may claim to be a huge one. */
+  /** Rare, and so of no trouble to the event loop, and loaded when it comes. A small message may claim to be a huge one. */
   #unpack(bytes: Buffer): Buffer {
+    const { gunzipSync, inflateSync } = process.getBuiltinModule("node:zlib");
     const limit = { maxOutputLength: this.#options.maxMessageBytes ?? 64 * 1024 * 1024 };
     if (this.#encoding === "gzip") return gunzipSync(bytes, limit);
     if (this.#encoding === "deflate") return inflateSync(bytes, limit);
