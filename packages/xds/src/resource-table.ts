@@ -85,9 +85,10 @@ export class ResourceTable<T> {
   /** From now on these names are wanted and no others; what is known of a dropped one is forgotten. */
   want(names: ReadonlySet<string>): void {
     this.#names = names;
-    for (const [name, entry] of this.#entries) {
+    // Runs for each response, over all that is held: by keys, for pairs would be garbage each.
+    for (const name of this.#entries.keys()) {
       if (names.has(name)) continue;
-      entry.expiry?.cancel();
+      this.#entries.get(name)?.expiry?.cancel();
       this.#entries.delete(name);
     }
     for (const name of names) {
