@@ -11,6 +11,7 @@ import type {
 import type { Env } from "./env.ts";
 import { MeshError } from "./errors.ts";
 import { compileInbound } from "./inbound/accept.ts";
+import { exemption, healthPaths } from "./inbound/exempt.ts";
 import { requestLimit } from "./inbound/request-limit.ts";
 import { sendToCluster } from "./resilience/attempts.ts";
 import { RetryPlan } from "./resilience/retry-policy.ts";
@@ -190,7 +191,9 @@ function compileIn(
   return scope.guard(() => {
     const routes = (chain: FilterChain) => compileInboundRoutes(chain.routes, scope.deps(chain.filters, chain.name));
     const max = config.limits?.maxRequests;
-    const limit = max === undefined ? undefined : requestLimit(max, scope.deps([], "").state.counter("requests"));
+    const exempt = exemption(env.exempt ?? healthPaths);
+    const limit =
+      max === undefined ? undefined : requestLimit(max, scope.deps([], "").state.counter("requests"), exempt);
     const value = compileInbound(config, { env, observe: observed, limit, routes });
     return { config, value, refs: 1, clusters: scope.clusters, dispose: () => scope.dispose() };
   });

@@ -79,6 +79,8 @@ export interface Env {
   readonly regex: (pattern: string) => Regex;
   /** What stands before the servers of this process; absent: everything is let in. */
   readonly admission?: Admission | undefined;
+  /** Paths of health probes, which no limit of a port refuses. Default `/healthz`, `/livez`, `/readyz`. */
+  readonly exempt?: readonly string[] | undefined;
   /** Absent: health checks that a cluster asks for are not made. */
   readonly prober?: HealthProber | undefined;
 }

@@ -35,5 +35,6 @@ export type { HistogramSeries, MeshMetrics, MetricFamily, MetricsOptions } from 
 export type { Labels, OwnWorkload } from "./telemetry/labels.ts";
 export { durationBounds } from "./telemetry/series.ts";
 export { Admission } from "./inbound/admission.ts";
+export { healthPaths } from "./inbound/exempt.ts";
 export type { AdmissionConfig } from "./inbound/admission.ts";
 export type { GradientConfig } from "./inbound/gradient.ts";

@@ -80,6 +80,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     address,
     prober,
     admission,
+    exempt: settings.exempt,
   });
   const identity = identityFor(bootstrap, settings, { clock, random, log });
   const [server] = bootstrap.servers;

@@ -105,6 +105,6 @@ export interface OverloadOptions {
   readonly maxConcurrency?: number | undefined;
   /** At least so many, and all while latency is measured without queues: every minute, over 50 requests. Default 3. Envoy: `min_concurrency`. `TRAMA_OVERLOAD_MIN_CONCURRENCY`. */
   readonly minConcurrency?: number | undefined;
-  /** Paths without query that are never refused, besides those of gRPC's health service. Default `/healthz`, `/livez`, `/readyz`. `TRAMA_OVERLOAD_EXEMPT` with commas. */
+  /** Paths without query that are never refused, by a limit of the port neither, besides those of gRPC's health service. Default `/healthz`, `/livez`, `/readyz`. `TRAMA_OVERLOAD_EXEMPT` with commas. */
   readonly exempt?: readonly string[] | undefined;
 }

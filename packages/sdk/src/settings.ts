@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { AdmissionConfig, Locality, Logger } from "@trama/engine";
+import { type AdmissionConfig, healthPaths, type Locality, type Logger } from "@trama/engine";
 import { pemBlocks } from "@trama/xds/ca";
 
 import { stderrLogger } from "./env/log.ts";
@@ -33,6 +33,8 @@ export interface Settings {
   readonly metrics: { readonly grpcMethods: number };
   /** `undefined`: nothing is ever refused. */
   readonly overload: AdmissionConfig | undefined;
+  /** Paths that neither overload nor a limit of a port refuses. */
+  readonly exempt: readonly string[];
   readonly log: Logger;
 }
 
@@ -57,6 +59,7 @@ export async function settingsOf(options: MeshOptions, env: Environment): Promis
     drainMs: read.number("drainMs", 5_000, 0, 600_000),
     metrics: metricsOf(options, env),
     overload: overloadOf(options, env),
+    exempt: exemptOf(options, env),
     log: options.log ?? stderrLogger(),
   };
   if (bootstrap !== undefined || (read.text("controlPlane") === undefined && namesBootstrap(env))) {
@@ -151,7 +154,16 @@ const gradient = {
   bufferPercent: 25,
 };
 
-function overloadOf({ overload = {} }: MeshOptions, env: Environment): AdmissionConfig | undefined {
+function exemptOf({ overload }: MeshOptions, env: Environment): readonly string[] {
+  const given = env[variable("overload.exempt")];
+  const exempt = overload?.exempt ?? given?.split(",").map((path) => path.trim()) ?? healthPaths;
+  if (!Array.isArray(exempt) || exempt.some((path) => typeof path !== "string" || !path.startsWith("/")))
+    throw invalid("overload.exempt", "must be a list of paths, each beginning with /");
+  return exempt as readonly string[];
+}
+
+function overloadOf(options: MeshOptions, env: Environment): AdmissionConfig | undefined {
+  const { overload = {} } = options;
   const number = (name: keyof OverloadOptions, fallback: number, least: number, most: number): number => {
     const option = `overload.${name}`;
     const given = overload[name] ?? (env[variable(option)] || fallback);
@@ -161,10 +173,7 @@ function overloadOf({ overload = {} }: MeshOptions, env: Environment): Admission
   const utilization = number("utilizationPercent", 0, 1, 99);
   const maxConcurrency = number("maxConcurrency", 0, 1, 1_000_000);
   const minConcurrency = number("minConcurrency", Math.min(3, Math.max(1, maxConcurrency)), 1, 1_000_000);
-  const exempt = overload.exempt ??
-    env[variable("overload.exempt")]?.split(",").map((path) => path.trim()) ?? ["/healthz", "/livez", "/readyz"];
-  if (!Array.isArray(exempt) || exempt.some((path) => typeof path !== "string" || !path.startsWith("/")))
-    throw invalid("overload.exempt", "must be a list of paths, each beginning with /");
+  const exempt = exemptOf(options, env);
   if (maxConcurrency > 0 && minConcurrency > maxConcurrency)
     throw invalid("overload.minConcurrency", "must not be more than maxConcurrency");
   if (loopDelayMs + utilization + maxConcurrency === 0) return undefined;

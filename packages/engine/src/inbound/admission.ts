@@ -5,6 +5,7 @@ import type { LocalReply } from "../policy/filter.ts";
 import type { MeshError } from "../errors.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, Layer, ResponseHead, Sink } from "../service.ts";
+import { exemption } from "./exempt.ts";
 import { GradientLimit } from "./gradient.ts";
 import type { GradientConfig } from "./gradient.ts";
 
@@ -15,12 +16,9 @@ export interface AdmissionConfig {
   /** The same for the share of its time that the loop is busy, 0 … 1: everything at 1. */
   readonly utilization: number | undefined;
   readonly concurrency: GradientConfig | undefined;
-  /** Paths that are never refused, without query: who asks whether a process lives must be answered the better the worse it is. */
+  /** Paths that are never refused; see {@link exemption}. */
   readonly exempt: readonly string[];
 }
-
-/** gRPC's own health service is never refused either. */
-const GRPC_HEALTH = "/grpc.health.v1.Health/";
 
 /** Envoy's answer to what its overload manager refuses; gRPC is told UNAVAILABLE. */
 const OVERLOADED: LocalReply = {
@@ -39,7 +37,7 @@ export class Admission {
   readonly #config: AdmissionConfig;
   readonly #random: () => number;
   readonly #clock: Pick<Clock, "now">;
-  readonly #exempt: ReadonlySet<string>;
+  readonly #isExempt: (call: Call) => boolean;
   readonly #gradient: GradientLimit | undefined;
   /** 0 … 1. */
   #refused = 0;
@@ -50,7 +48,7 @@ export class Admission {
     this.#config = config;
     this.#random = env.random;
     this.#clock = env.clock;
-    this.#exempt = new Set(config.exempt);
+    this.#isExempt = exemption(config.exempt);
     this.#gradient =
       config.concurrency === undefined ? undefined : new GradientLimit(config.concurrency, env.random, env.clock.now());
   }
@@ -88,12 +86,6 @@ export class Admission {
 
   ended(): void {
     this.#active--;
-  }
-
-  #isExempt({ path }: Call): boolean {
-    if (path.startsWith(GRPC_HEALTH)) return true;
-    const query = path.indexOf("?");
-    return this.#exempt.has(query < 0 ? path : path.slice(0, query));
   }
 }
 

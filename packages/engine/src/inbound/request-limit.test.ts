@@ -20,9 +20,9 @@ const facts = {
 function world() {
   const engine = createEngine(testEnv());
   const peer = new MockPeer();
-  const go = (protocol: "http" | "grpc" = "http", port = 8_080) => {
+  const go = (protocol: "http" | "grpc" = "http", port = 8_080, path = "/") => {
     const sink = new TestSink();
-    const call = makeCall({ side: "inbound", protocol, snapshot: engine.current });
+    const call = makeCall({ side: "inbound", protocol, path, snapshot: engine.current });
     engine.current.inbound(`10.0.0.1:${port}`)!.chain(facts)!.serve(peer.service)(call, sink);
     return { sink, call };
   };
@@ -71,6 +71,18 @@ it("tells gRPC UNAVAILABLE, and counts each port for itself", () => {
   expect(peer.exchanges).toHaveLength(3);
 });
 
+it("refuses no probe, and counts none", () => {
+  const { peer, go, publish } = world();
+  publish(1);
+  go("http", 8_080, "/healthz?full");
+  go("grpc", 8_080, "/grpc.health.v1.Health/Check");
+  go();
+  expect(peer.exchanges).toHaveLength(3);
+  go("http", 8_080, "/livez");
+  expect(peer.exchanges).toHaveLength(4);
+  expect(go().sink.status).toBe(503);
+});
+
 it("does not count what a filter answers", () => {
   const { peer, go, publish } = world();
   publish(1, [{ kind: "rbac", rules: { action: "allow", policies: [] } }]);
@@ -96,7 +108,7 @@ it("counts requests that came by an older configuration against the newer limit 
 
 it("keeps the laws, and its count falls back to nothing", () => {
   const under = { value: 0 };
-  checkServiceLaws(({ peer }) => requestLimit(1, under)(peer.service), {
+  checkServiceLaws(({ peer }) => requestLimit(1, under, () => false)(peer.service), {
     call: { side: "inbound" },
     after: () => expect(under.value).toBe(0),
   });

@@ -1,3 +1,4 @@
+import type { Call } from "../call.ts";
 import { answerLocally } from "../policy/local-reply.ts";
 import type { LocalReply } from "../policy/filter.ts";
 import type { MeshError } from "../errors.ts";
@@ -14,12 +15,14 @@ const OVERFLOW: LocalReply = {
 
 /**
  * So many requests of one port at the application at once, and no more. Stands behind all policy, where a sidecar has the cluster of
- * its application: what a filter answers was never there. Counted to the last event, upgrades too. `under` outlives snapshots: requests
+ * its application: what a filter answers was never there. Counted to the last event, upgrades too; what is exempt is neither
+ * refused nor counted, for in Istio such probes reach the application past its sidecar. `under` outlives snapshots: requests
  * that came by an older one count against the newer limit (law 6).
  */
-export function requestLimit(max: number, under: { value: number }): Layer {
+export function requestLimit(max: number, under: { value: number }, isExempt: (call: Call) => boolean): Layer {
   return (inner) => (call, sink) => {
     if (call.aborted !== undefined) return sink.onError(call.aborted);
+    if (isExempt(call)) return inner(call, sink);
     if (under.value >= max) return answerLocally(call, sink, OVERFLOW);
     under.value++;
     inner(call, new Counted(sink, under));
