@@ -80,8 +80,8 @@ export interface EndpointLoad {
   barred: number;
   /** Monotonic milliseconds since when it has been ready, where slow start asks; -1: it is not. */
   readyMs: number;
-  /** How long its answers take, where a balancer measures. */
-  readonly latency: Latency;
+  /** How long its answers take, where a balancer measures; {@link neverMeasured} before. */
+  latency: Latency;
 }
 
 /** A decaying measure of the time to the head of an answer. */
@@ -91,6 +91,9 @@ export interface Latency {
   /** Monotonic milliseconds of the last measurement; -1: there was none. */
   atMs: number;
 }
+
+/** Of all that were not measured yet, and never written to: ten thousand of its like would be for nothing where nobody measures. */
+export const neverMeasured: Latency = { ms: 0, atMs: -1 };
 
 /** Reasons of our own against an endpoint, found out by this process and laid over what the configuration says. */
 export const BARRED = {
@@ -182,5 +185,5 @@ export function newClusterState(): ClusterState {
 }
 
 function newEndpointLoad(): EndpointLoad {
-  return { uses: 0, active: 0, barred: 0, outlier: undefined, readyMs: -1, latency: { ms: 0, atMs: -1 } };
+  return { uses: 0, active: 0, barred: 0, outlier: undefined, readyMs: -1, latency: neverMeasured };
 }

@@ -324,7 +324,7 @@ describe.each(["delta", "sotw"] as const)("%s", (variant) => {
     const before = listed();
     expect(before).toHaveLength(2_000);
     expect(configs).toHaveLength(1);
-    expect(turns).toBe(33);
+    expect(turns).toBe(128);
     server.set(assignment("c", many.with(700, { address: "10.9.9.9", port: 81 })));
     await server.until(() => configs.length === 2);
     expect(listed().filter((each, at) => each !== before[at])).toEqual([

@@ -15,7 +15,9 @@ export interface EndpointMetadata {
   /** `filter_metadata["istio"].workload`. */
   workload: string;
   /** `filter_metadata["envoy.lb"].hash_key`: stands for the address in consistent hashing. */
-  hashKey?: string;
+  hashKey: string | undefined;
+  /** What was said of the workload of the endpoint before, which mostly is of the same one. */
+  likely: string;
 }
 
 /** core.v3.Metadata: three texts are taken out of three of its structs, the rest is skipped unread. */
@@ -46,10 +48,10 @@ function readFilterEntry(cursor: Cursor, outer: number, into: EndpointMetadata):
       if (isIstio) continue;
       cursor.pos = start;
       isBalancing = cursor.textIs(end, loadBalancing);
-    } else if (tag === 0x12 && isSocketMatch) into.tlsMode = textIn(cursor, end, tlsMode);
-    else if (tag === 0x12 && isIstio) into.workload = textIn(cursor, end, workload);
+    } else if (tag === 0x12 && isSocketMatch) into.tlsMode = textIn(cursor, end, tlsMode, "istio");
+    else if (tag === 0x12 && isIstio) into.workload = into.likely = textIn(cursor, end, workload, into.likely);
     else if (tag === 0x12 && isBalancing) {
-      const found = textIn(cursor, end, hashKey);
+      const found = textIn(cursor, end, hashKey, "");
       if (found !== "") into.hashKey = found;
     } else cursor.skip(tag, end);
   }
@@ -57,7 +59,7 @@ function readFilterEntry(cursor: Cursor, outer: number, into: EndpointMetadata):
 }
 
 /** The text under a key of a google.protobuf.Struct; empty when there is none. */
-function textIn(cursor: Cursor, outer: number, wanted: Uint8Array): string {
+function textIn(cursor: Cursor, outer: number, wanted: Uint8Array, likely: string): string {
   const end = cursor.enter(outer);
   let found = "";
   while (cursor.pos < end) {
@@ -71,7 +73,7 @@ function textIn(cursor: Cursor, outer: number, wanted: Uint8Array): string {
     while (cursor.pos < entryEnd) {
       const part = cursor.uint32();
       if (part === 0x0a) hit = cursor.textIs(entryEnd, wanted);
-      else if (part === 0x12 && hit) found = textValue(cursor, entryEnd);
+      else if (part === 0x12 && hit) found = textValue(cursor, entryEnd, likely);
       else cursor.skip(part, entryEnd);
     }
     cursor.leave(entryEnd);
@@ -81,20 +83,13 @@ function textIn(cursor: Cursor, outer: number, wanted: Uint8Array): string {
 }
 
 /** google.protobuf.Value, of which only a text is of interest. */
-function textValue(cursor: Cursor, outer: number): string {
+function textValue(cursor: Cursor, outer: number, likely: string): string {
   const end = cursor.enter(outer);
   let found = "";
   while (cursor.pos < end) {
     const tag = cursor.uint32();
-    if (tag === 0x1a) {
-      const start = cursor.pos;
-      // The one text that most endpoints share is not made anew for each.
-      if (cursor.textIs(end, istio)) found = "istio";
-      else {
-        cursor.pos = start;
-        found = cursor.text(end);
-      }
-    } else cursor.skip(tag, end);
+    if (tag === 0x1a) found = cursor.textLike(end, likely);
+    else cursor.skip(tag, end);
   }
   cursor.leave(end);
   return found;

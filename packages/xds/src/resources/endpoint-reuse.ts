@@ -1,4 +1,4 @@
-import type { EndpointConfig, EndpointSet } from "@trama/engine";
+import type { EndpointConfig, EndpointSet, Sliced } from "@trama/engine";
 
 /**
  * Where the endpoints of a large assignment stand in its bytes, so that the next one is read only where it differs: of 10,000 endpoints
@@ -99,11 +99,11 @@ export class ReusedLocality {
   readonly #end: number;
   readonly #before: LocalityIndex | undefined;
   /** So many bytes are the same at the end. */
-  readonly #suffix: number = 0;
+  #suffix = 0;
   /** What was there before is so much further on, seen from the end. */
-  readonly #shift: number = 0;
+  #shift = 0;
   /** Of those before, so many lie in the bytes that are the same at the begin. */
-  readonly #head: number = 0;
+  #head = 0;
   #headTaken = false;
   /** Of those before, from here on. */
   #tail: number;
@@ -119,12 +119,21 @@ export class ReusedLocality {
     this.#end = end;
     this.#before = before;
     this.#tail = before?.endpoints.length ?? 0;
+  }
+
+  /** To be called once, before all else. */
+  *compare(): Sliced<void> {
+    const before = this.#before;
     if (before === undefined) return;
-    this.#suffix = sameSuffix(bytes, start, end, before);
+    const start = this.#start;
+    const end = this.#end;
     this.#shift = end - start - (before.end - before.start);
-    const prefix = samePrefix(bytes, start, end, before);
+    this.#suffix = sameSuffix(this.#bytes, start, end, before);
+    yield undefined;
+    const prefix = samePrefix(this.#bytes, start, end, before);
     // The start of each is the end of the one before it.
     this.#head = Math.max(0, firstFrom(before.starts, prefix + 1) - 1);
+    yield undefined;
   }
 
   /** So many up to now. */

@@ -56,6 +56,26 @@ export class Cursor {
     return text;
   }
 
+  /** Reads a text which probably is this one, and then makes no new one. Compared in script: texts are short, and calls out of it dear. */
+  textLike(end: number, likely: string): string {
+    const start = this.pos;
+    const stop = this.enter(end);
+    const { length } = likely;
+    if (stop - this.pos === length) {
+      let same = 0;
+      for (; same < length; same++) {
+        const code = likely.charCodeAt(same);
+        if (code > 0x7f || code !== this.bytes[this.pos + same]) break;
+      }
+      if (same === length) {
+        this.pos = stop;
+        return likely;
+      }
+    }
+    this.pos = start;
+    return this.text(end);
+  }
+
   /** Reads a text and says whether it is this one. */
   textIs(end: number, wanted: Uint8Array): boolean {
     const stop = this.enter(end);

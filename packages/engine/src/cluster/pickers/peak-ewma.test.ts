@@ -116,8 +116,7 @@ describe("peak EWMA", () => {
     const { built, list } = world(2);
     const { load } = list[0]!;
     const after = (status: number, grpc: number, error: MeshError | undefined, counts = true, asked = -1): number => {
-      load.latency.ms = 0;
-      load.latency.atMs = -1;
+      load.latency = { ms: 0, atMs: -1 };
       if (error === undefined) built.attemptAnswered(list[0]!, status, grpc, 7);
       built.attemptEnded(list[0]!, status, grpc, error, error === undefined ? 7 : -1, counts, asked);
       return load.latency.ms;

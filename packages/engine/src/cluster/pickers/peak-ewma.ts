@@ -1,7 +1,8 @@
 import type { PeakEwmaConfig } from "../../config.ts";
 import type { Clock } from "../../env.ts";
 import type { MeshError } from "../../errors.ts";
-import type { Latency } from "../../state.ts";
+import { neverMeasured } from "../../state.ts";
+import type { EndpointLoad, Latency } from "../../state.ts";
 import type { Dice } from "../dice.ts";
 import type { Endpoint } from "../endpoint.ts";
 import type { AttemptObserver } from "../observer.ts";
@@ -75,7 +76,7 @@ export class LatencyObserver implements AttemptObserver {
   /** Latency is known at the head; the end of a stream may be hours away. */
   attemptAnswered(endpoint: Endpoint, status: number, grpcStatus: number, headMs: number): void {
     if (isFailure(status, grpcStatus)) return;
-    measured(endpoint.load.latency, headMs, this.#clock.now(), this.#config.decayMs);
+    measured(own(endpoint.load), headMs, this.#clock.now(), this.#config.decayMs);
   }
 
   attemptEnded(
@@ -90,8 +91,13 @@ export class LatencyObserver implements AttemptObserver {
     if (!counts || (error === undefined && !isFailure(status, grpcStatus))) return;
     const { decayMs, penaltyMs } = this.#config;
     const ms = askedMs >= 0 ? Math.min(askedMs, MAX_ASKED_MS) : penaltyMs;
-    measured(endpoint.load.latency, Math.max(ms, headMs), this.#clock.now(), decayMs);
+    measured(own(endpoint.load), Math.max(ms, headMs), this.#clock.now(), decayMs);
   }
+}
+
+function own(load: EndpointLoad): Latency {
+  if (load.latency === neverMeasured) load.latency = { ...neverMeasured };
+  return load.latency;
 }
 
 function isFailure(status: number, grpcStatus: number): boolean {
