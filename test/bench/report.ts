@@ -123,6 +123,7 @@ export function table(report: Report): string {
   if (blocks !== undefined) {
     lines.push(
       `longest turn of the event loop: 10,000 endpoints arrive ${range(blocks.bigEds, 1)} ms; one of them changes ${range(blocks.endpointChange, 1)} ms, the first time ${range(blocks.firstChange, 1)} ms`,
+      `  without V8's collections: ${range(blocks.withoutGc.bigEds, 1)} ms; ${range(blocks.withoutGc.endpointChange, 1)} ms, the first time ${range(blocks.withoutGc.firstChange, 1)} ms`,
       ...(blocks.xds === undefined ? [] : [`  grpc-js-xds: ${xdsBlocks(blocks.xds)}`]),
       budget("one endpoint of 10,000 changes", blocks.endpointChange.median, budgets.blockMs, "ms"),
       budget("10,000 endpoints arrive", blocks.bigEds.median, budgets.blockMs, "ms"),

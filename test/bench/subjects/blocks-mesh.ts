@@ -16,7 +16,7 @@ await serveSubject({
     if (step === "arrive") await call(`http://${bigHost}:8080`);
     while (bigVersion() === before) await pause(20);
     await pause(300);
-    return { longestMs: stop() };
+    return stop();
   },
   close: () => mesh.close({ deadlineMs: 1_000 }),
 });

@@ -15,7 +15,7 @@ await serveSubject({
     const stop = watchTurns();
     if (step === "arrive") await call(`${bigHost}:9000`, 6_000);
     else await new Promise((resolve) => setTimeout(resolve, 6_000));
-    return { longestMs: stop() };
+    return stop();
   },
   async close() {
     for (const client of clients) client.close();
