@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { measureBlocks } from "./blocks.ts";
 import { build } from "./build.ts";
 import { measureGrpc } from "./grpc.ts";
-import { measureClient, measureServer, measureNoise } from "./requests.ts";
+import { measureClient, measureHttp2, measureNode, measureNoise, measureServer } from "./requests.ts";
 import { microFiles, runMicro } from "./micro.ts";
 import { summarize, summaryLine, table, type Report } from "./report.ts";
 import { measureLoad, measureStartup, measureSwap } from "./startup.ts";
@@ -15,7 +15,7 @@ import { openWorld } from "./world.ts";
  * figures mean. `--quick` measures less, `--json` ends with one line for machines, `--pairs n` and `--only client,server,…` and
  * `--no-build` are for whoever works on a part.
  */
-const parts = ["client", "server", "noise", "grpc", "startup", "swap", "blocks", "micro"] as const;
+const parts = ["client", "server", "noise", "node", "http2", "grpc", "startup", "swap", "blocks", "micro"] as const;
 const { values: options } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
@@ -56,6 +56,8 @@ try {
   if (wanted.has("client")) report.client = await measureClient(world, effort, progress);
   if (wanted.has("server")) report.server = await measureServer(world, effort, progress);
   if (wanted.has("noise")) report.noise = await measureNoise(world, { ...effort, pairs: Math.min(2, pairs) }, progress);
+  if (wanted.has("node")) report.node = await measureNode(world, effort, progress);
+  if (wanted.has("http2")) report.http2 = await measureHttp2(world, effort, progress);
   if (wanted.has("grpc")) report.grpc = await measureGrpc(world, effort, progress);
   if (wanted.has("startup")) report.startup = await measureStartup(world, options.quick ? 3 : 7, progress);
   if (wanted.has("grpc")) report.load = await measureLoad(options.quick ? 3 : 7, progress);

@@ -2,6 +2,7 @@ import { cpus } from "node:os";
 import type { Blocks } from "./blocks.ts";
 import type { Grpc } from "./grpc.ts";
 import type { Micro } from "./micro.ts";
+import type { Http2 } from "./requests.ts";
 import { spread, type Cost, type Effort, type Pair, type Spread } from "./paired.ts";
 import type { Load, Startup, Swap } from "./startup.ts";
 
@@ -12,6 +13,8 @@ export interface Report {
   client?: Pair[];
   server?: Pair[];
   noise?: Pair[];
+  node?: Pair[];
+  http2?: Http2;
   grpc?: Grpc;
   load?: Load[];
   startup?: Startup;
@@ -38,6 +41,12 @@ export interface Summary {
   readonly client?: Side;
   readonly server?: Side;
   readonly noise?: Side;
+  /** Node's own client over `node:https`. */
+  readonly nodeClient?: Side;
+  /** Over undici's HTTP/2 and over `node:http2`; `http2Bridge`: to a handler of `node:http`. */
+  readonly http2Client?: Side;
+  readonly http2Bridge?: Side;
+  readonly http2Server?: Side;
   /** Of unary calls over plain grpc-js; the other comparisons below it. */
   readonly grpc?: Side & { readonly stream: Side; readonly unaryOverXds: Side; readonly streamOverXds: Side };
   readonly startup?: {
@@ -51,11 +60,17 @@ export interface Summary {
 }
 
 export function summarize(report: Report): Summary {
-  const { client, server, noise, grpc, startup, swap, blocks } = report;
+  const { client, server, noise, node, http2, grpc, startup, swap, blocks } = report;
   return {
     ...(client && { client: sideOf(client) }),
     ...(server && { server: sideOf(server) }),
     ...(noise && { noise: sideOf(noise) }),
+    ...(node && { nodeClient: sideOf(node) }),
+    ...(http2 && {
+      http2Client: sideOf(http2.client),
+      http2Bridge: sideOf(http2.bridged),
+      http2Server: sideOf(http2.native),
+    }),
     ...(grpc && {
       grpc: {
         ...sideOf(grpc.unary),
@@ -90,6 +105,10 @@ export function table(report: Report): string {
     ["client", report.client, "undici Pools, mTLS"],
     ["server", report.server, "node:https, mTLS"],
     ["noise", report.noise, "undici Pools, mTLS"],
+    ["client of node:http", report.node, "node:https, mTLS"],
+    ["HTTP/2 client", report.http2?.client, "undici Pools, mTLS"],
+    ["HTTP/2, node:http handler", report.http2?.bridged, "node:http2, mTLS"],
+    ["HTTP/2 server", report.http2?.native, "node:http2, mTLS"],
     ["grpc unary", report.grpc?.unary, "grpc-js, mTLS"],
     ["grpc stream, 10 messages", report.grpc?.stream, "grpc-js, mTLS"],
     ["grpc unary", report.grpc?.unaryOverXds, "grpc-js-xds"],

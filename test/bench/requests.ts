@@ -1,7 +1,7 @@
 import type { Effort, Pair, Side } from "./paired.ts";
 import { runPairs } from "./paired.ts";
 import { start, type Remote } from "./process.ts";
-import { serviceCount, type World } from "./world.ts";
+import { http2Host, serviceCount, type World } from "./world.ts";
 
 type Progress = (text: string) => void;
 
@@ -9,7 +9,73 @@ type Progress = (text: string) => void;
 const endpoints = 3;
 
 /** The client through the mesh against undici Pools with the same TLS; both call the same plain server. */
-export async function measureClient(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {
+export function measureClient(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {
+  return withBackend(world, (ports) =>
+    runPairs(
+      effort,
+      () => plainClient(world, "backend", ports.slice(0, endpoints)),
+      async () => alone(await start("client-mesh", "subjects/client-mesh.ts", [], world.environment("client"))),
+      (pair, index) => progress(line("client", effort, pair, index)),
+    ),
+  );
+}
+
+/** Node's own client through the mesh against `node:https` with the same TLS. */
+export function measureNode(world: World, effort: Effort, progress: Progress): Promise<Pair[]> {
+  return withBackend(world, (ports) => {
+    const args = [world.folder, "client", "backend", ...ports.slice(0, endpoints).map(String)];
+    return runPairs(
+      effort,
+      async () => alone(await start("node-plain", "subjects/node-client-plain.ts", args)),
+      async () => alone(await start("node-mesh", "subjects/node-client-mesh.ts", [], world.environment("client"))),
+      (pair, index) => progress(line("node", effort, pair, index)),
+    );
+  });
+}
+
+/** Over HTTP/2: the client against undici's, and both kinds of server against `node:http2`. */
+export async function measureHttp2(world: World, effort: Effort, progress: Progress): Promise<Http2> {
+  const plainServer = (account: string, ports: number): Promise<Remote> =>
+    start("http2-plain", "subjects/http2-server-plain.ts", [world.folder, account, String(ports)]);
+  const backend = await plainServer("backend", endpoints);
+  const client = await withBackend(world, async () => {
+    try {
+      const ports = Object.values(backend.ready);
+      await world.registerHttp2(ports);
+      return await runPairs(
+        effort,
+        () => plainClient(world, "backend", ports, "h2"),
+        async () =>
+          alone(await start("client-mesh", "subjects/client-mesh.ts", [http2Host], world.environment("client"))),
+        (pair, index) => progress(line("HTTP/2 client", effort, pair, index)),
+      );
+    } finally {
+      await backend.close();
+    }
+  });
+  const serverPairs = (what: string, file: string): Promise<Pair[]> =>
+    runPairs(
+      effort,
+      async () => loaded(world, await plainServer("target", 1), "h2"),
+      async () => loaded(world, await start("server-mesh", file, [], world.environment("target")), "h2"),
+      (pair, index) => progress(line(what, effort, pair, index)),
+    );
+  return {
+    client,
+    bridged: await serverPairs("HTTP/2 to a handler of node:http", "subjects/server-mesh.ts"),
+    native: await serverPairs("HTTP/2 server", "subjects/http2-server-mesh.ts"),
+  };
+}
+
+/** `bridged`: to a handler of `node:http`, which does not speak HTTP/2 itself (docs/adr/0005). */
+export interface Http2 {
+  readonly client: Pair[];
+  readonly bridged: Pair[];
+  readonly native: Pair[];
+}
+
+/** Runs it with the endpoints of the hundred services, all of them ports of one plain process. */
+async function withBackend<T>(world: World, run: (ports: readonly number[]) => Promise<T>): Promise<T> {
   const backend = await start("backend", "subjects/server-plain.ts", [
     world.folder,
     "backend",
@@ -18,12 +84,7 @@ export async function measureClient(world: World, effort: Effort, progress: Prog
   try {
     const ports = Object.values(backend.ready);
     await world.registerBackend(ports);
-    return await runPairs(
-      effort,
-      () => plainClient(world, "backend", ports.slice(0, endpoints)),
-      async () => alone(await start("client-mesh", "subjects/client-mesh.ts", [], world.environment("client"))),
-      (pair, index) => progress(line("client", effort, pair, index)),
-    );
+    return await run(ports);
   } finally {
     await backend.close();
   }
@@ -50,9 +111,10 @@ export async function measureNoise(world: World, effort: Effort, progress: Progr
   }
 }
 
-async function plainClient(world: World, server: string, ports: readonly number[]): Promise<Side> {
+async function plainClient(world: World, server: string, ports: readonly number[], protocol?: "h2"): Promise<Side> {
   const args = [world.folder, "client", server, ...ports.map(String)];
-  return alone(await start("client-plain", "subjects/client-plain.ts", args));
+  const file = protocol === "h2" ? "subjects/http2-client-plain.ts" : "subjects/client-plain.ts";
+  return alone(await start("client-plain", file, args));
 }
 
 /** A client makes its own load. */
@@ -60,8 +122,8 @@ export function alone(client: Remote): Side {
   return { measured: client, load: client, close: () => client.close() };
 }
 
-async function loaded(world: World, server: Remote): Promise<Side> {
-  const client = await plainClient(world, "target", Object.values(server.ready));
+async function loaded(world: World, server: Remote, protocol?: "h2"): Promise<Side> {
+  const client = await plainClient(world, "target", Object.values(server.ready), protocol);
   return {
     measured: server,
     load: client.load,

@@ -25,6 +25,8 @@ export interface World {
   xdsEnvironment(account: Account): Promise<Readonly<Record<string, string>>>;
   /** Gives these ports of the loopback interface to the gRPC service. */
   registerRatings(ports: readonly number[]): Promise<void>;
+  /** Gives these ports of the loopback interface to the HTTP/2 service. */
+  registerHttp2(ports: readonly number[]): Promise<void>;
   /** Gives these ports of the loopback interface to the services, the same number to each. */
   registerBackend(ports: readonly number[]): Promise<void>;
   /** A service of 10,000 endpoints (turn 0), of which one more moves to another address with each turn. Nobody listens there. */
@@ -96,6 +98,10 @@ export async function openWorld(): Promise<World> {
         const entries = ports.map((each) => workload("grpc", each, "ratings"));
         await writeYaml("ratings.yaml", [ratings(), ...entries].join("---\n"));
       },
+      async registerHttp2(ports) {
+        const entries = ports.map((each) => workload("http", each, "h2"));
+        await writeYaml("h2.yaml", [http2Service(), ...entries].join("---\n"));
+      },
       async registerBig(turn) {
         if (turn > 0) return writeYaml("big-0.yaml", bigPart(0, turn));
         const { configurations: before } = await controlPlane!.figures("now");
@@ -139,6 +145,9 @@ const controlPlaneProgram = fileURLToPath(new URL("../../control-plane/dist/main
 
 /** The gRPC service, as callers write it. */
 export const ratingsHost = `ratings.${namespace}.svc.cluster.local:9000`;
+
+/** A service that is called over HTTP/2. */
+export const http2Host = `h2.${namespace}.svc.cluster.local`;
 
 export function hostOf(service: number): string {
   return `svc-${service}.${namespace}.svc.cluster.local`;
@@ -256,6 +265,19 @@ spec:
 `;
   });
   return entries.join("---\n");
+}
+
+function http2Service(): string {
+  return `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: h2, namespace: ${namespace} }
+spec:
+  hosts: [${http2Host}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{ number: 8080, name: http, protocol: HTTP2 }]
+  workloadSelector: { labels: { app: h2 } }
+`;
 }
 
 /** A gRPC service of ten routes; the methods that are called are those of the last but one. */
