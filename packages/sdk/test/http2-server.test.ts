@@ -244,6 +244,29 @@ test("no body can be read as a second request, whatever it looks like and whatev
   expect(seen.filter((line) => line.includes("smuggled"))).toEqual([]);
 });
 
+test("requests without a body share a way into the handler, one after the other; a body has one to itself, and none outlives its peer", async () => {
+  const ways = new Set<net.Socket>();
+  const made = await server((incoming, response) => {
+    ways.add(incoming.socket);
+    incoming.resume();
+    setImmediate(() => response.end("a"));
+  });
+  made.publish("PERMISSIVE");
+  const client = session(made);
+  for (let i = 0; i < 5; i++) expect((await ask(client, { ":path": `/${i}` })).text).toBe("a");
+  expect(ways.size).toBe(1);
+  await Promise.all(Array.from({ length: 4 }, () => ask(client, { ":path": "/" })));
+  expect(ways.size).toBe(4);
+  for (let i = 0; i < 3; i++) await ask(client, { ":path": "/", ":method": "POST" }, "b");
+  expect(ways.size).toBe(7);
+  const other = session(made);
+  await ask(other, { ":path": "/" });
+  expect(ways.size).toBe(8);
+  client.destroy();
+  other.destroy();
+  await until(() => [...ways].every(({ destroyed }) => destroyed));
+});
+
 test("fields of an answer that HTTP/2 does not have are left out; what neither takes ends one stream", async () => {
   const world = await server((incoming, response) => {
     response.setHeader("te", "gzip");

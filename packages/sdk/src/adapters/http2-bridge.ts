@@ -1,9 +1,11 @@
-import { createServer, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import type { Agent } from "node:http";
+import { createServer, type Http2Server } from "node:http2";
 import type { Clock } from "@trama/engine";
 
+import { http } from "../env/node-http.ts";
 import type { Connection } from "./connection.ts";
 import { connections } from "./connection.ts";
-import { BridgedStream } from "./http2-bridged-stream.ts";
+import { BridgedStream, type BridgePipes } from "./http2-bridged-stream.ts";
 import { http2Limits, watchSession } from "./http2-limits.ts";
 import { PipeSocket } from "./pipe-socket.ts";
 import { SessionEnd } from "./session-end.ts";
@@ -16,7 +18,7 @@ import { SessionEnd } from "./session-end.ts";
 export class Http2Bridge {
   /** Never listens; connections are handed to it. */
   readonly #http2: Http2Server;
-  readonly #byConnection = new WeakMap<object, Connection>();
+  readonly #pipes = new WeakMap<object, Pipes>();
   #admitting: Connection | undefined = undefined;
 
   /** `serve` hands a socket to the server's own parser. */
@@ -24,7 +26,9 @@ export class Http2Bridge {
     this.#http2 = createServer(http2Limits);
     this.#http2.on("session", (session) => {
       const connection = this.#admitting!;
-      this.#byConnection.set(session, connection);
+      const pipes = new Pipes(connection, serve);
+      this.#pipes.set(session, pipes);
+      session.on("close", () => pipes.agent.destroy());
       new SessionEnd(session, connection, clock);
       watchSession(session, clock);
     });
@@ -35,7 +39,7 @@ export class Http2Bridge {
       const { session } = stream;
       // Its session ended in the same breath.
       if (session === undefined || stream.destroyed) return;
-      this.#serve(stream, headers, raw, this.#byConnection.get(session)!, serve);
+      new BridgedStream(stream, this.#pipes.get(session)!).begin(headers, raw);
     });
   }
 
@@ -50,14 +54,24 @@ export class Http2Bridge {
       this.#admitting = undefined;
     }
   }
+}
 
-  #serve(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    raw: readonly string[],
-    connection: Connection,
-    serve: (socket: PipeSocket) => void,
-  ): void {
+/** Those of one connection: all of its requests have the same peer. */
+class Pipes implements BridgePipes {
+  readonly agent: Agent;
+  readonly #connection: Connection;
+  readonly #serve: (socket: PipeSocket) => void;
+
+  constructor(connection: Connection, serve: (socket: PipeSocket) => void) {
+    this.#connection = connection;
+    this.#serve = serve;
+    // Each has a parser and a dozen listeners at its other end: making one costs more than a request.
+    this.agent = new http.Agent({ keepAlive: true, maxFreeSockets: 32, scheduling: "lifo" });
+    (this.agent as { createConnection: unknown }).createConnection = (): PipeSocket => this.once();
+  }
+
+  once(): PipeSocket {
+    const connection = this.#connection;
     const { remoteAddress, remotePort, localAddress, localPort } = connection.facts;
     const [client, server] = PipeSocket.pair(
       { remoteAddress: localAddress, remotePort: localPort, localAddress: remoteAddress, localPort: remotePort },
@@ -65,12 +79,8 @@ export class Http2Bridge {
     );
     if (connection.facts.transportProtocol === "tls") likeTls(server, connection);
     connections.set(server, connection);
-    const bridged = new BridgedStream(stream, client);
-    if (!bridged.begin(headers, raw)) {
-      client.destroy();
-      return;
-    }
-    serve(server);
+    this.#serve(server);
+    return client;
   }
 }
 

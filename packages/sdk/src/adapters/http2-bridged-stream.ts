@@ -1,4 +1,4 @@
-import type { ClientRequest, IncomingMessage } from "node:http";
+import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { canonicalHost } from "@trama/engine";
 
@@ -16,20 +16,28 @@ const hopByHop: ReadonlySet<string> = new Set([
   "upgrade",
 ]);
 
+/** Connections inside the process to the server behind. */
+export interface BridgePipes {
+  /** Keeps those that are free for the next request. */
+  readonly agent: Agent;
+  /** One that ends with its request. */
+  once(): PipeSocket;
+}
+
 /** One stream, spoken on as an HTTP/1.1 request over a pipe, and its answer brought back. */
 export class BridgedStream {
   readonly #stream: ServerHttp2Stream;
-  readonly #pipe: PipeSocket;
+  readonly #pipes: BridgePipes;
   #request: ClientRequest | undefined = undefined;
 
-  constructor(stream: ServerHttp2Stream, pipe: PipeSocket) {
+  constructor(stream: ServerHttp2Stream, pipes: BridgePipes) {
     this.#stream = stream;
-    this.#pipe = pipe;
+    this.#pipes = pipes;
     stream.on("close", () => this.#request?.destroy());
   }
 
-  /** False when the stream was answered here: it is no request that HTTP/1.1 could say. */
-  begin(headers: IncomingHttpHeaders, raw: readonly string[]): boolean {
+  /** Speaks the request, or answers the stream here: not every one could be said in HTTP/1.1. */
+  begin(headers: IncomingHttpHeaders, raw: readonly string[]): void {
     const method = headers[":method"] ?? "";
     // Also HTTP/2's own way to switch protocols (RFC 8441), which is not offered.
     if (method === "CONNECT") return this.#refuse(501, "CONNECT is not served here");
@@ -45,7 +53,8 @@ export class BridgedStream {
         path: headers[":path"] ?? "",
         headers: fields,
         setHost: false,
-        createConnection: () => this.#pipe.socket,
+        // A body, and with it every doubt about where a request ends, has a connection to itself.
+        ...(body ? { createConnection: () => this.#pipes.once().socket } : { agent: this.#pipes.agent }),
         maxHeaderSize: 1024 * 1024,
       });
     } catch (thrown) {
@@ -63,7 +72,6 @@ export class BridgedStream {
     });
     if (body) this.#stream.pipe(request);
     else request.end();
-    return true;
   }
 
   #respond(response: IncomingMessage): void {
@@ -106,10 +114,9 @@ export class BridgedStream {
     if (!this.#stream.destroyed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
   }
 
-  #refuse(status: number, text: string): false {
+  #refuse(status: number, text: string): void {
     this.#stream.respond({ ":status": status, "content-type": "text/plain" });
     this.#stream.end(`${text}\n`);
-    return false;
   }
 }
 
