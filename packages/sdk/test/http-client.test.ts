@@ -109,6 +109,54 @@ test("a body of known length and a chunked one are sent again; one that is too l
   expect(bodies.slice(6)).toEqual([2 * 1024 * 1024 + 1]);
 });
 
+test("no piece of a body becomes a request, whatever it looks like and whatever its connection carried before", async () => {
+  const seen: string[] = [];
+  const client = await world((incoming, response) => {
+    let body = "";
+    incoming.on("data", (chunk: Buffer) => (body += chunk.toString()));
+    incoming.on("end", () => {
+      seen.push(`${incoming.method} ${incoming.url} ${body}`);
+      response.end("a");
+    });
+  });
+  const agent = client.agents.http;
+  agent.maxSockets = 1;
+  const smuggled = "GET /smuggled HTTP/1.1\r\nHost: reviews:9090\r\n\r\n";
+  const ways = new Set<unknown>();
+  const inPieces = async (path: string): Promise<void> => {
+    const request = http.request({
+      ...target,
+      path,
+      method: "POST",
+      agent,
+      headers: { "content-length": 2 * smuggled.length },
+    });
+    request.on("socket", (socket) => ways.add(socket));
+    request.flushHeaders();
+    for (let i = 0; i < 2; i++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      request.write(smuggled);
+    }
+    await read(request);
+  };
+  for (let i = 0; i < 3; i++) {
+    await Promise.all([
+      inPieces(`/a${i}`),
+      read(http.request({ ...target, path: `/b${i}`, agent })),
+      inPieces(`/c${i}`),
+    ]);
+    await read(http.request({ ...target, path: `/d${i}`, method: "POST", agent }), smuggled);
+  }
+  const wanted = [0, 1, 2].flatMap((i) => [
+    `POST /a${i} ${smuggled}${smuggled}`,
+    `GET /b${i} `,
+    `POST /c${i} ${smuggled}${smuggled}`,
+    `POST /d${i} ${smuggled}`,
+  ]);
+  expect(seen).toEqual(wanted);
+  expect(ways.size).toBe(1);
+});
+
 test("errors of the mesh are the errors of the request", async () => {
   const client = httpClientWorld(reviewsAt("127.0.0.1:1"));
   closers.push(() => client.close());

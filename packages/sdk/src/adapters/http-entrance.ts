@@ -84,10 +84,11 @@ export class HttpEntrance {
   #enter(request: IncomingMessage, response: ServerResponse, upgrade?: Upgrade): void {
     const pipe = request.socket as unknown as PipeSocket;
     const intake = intakes.get(pipe)!;
-    if (upgrade === undefined)
+    const { message } = intake;
+    if (upgrade === undefined && message !== undefined)
       // Not before it was read: what was still to come of it must not be taken for a head.
       response.on("close", () => {
-        if (request.complete) intake.parserIsDone();
+        if (request.complete) intake.parserIsDone(message);
       });
     intake.parsed(() => this.#dispatch(request, response, pipe, intake.origin, upgrade));
   }
@@ -125,6 +126,11 @@ interface Upgrade {
   readonly head: Buffer;
 }
 
+/** A request of Node's client. */
+interface Message {
+  readonly [madeIn]?: CallContext;
+}
+
 /** By the server's end. */
 const intakes = new WeakMap<object, Intake>();
 
@@ -140,6 +146,8 @@ class Intake implements PipeIntake {
   #call: DirectCall | undefined = undefined;
   #attached = false;
   #parsing = false;
+  /** The newest request of which the parser was given anything. */
+  #parsed: Message | undefined = undefined;
   /** Runs what the parser makes of a request where that request was written. */
   #run: (<R>(run: () => R) => R) | undefined = undefined;
 
@@ -152,7 +160,10 @@ class Intake implements PipeIntake {
   }
 
   take(first: string | Buffer, encoding: BufferEncoding, more: readonly Written[]): boolean {
-    if (this.#parsing) return false;
+    if (this.#parsing) {
+      this.#parsed = this.message;
+      return false;
+    }
     if (this.#call?.over === false) {
       // Nothing of Node's writes on before it has its answer. What that would mean nobody knows.
       this.#client.destroy(new Error("a request was written into another one"));
@@ -161,6 +172,7 @@ class Intake implements PipeIntake {
     const request = wholeRequest(first, encoding, more);
     if (request === undefined) {
       this.#parsing = true;
+      this.#parsed = this.message;
       this.#run = AsyncLocalStorage.snapshot();
       if (!this.#attached) this.#attach();
       this.#attached = true;
@@ -169,8 +181,13 @@ class Intake implements PipeIntake {
     const { method, path, fields: headers, body } = request;
     const call = (this.#call = new DirectCall(this.#client, method));
     const options = { origin: this.origin, method: method as Dispatcher.HttpMethod, path, headers, body };
-    runInContext(contextOfRequest(this.#client), dispatch, this.#dispatcher, options, call);
+    runInContext(this.message?.[madeIn], dispatch, this.#dispatcher, options, call);
     return true;
+  }
+
+  /** The request that has this connection: Node notes it there. */
+  get message(): Message | undefined {
+    return (this.#client as { _httpMessage?: Message | null })._httpMessage ?? undefined;
   }
 
   wanted(): void {
@@ -185,10 +202,12 @@ class Intake implements PipeIntake {
 
   parsed(dispatch: () => void): void {
     const run = this.#run ?? ((now) => now());
-    run(() => runInContext(contextOfRequest(this.#client), dispatch));
+    run(() => runInContext(this.message?.[madeIn], dispatch));
   }
 
-  parserIsDone(): void {
+  /** This request was read and answered. The parser may have been given another one since, for the client sees the end of an answer first. */
+  parserIsDone(message: Message): void {
+    if (this.#parsed !== message) return;
     this.#parsing = false;
     this.#run = undefined;
   }
@@ -196,11 +215,6 @@ class Intake implements PipeIntake {
 
 function dispatch(dispatcher: Dispatcher, options: Dispatcher.DispatchOptions, call: DirectCall): void {
   dispatcher.dispatch(options, call);
-}
-
-/** Node notes at a connection which request has it. */
-function contextOfRequest(client: PipeSocket): CallContext | undefined {
-  return (client as { _httpMessage?: { [madeIn]?: CallContext } | null })._httpMessage?.[madeIn];
 }
 
 function endToEnd(raw: readonly string[]): string[] {
