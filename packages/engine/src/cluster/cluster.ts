@@ -95,7 +95,7 @@ export class Cluster {
       shared.checks ??= new HealthChecks(config.name, shared, env, env.prober);
     const member = yield* enter(config, shared);
     this.#member = member;
-    watch(shared);
+    yield* watch(shared);
     this.#priorities = hosts(member, shared, this.#cursors, this.#dice, env.clock);
     yield* this.#build();
   }
@@ -195,7 +195,7 @@ export class Cluster {
     const { members } = shared;
     const newest = members.at(-1);
     if (this.#member !== undefined) leave(this.#member, shared);
-    if (members.at(-1) !== newest) watch(shared);
+    if (members.at(-1) !== newest) finish(watch(shared));
     for (const key of this.#cursors) shared.cursors.release(key);
     this.#release();
   }
@@ -258,9 +258,9 @@ export class Cluster {
 }
 
 /** Those who watch over the endpoints hear who says what is to be done. */
-function watch(shared: ClusterState): void {
+function* watch(shared: ClusterState): Sliced<void> {
   shared.outlier?.adopt();
-  shared.checks?.adopt();
+  if (shared.checks !== undefined) yield* shared.checks.adopt();
 }
 
 function hosts(

@@ -169,6 +169,29 @@ describe("what outlives a snapshot (law 6)", () => {
     expect(world.failing).toEqual(["10.0.0.1:80"]);
   });
 
+  it("a cluster whose making is given up leaves the checks as they were, wherever that is", () => {
+    const world = new CheckWorld({}, { endpoints: endpoints(2) }, "well");
+    const many = cluster("c", { endpoints: endpoints(900).slice(1), healthCheck: healthCheck() });
+    let whole = 0;
+    for (const made = Cluster.of(many, world.env, world.state); ; whole++) {
+      const { done, value } = made.next();
+      if (done !== true) continue;
+      value.dispose();
+      break;
+    }
+    expect(whole).toBeGreaterThan(10);
+    for (let slices = 1; slices <= whole; slices++) {
+      const work = Cluster.of(many, world.env, world.state);
+      for (let i = 0; i < slices; i++) work.next();
+      work.return(world.cluster);
+      world.asked.length = 0;
+      world.env.clock.advance(60_000);
+      expect(new Set(world.asked.map(({ address }) => address))).toEqual(new Set(["10.0.0.0:80", "10.0.0.1:80"]));
+    }
+    world.cluster.dispose();
+    expect(world.env.clock.pending).toBe(0);
+  });
+
   it("without checks in the newest configuration all are well again, and nothing is left running", () => {
     const world = new CheckWorld({}, {}, "failed");
     expect(world.failing).toHaveLength(1);

@@ -1,5 +1,7 @@
 import type { ClusterConfig, HealthCheckConfig } from "../config.ts";
 import type { Env, HealthAnswer, HealthProber, Timer } from "../env.ts";
+import { inParts } from "../slices.ts";
+import type { Sliced } from "../slices.ts";
 import { BARRED } from "../state.ts";
 import type { ClusterState } from "../state.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -24,6 +26,8 @@ export class HealthChecks {
   readonly #checks = new Map<string, Check>();
   readonly #queue: Check[] = [];
   #underWay = 0;
+  /** Of the newest member that was adopted. */
+  #round = 0;
   #config: ClusterConfig | undefined = undefined;
 
   constructor(cluster: string, shared: ClusterState, env: Env, prober: HealthProber) {
@@ -34,27 +38,32 @@ export class HealthChecks {
   }
 
   /** Called when the newest member changed: its endpoints are those to be asked. */
-  adopt(): void {
+  *adopt(): Sliced<void> {
     const newest = this.#shared.members.at(-1);
     this.#config = newest?.config;
     const how = newest?.config.healthCheck;
-    const gone = new Set(this.#checks.keys());
-    if (how !== undefined)
-      for (const priority of newest!.endpoints)
-        for (const endpoint of priority) {
-          const { address } = endpoint.config;
-          gone.delete(address);
-          const known = this.#checks.get(address);
-          if (known !== undefined) known.endpoint = endpoint;
-          else this.#begin(endpoint, how);
+    const round = ++this.#round;
+    for (const endpoints of how === undefined ? [] : newest!.endpoints)
+      yield* inParts(endpoints.length, (from, to) => {
+        for (let at = from; at < to; at++) {
+          const endpoint = endpoints[at]!;
+          let check = this.#checks.get(endpoint.config.address);
+          if (check === undefined) check = this.#begin(endpoint, how!);
+          else check.endpoint = endpoint;
+          check.round = round;
         }
-    for (const address of gone) this.#end(this.#checks.get(address)!);
+      });
+    const checks = [...this.#checks.values()];
+    yield* inParts(checks.length, (from, to) => {
+      for (let at = from; at < to; at++) if (checks[at]!.round !== round) this.#end(checks[at]!);
+    });
   }
 
-  #begin(endpoint: Endpoint, how: HealthCheckConfig): void {
+  #begin(endpoint: Endpoint, how: HealthCheckConfig): Check {
     const check = new Check(endpoint);
     this.#checks.set(endpoint.config.address, check);
     this.#wait(check, this.#env.random() * how.initialJitterMs);
+    return check;
   }
 
   #end(check: Check): void {
@@ -154,6 +163,8 @@ export class HealthChecks {
 class Check {
   /** As the newest snapshot has it. */
   endpoint: Endpoint;
+  /** The last one in which it was among those to be asked. */
+  round = 0;
   /** `undefined`: not asked yet. */
   healthy: boolean | undefined = undefined;
   /** Answers in a row that contradict `healthy`. */

@@ -42,6 +42,17 @@ test("addresses, health, weights and Istio's metadata", () => {
   expect(endpoints?.map((endpoint) => endpoint.health).slice(2)).toEqual(["unhealthy", "healthy", "unhealthy"]);
 });
 
+test("a workload is that of its own endpoint, whether or not it is the one of the endpoint before", () => {
+  const names = ["w;ns", "w;ns", "", "w;ns", "w;nt", "w;n", "é;ns", "é;ns", "Ã©;ns", "w;ns"];
+  const set = read(
+    assignment(
+      "c",
+      names.map((workload, at) => ({ address: `10.0.0.${at}`, port: 80, ...(workload !== "" && { workload }) })),
+    ),
+  );
+  expect(set.priorities[0]![0]!.endpoints.map(({ workload }) => workload)).toEqual(names);
+});
+
 test("no endpoints is unreachable, not invalid; a locality without weight is skipped (R43)", () => {
   expect(read(assignment("c", [])).priorities).toEqual([]);
   const weightless = create(ClusterLoadAssignmentSchema, {
