@@ -52,8 +52,10 @@ export interface Summary {
   readonly startup?: {
     readonly importMs: number;
     readonly joinMs: number;
-    readonly joinCpuMs: number;
+    readonly cpuMs: number;
     readonly rssMb: number;
+    readonly plainCpuMs: number;
+    readonly plainRssMb: number;
   };
   readonly swap?: { readonly firstMs: number; readonly medianMs: number; readonly maxMs: number };
   readonly blockMs?: { readonly endpointChange: number; readonly bigEds: number };
@@ -118,13 +120,9 @@ export function table(report: Report): string {
   }
   if (startup !== undefined) {
     lines.push(
-      `import of trama ${range(startup.importMs, 0)} ms, join ${range(startup.joinMs, 0)} ms, of which CPU ${range(startup.joinCpuMs, 0)} ms`,
-      budget(
-        "import + join without waiting",
-        startup.importMs.median + startup.joinCpuMs.median,
-        budgets.startupMs,
-        "ms",
-      ),
+      `import of trama ${range(startup.importMs, 0)} ms, join ${range(startup.joinMs, 0)} ms; both together CPU ${range(startup.cpuMs, 0)} ms`,
+      `  what Node's own modules take for it: CPU ${range(startup.plainCpuMs, 0)} ms, ${range(startup.plainRssMb, 0)} MB`,
+      budget("import + join without waiting", startup.cpuMs.median, budgets.startupMs, "ms"),
       budget("resident memory added", startup.rssMb.median, budgets.startupMb, "MB"),
       "",
     );

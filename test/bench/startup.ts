@@ -5,19 +5,32 @@ import type { World } from "./world.ts";
 export interface Startup {
   readonly importMs: Spread;
   readonly joinMs: Spread;
-  /** CPU of the main thread: what is left of the join when nobody has to be waited for. */
-  readonly joinCpuMs: Spread;
+  /** CPU of the main thread: what is left of import and join when nobody has to be waited for. */
+  readonly cpuMs: Spread;
   readonly rssMb: Spread;
+  /** The same of a process that does with Node's built-in modules what no join can do without. */
+  readonly plainCpuMs: Spread;
+  readonly plainRssMb: Spread;
 }
 
 export async function measureStartup(world: World, times: number, progress: (text: string) => void): Promise<Startup> {
   progress(`import and join, ${times} times`);
-  const all = await repeat(times, "startup", "subjects/startup.ts", world.environment("client"));
+  const env = world.environment("client");
+  const all: Readonly<Record<string, number>>[] = [];
+  const plain: Readonly<Record<string, number>>[] = [];
+  for (let i = 0; i < times; i++) {
+    all.push(...(await repeat(1, "startup", "subjects/startup.ts", env)));
+    plain.push(...(await repeat(1, "startup-plain", "subjects/startup-plain.ts", env)));
+  }
+  const cpuMs = (one: Readonly<Record<string, number>>): number => one["importCpuMs"]! + one["joinCpuMs"]!;
+  const rssMb = (one: Readonly<Record<string, number>>): number => one["rssBytes"]! / 2 ** 20;
   return {
     importMs: spread(all.map((one) => one["importMs"]!)),
     joinMs: spread(all.map((one) => one["joinMs"]!)),
-    joinCpuMs: spread(all.map((one) => one["joinCpuMs"]!)),
-    rssMb: spread(all.map((one) => one["rssBytes"]! / 2 ** 20)),
+    cpuMs: spread(all.map(cpuMs)),
+    rssMb: spread(all.map(rssMb)),
+    plainCpuMs: spread(plain.map(cpuMs)),
+    plainRssMb: spread(plain.map(rssMb)),
   };
 }
 
