@@ -134,8 +134,17 @@ function callersOf({ locality, endpoints }: NonNullable<ZoneAwareConfig["local"]
   return { locality, zones: zones.map(sizeOf) };
 }
 
-function sizeOf({ locality, endpoints }: LocalityEndpoints): ZoneSize {
-  return { locality, ready: endpoints.filter(({ health }) => health === "healthy").length };
+/** Of callers: the same for all clusters that look at zones, and whenever one of them is built anew. */
+const known = new WeakMap<LocalityEndpoints, ZoneSize>();
+
+function sizeOf(zone: LocalityEndpoints): ZoneSize {
+  let size = known.get(zone);
+  if (size === undefined) {
+    let ready = 0;
+    for (const { health } of zone.endpoints) if (health === "healthy") ready++;
+    known.set(zone, (size = { locality: zone.locality, ready }));
+  }
+  return size;
 }
 
 function same(a: Locality, b: Locality): boolean {
