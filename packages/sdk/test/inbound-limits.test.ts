@@ -62,6 +62,10 @@ test("a port takes as many connections as its limit says; those above are closed
   second.on("error", () => {});
   await once(second, "close");
   expect(second.bytesRead).toBe(0);
+  const another = connect(world.port, "127.0.0.1");
+  another.on("error", () => {});
+  await once(another, "close");
+  expect(world.warned).toEqual([`${world.address} has the 1 connections that it may have: others are closed`]);
   waiting.shift()!.end("fine");
   expect(await statusOf(first)).toBe("200");
   first.destroy();

@@ -27,6 +27,8 @@ export interface ServerWorld {
   readonly engine: Engine;
   readonly guard: ProtectedServer | ProtectedHttp2Server;
   readonly ended: Call[];
+  /** What the listener warned of. */
+  readonly warned: string[];
   /** `127.0.0.1:port`. */
   readonly address: string;
   readonly port: number;
@@ -59,11 +61,12 @@ export async function serverWorld(server: Server | Http2Server, options: ServerO
     regex: compileRegex,
     admission: options.admission,
   });
+  const warned: string[] = [];
   const listenerOptions = {
     engine,
     identity: options.identity,
     clock,
-    log: { debug() {}, info() {}, warn() {}, error() {} },
+    log: { debug() {}, info() {}, warn: (text: string) => void warned.push(text), error() {} },
     discovery: { inbound: options.inbound ?? (() => Promise.resolve("found" as const)) },
   };
   const guard = isHttp2Server(server)
@@ -82,6 +85,7 @@ export async function serverWorld(server: Server | Http2Server, options: ServerO
     engine,
     guard,
     ended,
+    warned,
     address,
     port,
     publish: (mode, rbac = [], limits) =>

@@ -57,6 +57,7 @@ export class MeshListener {
   /** Why nobody needs to wait for a configuration: the control plane has none, or cannot be asked. What comes later counts all the same. */
   #hopeless: string | undefined;
   #stopped = false;
+  #saidFull = false;
   #snapshot: Snapshot | undefined = undefined;
   #current: InboundSnapshot | undefined = undefined;
 
@@ -155,7 +156,12 @@ export class MeshListener {
 
   /** As many connections are established as the port may have. Those that have not said who they are take nobody's place. */
   #full(inbound: InboundSnapshot | undefined): boolean {
-    return this.#live.size >= (inbound?.config.limits?.maxConnections ?? Infinity);
+    const max = inbound?.config.limits?.maxConnections ?? Infinity;
+    if (this.#live.size < max) return (this.#saidFull = false);
+    // Once until there is room again: whoever is closed learns nothing, and somebody should.
+    if (!this.#saidFull)
+      this.#options.log.warn(`${this.address} has the ${max} connections that it may have: others are closed`);
+    return (this.#saidFull = true);
   }
 
   /** The socket has spoken. It waits in the sniffer, which bounds its time, until there is something to judge it by. */
