@@ -6,7 +6,7 @@ import type { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v
 import { RouterSchema } from "@trama/proto/envoy/extensions/filters/http/router/v3/router_pb.js";
 import { HttpConnectionManagerSchema } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
-import { any, httpFilter } from "../../kit/xds-resources.ts";
+import { any, httpFilter, socketAddress } from "../../kit/xds-resources.ts";
 import type { WireResponse } from "../oracle/http1.ts";
 
 export type Init<T extends Parameters<typeof any>[0]> = Exclude<MessageInitShape<T>, { $typeName: string }>;
@@ -40,6 +40,18 @@ function header(key: string, value: string): Init<typeof HeaderValueOptionSchema
 /** Envoy substitutes `-` for what it does not know; a route without a name is `-` as well. */
 const route = "%ROUTE_NAME%";
 const details = "%RESPONSE_CODE_DETAILS%";
+
+/** A listener on a free port of loopback, with such a connection manager. */
+export function observingListener(
+  name: string,
+  ...manager: Parameters<typeof observingManager>
+): Init<typeof ListenerSchema> {
+  return {
+    name,
+    address: socketAddress("127.0.0.1", 0),
+    filterChains: [{ filters: [observingManager(...manager)] }],
+  };
+}
 
 /**
  * A connection manager that tells what it decided, and else passes requests on as they are: nothing is added, normalised or

@@ -1,6 +1,3 @@
-import { connect } from "node:net";
-import type { Socket } from "node:net";
-
 import type { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 
 import { Cluster } from "../../../packages/engine/src/cluster/cluster.ts";
@@ -10,16 +7,16 @@ import { State } from "../../../packages/engine/src/state.ts";
 import { makeCall } from "../../kit/call.ts";
 import { testEnv } from "../../kit/env.ts";
 import { chiSquare, chiSquareLimit } from "../../kit/statistics.ts";
-import { duration, socketAddress } from "../../kit/xds-resources.ts";
-import { observingManager } from "../envoy/observe.ts";
+import { observingListener } from "../envoy/observe.ts";
 import type { Init } from "../envoy/observe.ts";
 import { type BootstrapInit, startEnvoy } from "../envoy/process.ts";
 import type { Context } from "../peer.ts";
+import { dial } from "./dial.ts";
+import { routeTo } from "./route-to.ts";
 import type { Difference } from "./difference.ts";
 import { exchange } from "./http1.ts";
 import type { WireRequest, WireResponse } from "./http1.ts";
 
-const loopback = "127.0.0.1";
 export const requestsPerCase = 400;
 /** So many that our own counts are as good as the shares themselves. */
 const picks = 100_000;
@@ -44,19 +41,13 @@ export async function compareShares(
 ): Promise<Difference[]> {
   const routes = {
     name,
-    virtualHosts: [{ name: "all", domains: ["*"], routes: clusters.map((cluster) => to(cluster.name!)) }],
+    virtualHosts: [{ name: "all", domains: ["*"], routes: clusters.map((cluster) => routeTo(cluster.name!)) }],
   };
   const { staticResources, ...rest } = bootstrap;
   const envoy = await startEnvoy(context, name, {
     ...rest,
     staticResources: {
-      listeners: [
-        {
-          name,
-          address: socketAddress(loopback, 0),
-          filterChains: [{ filters: [observingManager(routes, [], ["%UPSTREAM_HOST%"])] }],
-        },
-      ],
+      listeners: [observingListener(name, routes, [], ["%UPSTREAM_HOST%"])],
       clusters: [...clusters, ...(staticResources?.clusters ?? [])],
     },
   });
@@ -80,17 +71,6 @@ export async function compareShares(
     await envoy.stop();
   }
   return differences;
-}
-
-type RouteInit = NonNullable<
-  NonNullable<Parameters<typeof observingManager>[0]["virtualHosts"]>[number]["routes"]
->[number];
-
-function to(cluster: string): RouteInit {
-  return {
-    match: { pathSpecifier: { case: "prefix", value: `/${cluster}/` } },
-    action: { case: "route", value: { clusterSpecifier: { case: "cluster", value: cluster }, timeout: duration(0) } },
-  };
 }
 
 /** Nobody: the answer is Envoy's own. */
@@ -123,11 +103,4 @@ function alike(theirs: ReadonlyMap<string, number>, ours: ReadonlyMap<string, nu
     keys.map((key) => ours.get(key)!),
   );
   return keys.length === 1 || statistic <= chiSquareLimit(keys.length - 1, deviations);
-}
-
-function dial(port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: loopback, port, noDelay: true }, () => resolve(socket));
-    socket.once("error", reject);
-  });
 }

@@ -1,12 +1,11 @@
-import { connect } from "node:net";
-import type { Socket } from "node:net";
 import { isDeepStrictEqual } from "node:util";
 
-import { duration, socketAddress } from "../../../kit/xds-resources.ts";
-import { observingManager } from "../../envoy/observe.ts";
+import { observingListener } from "../../envoy/observe.ts";
 import { startEnvoy } from "../../envoy/process.ts";
 import type { RunningEnvoy } from "../../envoy/process.ts";
 import type { Capability } from "../../peer.ts";
+import { dial } from "../dial.ts";
+import { routeTo } from "../route-to.ts";
 import { Chance, caseSeed } from "../chance.ts";
 import { concluded } from "../difference.ts";
 import type { Difference } from "../difference.ts";
@@ -36,20 +35,14 @@ export const ejectionRow: Capability = {
     );
     const routes = {
       name: "ejection",
-      virtualHosts: [{ name: "all", domains: ["*"], routes: cases.map(({ cluster }) => to(cluster.name!)) }],
+      virtualHosts: [{ name: "all", domains: ["*"], routes: cases.map(({ cluster }) => routeTo(cluster.name!)) }],
     };
     context.progress(`${count} clusters, ${requestsPerCase} requests each, seed ${context.seed}`);
     const differences: Difference[] = [];
     try {
       const envoy = await startEnvoy(context, "ejection", {
         staticResources: {
-          listeners: [
-            {
-              name: "ejection",
-              address: socketAddress(loopback, 0),
-              filterChains: [{ filters: [observingManager(routes, [])] }],
-            },
-          ],
+          listeners: [observingListener("ejection", routes, [])],
           clusters: cases.map(({ cluster }) => cluster),
         },
       });
@@ -83,17 +76,6 @@ export const ejectionRow: Capability = {
   },
 };
 
-type RouteInit = NonNullable<
-  NonNullable<Parameters<typeof observingManager>[0]["virtualHosts"]>[number]["routes"]
->[number];
-
-function to(cluster: string): RouteInit {
-  return {
-    match: { pathSpecifier: { case: "prefix", value: `/${cluster}/` } },
-    action: { case: "route", value: { clusterSpecifier: { case: "cluster", value: cluster }, timeout: duration(0) } },
-  };
-}
-
 interface ClusterStatus {
   readonly name: string;
   readonly host_statuses?: readonly {
@@ -111,11 +93,4 @@ async function ejected(envoy: RunningEnvoy, cluster: string): Promise<string[]> 
     .filter(({ health_status: health }) => health.failed_outlier_check === true)
     .map(({ address: { socket_address: at } }) => `${at.address}:${at.port_value}`)
     .toSorted();
-}
-
-function dial(port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: loopback, port, noDelay: true }, () => resolve(socket));
-    socket.once("error", reject);
-  });
 }

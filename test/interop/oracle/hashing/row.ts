@@ -1,6 +1,3 @@
-import { connect } from "node:net";
-import type { Socket } from "node:net";
-
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
@@ -15,10 +12,10 @@ import { clusterType } from "../../../../packages/xds/src/resources/cluster.ts";
 import { routeType } from "../../../../packages/xds/src/resources/route.ts";
 import { makeCall } from "../../../kit/call.ts";
 import { testEnv } from "../../../kit/env.ts";
-import { socketAddress } from "../../../kit/xds-resources.ts";
-import { observingManager } from "../../envoy/observe.ts";
+import { observingListener } from "../../envoy/observe.ts";
 import { startEnvoy } from "../../envoy/process.ts";
 import type { Capability } from "../../peer.ts";
+import { dial } from "../dial.ts";
 import { Chance, caseSeed } from "../chance.ts";
 import { concluded } from "../difference.ts";
 import type { Difference } from "../difference.ts";
@@ -54,13 +51,7 @@ export const hashingRow: Capability = {
     try {
       const envoy = await startEnvoy(context, "hashing", {
         staticResources: {
-          listeners: [
-            {
-              name: "hashing",
-              address: socketAddress(loopback, 0),
-              filterChains: [{ filters: [observingManager(routes, [], ["%UPSTREAM_HOST%"])] }],
-            },
-          ],
+          listeners: [observingListener("hashing", routes, [], ["%UPSTREAM_HOST%"])],
           clusters: cases.map((each) => each.cluster),
         },
       });
@@ -120,11 +111,4 @@ function endpointOf(
     const picked = compiled.picker.pick(call);
     return picked instanceof MeshError ? picked.code : picked.config.address;
   };
-}
-
-function dial(port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: loopback, port, noDelay: true }, () => resolve(socket));
-    socket.once("error", reject);
-  });
 }

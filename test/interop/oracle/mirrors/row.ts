@@ -1,14 +1,13 @@
-import { connect } from "node:net";
-import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 
 import { Cluster_DiscoveryType } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 
-import { assignment, duration, socketAddress } from "../../../kit/xds-resources.ts";
-import { observingManager } from "../../envoy/observe.ts";
+import { assignment, duration } from "../../../kit/xds-resources.ts";
+import { observingListener } from "../../envoy/observe.ts";
 import { startEnvoy } from "../../envoy/process.ts";
 import type { Capability } from "../../peer.ts";
+import { dial } from "../dial.ts";
 import { Chance, caseSeed } from "../chance.ts";
 import { concluded } from "../difference.ts";
 import type { Difference } from "../difference.ts";
@@ -67,13 +66,7 @@ export const mirrorsRow: Capability = {
     try {
       const envoy = await startEnvoy(context, "mirrors", {
         staticResources: {
-          listeners: [
-            {
-              name: "mirrors",
-              address: socketAddress(loopback, 0),
-              filterChains: [{ filters: [observingManager(table, [])] }],
-            },
-          ],
+          listeners: [observingListener("mirrors", table, [])],
           clusters: [main, ...shadows].map((name, at) => ({
             name,
             clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STATIC },
@@ -139,11 +132,4 @@ async function settled(done: () => boolean, signal: AbortSignal): Promise<void> 
     await sleep(20, undefined, { signal });
   // One that should not have come would come now.
   await sleep(100, undefined, { signal });
-}
-
-function dial(port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: loopback, port, noDelay: true }, () => resolve(socket));
-    socket.once("error", reject);
-  });
 }

@@ -1,13 +1,12 @@
-import { connect } from "node:net";
-import type { Socket } from "node:net";
 import { isDeepStrictEqual } from "node:util";
 
 import { Cluster_DiscoveryType } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 
-import { assignment, duration, socketAddress } from "../../../kit/xds-resources.ts";
-import { observingManager } from "../../envoy/observe.ts";
+import { assignment, duration } from "../../../kit/xds-resources.ts";
+import { observingListener } from "../../envoy/observe.ts";
 import { startEnvoy } from "../../envoy/process.ts";
 import type { Context, Outcome } from "../../peer.ts";
+import { dial } from "../dial.ts";
 import { Chance, caseSeed } from "../chance.ts";
 import { concluded } from "../difference.ts";
 import type { Difference } from "../difference.ts";
@@ -42,13 +41,7 @@ export async function compareRetries(context: Context, name: string, comparison:
   try {
     const envoy = await startEnvoy(context, name, {
       staticResources: {
-        listeners: [
-          {
-            name,
-            address: socketAddress(loopback, 0),
-            filterChains: [{ filters: [observingManager(table, [])] }],
-          },
-        ],
+        listeners: [observingListener(name, table, [])],
         clusters: [
           {
             name: "backend",
@@ -81,11 +74,4 @@ export async function compareRetries(context: Context, name: string, comparison:
     await backend.close();
   }
   return concluded(context, "requests", count * requestsPerCase, differences);
-}
-
-function dial(port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: loopback, port, noDelay: true }, () => resolve(socket));
-    socket.once("error", reject);
-  });
 }

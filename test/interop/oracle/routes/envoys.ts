@@ -1,13 +1,11 @@
-import { connect } from "node:net";
-import type { Socket } from "node:net";
-
 import { Cluster_DiscoveryType } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 
-import { assignment, corsFilter, duration, faultFilter, socketAddress } from "../../../kit/xds-resources.ts";
-import { observingManager, toldBy } from "../../envoy/observe.ts";
+import { assignment, corsFilter, duration, faultFilter } from "../../../kit/xds-resources.ts";
+import { observingListener, toldBy } from "../../envoy/observe.ts";
 import { startEnvoy } from "../../envoy/process.ts";
 import type { Context } from "../../peer.ts";
 import type { Seen } from "../echo.ts";
+import { dial } from "../dial.ts";
 import { exchange } from "../http1.ts";
 import type { WireRequest, WireResponse } from "../http1.ts";
 import type { RoutesInit } from "./table.ts";
@@ -30,11 +28,9 @@ export async function envoyRoutes(
 ): Promise<EnvoyRoutes> {
   const envoy = await startEnvoy(context, "routes", {
     staticResources: {
-      listeners: tables.map((table) => ({
-        name: table.name!,
-        address: socketAddress(loopback, 0),
-        filterChains: [{ filters: [observingManager(table, [faultFilter as never, corsFilter as never])] }],
-      })),
+      listeners: tables.map((table) =>
+        observingListener(table.name!, table, [faultFilter as never, corsFilter as never]),
+      ),
       clusters: clusters.map((name) => ({
         name,
         clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STATIC },
@@ -51,13 +47,6 @@ export async function envoyRoutes(
       return responses.map(verdictOf);
     },
   };
-}
-
-function dial(port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host: loopback, port, noDelay: true }, () => resolve(socket));
-    socket.once("error", reject);
-  });
 }
 
 /** What every hop adds, and nothing that a route decides about. */
