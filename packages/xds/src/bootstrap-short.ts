@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 import { type Bootstrap, type CallCredentials, type PemSource, inboundListenerTemplate } from "./bootstrap.ts";
 import { XdsError } from "./errors.ts";
 import { nodeId, nodeMetadata } from "./node.ts";
+import { parseTarget } from "./stream/target.ts";
 
 /** The short form: all that a process must know to join a mesh whose control plane speaks docs/wire.md, or an istiod. */
 export interface BootstrapOptions {
@@ -34,6 +35,12 @@ export interface BootstrapOptions {
 export function bootstrapFor(options: BootstrapOptions): Bootstrap {
   required(options.controlPlane, "controlPlane", "host:port of the control plane");
   if (!/:\d{1,5}$/.test(options.controlPlane)) fail("controlPlane", "has no port", "Write host:port, 15012 by habit.");
+  if (parseTarget(options.controlPlane) === undefined)
+    fail(
+      "controlPlane",
+      `is ${JSON.stringify(options.controlPlane.slice(0, 100))}, which is not the address of one server`,
+      "Write host:port; an IPv6 address goes into brackets.",
+    );
   required(options.namespace, "namespace", "the namespace of the join token");
   required(options.serviceAccount, "serviceAccount", "the service account of the join token");
   required(options.workload, "workload", "the name of this workload");

@@ -118,6 +118,7 @@ test.each<[string, unknown]>([
   ["xds_servers", { xds_servers: [] }],
   ["xds_servers", { xds_servers: "x" }],
   ["xds_servers[0].server_uri", { xds_servers: [{ channel_creds: [{ type: "insecure" }] }] }],
+  ["xds_servers[0].server_uri", { xds_servers: [{ server_uri: "xds:///x", channel_creds: [{ type: "insecure" }] }] }],
   ["xds_servers[0].channel_creds", { xds_servers: [{ server_uri: "x:1" }] }],
   ["xds_servers[0].channel_creds", { xds_servers: [{ server_uri: "x:1", channel_creds: [{ type: "alts" }] }] }],
   [
@@ -194,6 +195,7 @@ test("the short form makes the same thing as a file, TLS always (I10, I12)", () 
 test.each<[string, Partial<BootstrapOptions>]>([
   ["controlPlane", { controlPlane: "localhost" }],
   ["controlPlane", { controlPlane: "" }],
+  ["controlPlane", { controlPlane: "::1:15012" }],
   ["rootCertFile", { rootCertFile: undefined }],
   ["rootCertPem", { rootCertPem: "x" }],
   ["rootCertPem", { rootCertFile: undefined, rootCertPem: "not a certificate" }],
