@@ -14,6 +14,7 @@ import {
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { leakCheck } from "../../../test/kit/leak-check.ts";
+import { listening } from "../../../test/kit/listening.ts";
 import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } from "../../../test/kit/mesh-config.ts";
 import { type ClientWorld, clientWorld } from "./client-world.ts";
 
@@ -27,14 +28,9 @@ afterAll(() => noLeaks());
 
 /** A server on a free port of loopback. */
 async function serve(handler: http.RequestListener): Promise<string> {
-  const server = http.createServer(handler);
-  closers.push(() => {
-    server.closeAllConnections();
-    return new Promise((resolve) => server.close(resolve));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { address, close } = await listening(http.createServer(handler));
+  closers.push(close);
+  return address;
 }
 
 function world(config: MeshConfig, policy?: "ALLOW_ANY" | "REGISTRY_ONLY"): ClientWorld {

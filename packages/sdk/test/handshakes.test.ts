@@ -1,12 +1,11 @@
-import { once } from "node:events";
 import http from "node:http";
-import type { AddressInfo, Socket } from "node:net";
 import net from "node:net";
 import type { MeshConfig } from "@trama/engine";
 import { request } from "undici";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { leakCheck } from "../../../test/kit/leak-check.ts";
+import { listening } from "../../../test/kit/listening.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../../test/kit/mesh-config.ts";
 import { type ClientWorld, clientWorld } from "./client-world.ts";
 
@@ -21,15 +20,9 @@ afterEach(async () => {
 afterAll(() => noLeaks());
 
 async function listen(server: net.Server): Promise<string> {
-  const sockets = new Set<Socket>();
-  server.on("connection", (socket: Socket) => sockets.add(socket));
-  closers.push(() => {
-    for (const socket of sockets) socket.destroy();
-    return new Promise((resolve) => server.close(resolve));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { address, close } = await listening(server);
+  closers.push(close);
+  return address;
 }
 
 function world(address: string, connectTimeoutMs = 1_000): ClientWorld {

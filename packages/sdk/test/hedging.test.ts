@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import type { MeshConfig } from "@trama/engine";
@@ -6,6 +5,7 @@ import { request } from "undici";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { leakCheck } from "../../../test/kit/leak-check.ts";
+import { listening } from "../../../test/kit/listening.ts";
 import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } from "../../../test/kit/mesh-config.ts";
 import { clientWorld } from "./client-world.ts";
 import { type Done, get, grpcWorld, plainServer, type Unary } from "./grpc-world.ts";
@@ -37,14 +37,9 @@ function twoOf(addresses: readonly string[]): MeshConfig {
 }
 
 async function serve(handler: http.RequestListener): Promise<string> {
-  const server = http.createServer(handler);
-  closers.push(() => {
-    server.closeAllConnections();
-    return new Promise((resolve) => server.close(resolve));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { address, close } = await listening(http.createServer(handler));
+  closers.push(close);
+  return address;
 }
 
 test("HTTP: the slow attempt is cut at its server, and its connection is not used again", async () => {

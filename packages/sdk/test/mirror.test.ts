@@ -7,6 +7,7 @@ import { fetch as undiciFetch, request } from "undici";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 
 import { leakCheck } from "../../../test/kit/leak-check.ts";
+import { listening } from "../../../test/kit/listening.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../../test/kit/mesh-config.ts";
 import { type ClientWorld, clientWorld } from "./client-world.ts";
 
@@ -19,14 +20,9 @@ afterEach(async () => {
 afterAll(() => noLeaks());
 
 async function serve(handler: http.RequestListener): Promise<string> {
-  const server = http.createServer(handler);
-  closers.push(() => {
-    server.closeAllConnections();
-    return new Promise((resolve) => server.close(resolve));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { address, close } = await listening(http.createServer(handler));
+  closers.push(close);
+  return address;
 }
 
 interface Seen {

@@ -1,6 +1,5 @@
-import { once } from "node:events";
 import http from "node:http";
-import net, { type AddressInfo, type Server } from "node:net";
+import net, { type Server } from "node:net";
 import type { ForwardAction } from "@trama/engine";
 import { request } from "undici";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
@@ -8,6 +7,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { makeCertificate, spiffe } from "../../../test/kit/certs.ts";
 import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
+import { listening } from "../../../test/kit/listening.ts";
 import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } from "../../../test/kit/mesh-config.ts";
 import type { ClusterOptions } from "../../../test/kit/mesh-config.ts";
 import { clientWorld, mutualTls } from "./client-world.ts";
@@ -28,15 +28,9 @@ function block(ms: number): void {
 }
 
 async function listen(server: Server): Promise<string> {
-  const sockets = new Set<net.Socket>();
-  server.on("connection", (socket: net.Socket) => sockets.add(socket));
-  closers.push(() => {
-    for (const socket of sockets) socket.destroy();
-    return new Promise((resolve) => server.close(resolve));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { address, close } = await listening(server);
+  closers.push(close);
+  return address;
 }
 
 /**

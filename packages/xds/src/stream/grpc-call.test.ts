@@ -1,6 +1,5 @@
-import { once } from "node:events";
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Stream } from "node:http2";
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { gzipSync } from "node:zlib";
 
@@ -9,6 +8,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { makeCertificate } from "../../../../test/kit/certs.ts";
 import { leakCheck } from "../../../../test/kit/leak-check.ts";
+import { listening } from "../../../../test/kit/listening.ts";
 import type { XdsServer } from "../bootstrap.ts";
 import { GrpcCall, type GrpcTransportOptions } from "./grpc-call.ts";
 import { frameMessage } from "./grpc-frames.ts";
@@ -34,22 +34,11 @@ const method: GrpcMethod<string, string> = {
   },
 };
 
-/** Listens, and knows its connections, so that the test can end. */
 async function listen(server: Server | Http2Server): Promise<string> {
-  const sockets = new Set<Socket>();
-  server.on("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.on("error", () => {});
-    socket.once("close", () => sockets.delete(socket));
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  cleanups.push(async () => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-    await once(server, "close");
-  });
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  server.on("connection", (socket: Socket) => socket.on("error", () => {}));
+  const { address, close } = await listening(server as Server);
+  cleanups.push(close);
+  return address;
 }
 
 /** A server of HTTP/2 that does as it is told with each stream. */
