@@ -25,7 +25,7 @@ import {
   v2,
   weightsOf,
 } from "../test/client-world.ts";
-import type { XdsClientOptions } from "./client.ts";
+import type { XdsClientOptions } from "./client-face.ts";
 import type { XdsStatus } from "./status.ts";
 
 afterEach(leaveWorld);

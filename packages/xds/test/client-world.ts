@@ -10,7 +10,8 @@ import {
   routeTo,
 } from "../../../test/kit/xds-resources.ts";
 import { parseBootstrap } from "../src/bootstrap-parse.ts";
-import { type XdsClient, type XdsClientOptions, createXdsClient } from "../src/client.ts";
+import { createXdsClient } from "../src/client.ts";
+import type { XdsClient, XdsClientOptions } from "../src/client-face.ts";
 import { createGrpcTransport } from "../src/stream/grpc-transport.ts";
 
 const cleanups: (() => Promise<void>)[] = [];
