@@ -28,6 +28,24 @@ test("messages survive any way in which their bytes are cut", () => {
   );
 });
 
+test("a large message is whole, whatever its chunks, and a length that is only claimed takes no room", () => {
+  const bytes = Buffer.alloc(3_000_001, "0123456789abc");
+  const wire = Buffer.concat(frameMessage(bytes, false));
+  for (const size of [1_000, 16_384, 700_000, wire.length - 1]) {
+    const reader = new MessageReader(-1);
+    const read: Buffer[] = [];
+    for (let at = 0; at < wire.length; at += size)
+      reader.read(wire.subarray(at, at + size), (each) => read.push(each.bytes));
+    expect(read).toHaveLength(1);
+    expect(read[0]!.equals(bytes)).toBe(true);
+  }
+  const before = process.memoryUsage().arrayBuffers;
+  const readers = Array.from({ length: 50 }, () => new MessageReader(-1));
+  for (const reader of readers)
+    reader.read(Buffer.from([0, 0xff, 0xff, 0xff, 0xff, 1]), () => expect.unreachable("a message"));
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(10_000_000);
+});
+
 test("a message past the limit is refused by its length, before its bytes come", () => {
   const reader = new MessageReader(10);
   const read: unknown[] = [];

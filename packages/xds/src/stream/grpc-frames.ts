@@ -16,6 +16,9 @@ export function frameMessage(message: Uint8Array, compressed: boolean): Buffer[]
   return [head];
 }
 
+/** Of a message that comes in several chunks. */
+const leastRoom = 16 * 1024;
+
 export interface Message {
   readonly compressed: boolean;
   readonly bytes: Buffer;
@@ -26,7 +29,8 @@ export class MessageReader {
   readonly #maxBytes: number;
   readonly #head = Buffer.allocUnsafe(prefix);
   #headBytes = 0;
-  #parts: Buffer[] = [];
+  /** Of one that came in several chunks: each is copied to its place as it comes, for a large message would hold the event loop. */
+  #message: Buffer | undefined;
   #missing = 0;
 
   /** -1: no limit. */
@@ -51,23 +55,32 @@ export class MessageReader {
         this.#missing = this.#head.readUInt32BE(1);
         if (this.#maxBytes >= 0 && this.#missing > this.#maxBytes) return this.#missing;
       }
-      const part = chunk.subarray(at, at + this.#missing);
-      at += part.length;
-      this.#missing -= part.length;
-      if (this.#missing > 0) {
-        this.#parts.push(part);
-        return undefined;
+      const to = Math.min(at + this.#missing, chunk.length);
+      let bytes: Buffer;
+      if (this.#message === undefined && to - at === this.#missing) bytes = chunk.subarray(at, to);
+      else {
+        bytes = this.#room(to - at);
+        this.#missing -= chunk.copy(bytes, this.#head.readUInt32BE(1) - this.#missing, at, to);
+        if (this.#missing > 0) return undefined;
+        this.#message = undefined;
       }
-      let bytes = part;
-      if (this.#parts.length > 0) {
-        this.#parts.push(part);
-        bytes = Buffer.concat(this.#parts);
-        this.#parts = [];
-      }
+      at = to;
       const compressed = this.#head[0] !== 0;
       this.#headBytes = 0;
       emit({ compressed, bytes });
     }
     return undefined;
+  }
+
+  /** The message's buffer with room for so much more: at most twice what has come, for a length is only a claim. */
+  #room(more: number): Buffer {
+    const length = this.#head.readUInt32BE(1);
+    const had = length - this.#missing;
+    const before = this.#message;
+    if (before !== undefined && before.length >= had + more) return before;
+    const size = Math.min(length, Math.max(2 * (had + more), leastRoom));
+    const message = (this.#message = Buffer.allocUnsafeSlow(size));
+    before?.copy(message, 0, 0, had);
+    return message;
   }
 }
