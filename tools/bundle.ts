@@ -37,6 +37,7 @@ async function bundle(folder: URL): Promise<void> {
     comments: { legal: true, annotation: false, jsdoc: false },
   });
   await build.close();
+  mkdirSync(dist, { recursive: true });
   for (const file of readdirSync(dist, { recursive: true, encoding: "utf8" }))
     if (/\.js(\.map)?$/.test(file)) rmSync(new URL(file, dist));
   for (const part of output) {
@@ -51,16 +52,11 @@ async function bundle(folder: URL): Promise<void> {
  * `node:crypto` its web cryptography, `node:fs` its streams. Lines stay where they are, for the source map.
  */
 function withoutBuiltinImports(code: string): string {
-  const get = (name: string): string => `process.getBuiltinModule("node:${name}")`;
-  return code
-    .replace(
-      /^import \{([^}]*)\} from "node:([\w/]+)";/gm,
-      (_all, names: string, name: string) => `const {${names.replace(/ as /g, ": ")}} = ${get(name)};`,
-    )
-    .replace(
-      /^import (?:\* as )?([\w$]+) from "node:([\w/]+)";/gm,
-      (_all, as: string, name: string) => `const ${as} = ${get(name)};`,
-    );
+  const form = /^import (?:(?:\* as )?([\w$]+)(?:, )?)? ?(?:\{([^}]*)\})? ?from "node:([\w/]+)";/gm;
+  return code.replace(form, (_all, whole: string | undefined, names: string | undefined, module: string) => {
+    const targets = [whole, names && `{${names.replace(/ as /g, ": ")}}`].filter((target) => target !== undefined);
+    return targets.map((target) => `const ${target} = process.getBuiltinModule("node:${module}");`).join(" ");
+  });
 }
 
 /** One character outside Latin-1, be it in a comment, makes V8 keep two bytes for each of the whole source. */
