@@ -11,6 +11,7 @@ import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../../test/kit/mesh-config.ts";
 import { settled, until } from "../../../test/kit/until.ts";
+import type { PipeSocket } from "../src/adapters/pipe-socket.ts";
 import { serverFactory } from "../src/adapters/fastify.ts";
 import type { Mesh } from "../src/mesh-types.ts";
 import { clientWorld, mutualTls } from "./client-world.ts";
@@ -253,8 +254,20 @@ test("requests without a body share a way into the handler, one after the other;
   });
   made.publish("PERMISSIVE");
   const client = session(made);
-  for (let i = 0; i < 5; i++) expect((await ask(client, { ":path": `/${i}` })).text).toBe("a");
+  const listeners = new Set<string>();
+  for (let i = 0; i < 5; i++) {
+    expect((await ask(client, { ":path": `/${i}` })).text).toBe("a");
+    await new Promise((resolve) => setImmediate(resolve));
+    const { other } = [...ways][0] as unknown as PipeSocket;
+    const counts = (pipe: PipeSocket): string =>
+      pipe
+        .eventNames()
+        .map((name) => `${String(name)} ${pipe.listenerCount(name)}`)
+        .join();
+    if (i > 0) listeners.add(counts(other) + counts(other.other));
+  }
   expect(ways.size).toBe(1);
+  expect(listeners.size).toBe(1);
   await Promise.all(Array.from({ length: 4 }, () => ask(client, { ":path": "/" })));
   expect(ways.size).toBe(4);
   for (let i = 0; i < 3; i++) await ask(client, { ":path": "/", ":method": "POST" }, "b");

@@ -1,14 +1,16 @@
-import type { Agent } from "node:http";
+import type { Agent, ClientRequest } from "node:http";
 import { createServer, type Http2Server } from "node:http2";
 import type { Clock } from "@trama/engine";
 
-import { http } from "../env/node-http.ts";
 import type { Connection } from "./connection.ts";
 import { connections } from "./connection.ts";
 import { BridgedStream, type BridgePipes } from "./http2-bridged-stream.ts";
 import { http2Limits, watchSession } from "./http2-limits.ts";
 import { PipeSocket } from "./pipe-socket.ts";
 import { SessionEnd } from "./session-end.ts";
+
+/** Pipes of one connection that wait for a request. */
+const maxFree = 32;
 
 /**
  * HTTP/2 in front of an `http.Server`: each stream becomes an HTTP/1.1 exchange over a connection inside the process, and the server serves it
@@ -28,7 +30,7 @@ export class Http2Bridge {
       const connection = this.#admitting!;
       const pipes = new Pipes(connection, serve);
       this.#pipes.set(session, pipes);
-      session.on("close", () => pipes.agent.destroy());
+      session.on("close", () => pipes.end());
       new SessionEnd(session, connection, clock);
       watchSession(session, clock);
     });
@@ -56,18 +58,49 @@ export class Http2Bridge {
   }
 }
 
-/** Those of one connection: all of its requests have the same peer. */
+/**
+ * Those of one connection: all of its requests have the same peer. Each has a parser and a dozen listeners at its other end, so that making one
+ * costs more than a request. An agent as Node's client asks for, and no more: that of Node names, counts and queues what is
+ * all one here, for 3 KB of garbage a request.
+ */
 class Pipes implements BridgePipes {
   readonly agent: Agent;
   readonly #connection: Connection;
   readonly #serve: (socket: PipeSocket) => void;
+  /** The one that was used last is taken first. */
+  readonly #free: PipeSocket[] = [];
+  #ended = false;
 
   constructor(connection: Connection, serve: (socket: PipeSocket) => void) {
     this.#connection = connection;
     this.#serve = serve;
-    // Each has a parser and a dozen listeners at its other end: making one costs more than a request.
-    this.agent = new http.Agent({ keepAlive: true, maxFreeSockets: 32, scheduling: "lifo" });
-    (this.agent as { createConnection: unknown }).createConnection = (): PipeSocket => this.once();
+    const addRequest = (request: ClientRequest): void => request.onSocket(this.#take().socket);
+    this.agent = { addRequest, defaultPort: 80, protocol: "http:", keepAlive: true, options: {} } as unknown as Agent;
+  }
+
+  /** The connection has ended, and with it what is free; the others end with their streams. */
+  end(): void {
+    this.#ended = true;
+    for (const pipe of this.#free.splice(0)) pipe.destroy();
+  }
+
+  #take(): PipeSocket {
+    for (let pipe = this.#free.pop(); pipe !== undefined; pipe = this.#free.pop())
+      // The server may have ended it a moment ago, as one that was idle for long.
+      if (!pipe.destroyed && !pipe.other.destroyed) return pipe;
+    const pipe = this.once();
+    // Node's client says so when its request is written, its answer read, and both ends will go on.
+    pipe.on("free", () => {
+      if (this.#ended || pipe.destroyed || this.#free.length >= maxFree) pipe.destroy();
+      else this.#free.push(pipe);
+    });
+    pipe.on("close", () => {
+      const at = this.#free.indexOf(pipe);
+      if (at >= 0) this.#free.splice(at, 1);
+    });
+    // Nobody has it while it is free.
+    pipe.on("error", () => {});
+    return pipe;
   }
 
   once(): PipeSocket {

@@ -79,10 +79,7 @@ export class BridgedStream {
     if (stream.destroyed || stream.headersSent) return;
     const trailing = response.headers["transfer-encoding"] !== undefined;
     this.#attempt(() =>
-      stream.respond(
-        { ":status": response.statusCode ?? 500, ...toHttp2(response.rawHeaders) },
-        { waitForTrailers: trailing },
-      ),
+      stream.respond(toHttp2(response.rawHeaders, response.statusCode ?? 500), { waitForTrailers: trailing }),
     );
     if (!stream.headersSent) return;
     response.on("error", () => this.#cut());
@@ -98,7 +95,7 @@ export class BridgedStream {
   #inform(status: number, rawHeaders: readonly string[]): void {
     const stream = this.#stream;
     if (stream.destroyed || stream.headersSent) return;
-    this.#attempt(() => stream.additionalHeaders({ ":status": status, ...toHttp2(rawHeaders) }));
+    this.#attempt(() => stream.additionalHeaders(toHttp2(rawHeaders, status)));
   }
 
   /** What one side takes and the other refuses, in fields that a handler or a peer made up, ends the stream and nothing else. */
@@ -145,16 +142,17 @@ function toHttp1(headers: IncomingHttpHeaders, raw: readonly string[]): string[]
   return fields;
 }
 
-function toHttp2(raw: readonly string[]): OutgoingHttpHeaders {
-  const fields: Record<string, string | string[]> = Object.create(null) as Record<string, string | string[]>;
+function toHttp2(raw: readonly string[], status?: number): OutgoingHttpHeaders {
+  const fields = Object.create(null) as Record<string, number | string | string[]>;
+  if (status !== undefined) fields[":status"] = status;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!.toLowerCase();
     const value = raw[i + 1]!;
     if (hopByHop.has(name)) continue;
     const before = fields[name];
     if (before === undefined) fields[name] = value;
-    else if (typeof before === "string") fields[name] = [before, value];
-    else before.push(value);
+    else if (Array.isArray(before)) before.push(value);
+    else fields[name] = [String(before), value];
   }
   return fields;
 }
