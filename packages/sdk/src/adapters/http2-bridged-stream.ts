@@ -89,7 +89,12 @@ export class BridgedStream {
     }
     if (trailing)
       stream.on("wantTrailers", () => this.#attempt(() => stream.sendTrailers(toHttp2(response.rawTrailers))));
-    response.pipe(stream);
+    // What `pipe` does, without its listeners for streams of which nothing is known.
+    response.on("data", (chunk: Buffer) => {
+      if (!stream.write(chunk)) response.pause();
+    });
+    stream.on("drain", () => response.resume());
+    response.on("end", () => stream.end());
   }
 
   #inform(status: number, rawHeaders: readonly string[]): void {
