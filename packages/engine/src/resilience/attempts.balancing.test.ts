@@ -30,14 +30,14 @@ test("a repeated call with a key goes to the next endpoint of its key, the same 
 test("peak EWMA learns from attempts: the time to the head, failures, and the pause that they ask for", () => {
   const balancer: BalancerConfig = { kind: "peak_ewma", decayMs: 10_000, defaultRttMs: 10, penaltyMs: 5_000 };
   const { env, peer, go, counts, idle } = world(undefined, [], { endpoints: endpoints(1), balancer });
-  const { latency } = counts.endpoints.get(endpoints(1)[0]!.address)!;
+  const load = counts.endpoints.get(endpoints(1)[0]!.address)!;
   const measured = (afterMs: number, end: (exchange: Exchange) => void, protocol: "http" | "grpc" = "http"): number => {
-    latency.atMs = -1;
+    load.latency.atMs = -1;
     go({ protocol });
     env.clock.advance(afterMs);
     end(peer.next());
     idle();
-    return latency.ms;
+    return load.latency.ms;
   };
   expect(measured(40, (one) => one.answer(200))).toBe(40);
   expect(measured(30, (one) => one.answer(404))).toBe(30);
@@ -48,7 +48,7 @@ test("peak EWMA learns from attempts: the time to the head, failures, and the pa
   expect(measured(7, (one) => one.head(200).end({ "grpc-status": "0" }), "grpc")).toBe(7);
   const stream = (one: Exchange): void => {
     one.head(200);
-    expect(latency.ms).toBe(9);
+    expect(load.latency.ms).toBe(9);
     env.clock.advance(60_000);
     one.end({ "grpc-status": "0" });
   };
