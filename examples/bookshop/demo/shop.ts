@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ControlPlaneReady } from "./messages.ts";
+import { scrape } from "./metrics.ts";
 import { start, type Running } from "./process.ts";
 import { registerWorkloads } from "./workloads.ts";
 
@@ -87,6 +88,9 @@ export async function openShop(meshDir: string, perSecond: number, progress: (te
       environment("customer", "customer", "v1"),
     );
     await customer.next("joined");
+    // As if Prometheus had been there all along: a first scrape loads what scrapes need, in all services at once.
+    const metricsPorts = new Map(listening.map(({ name, metricsPort }) => [name, metricsPort]));
+    await scrape(metricsPorts);
     customer.child.send({ kind: "go" });
     await customer.next("started");
     const ports = listening.map(({ port }) => String(port));
@@ -94,7 +98,7 @@ export async function openShop(meshDir: string, perSecond: number, progress: (te
 
     return {
       controlPlane,
-      metricsPorts: new Map(listening.map(({ name, metricsPort }) => [name, metricsPort])),
+      metricsPorts,
       customer,
       outsider,
       async killControlPlane() {
