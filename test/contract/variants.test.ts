@@ -3,13 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { MeshConfig } from "@trama/engine";
-import { bootstrapFor, createGrpcTransport, createXdsClient } from "@trama/xds";
 import { expect, onTestFinished, test, vi } from "vitest";
 
 import { type ControlPlane, startControlPlane } from "../../control-plane/src/index.ts";
-import { createClock } from "../../packages/sdk/src/env/clock.ts";
-import { testEnv } from "../kit/env.ts";
-import { seededRandom } from "../kit/random.ts";
+import { openClient } from "./client.ts";
 
 // Our client on our control plane, over the real wire, in both forms of xDS: the bookshop's mesh means the same in both.
 
@@ -37,33 +34,7 @@ const weights = (config: MeshConfig): unknown =>
 
 test.each(["delta", "sotw"] as const)("the bookshop over %s", async (variant) => {
   const { controlPlane, folder } = await bookshop();
-  const token = await controlPlane.issueToken({ namespace: "shop", serviceAccount: "storefront", lifeSeconds: 600 });
-  const bootstrap = bootstrapFor({
-    controlPlane: controlPlane.address,
-    rootCertFile: controlPlane.rootCertFile,
-    token,
-    namespace: "shop",
-    serviceAccount: "storefront",
-    workload: "storefront",
-    labels: { app: "storefront" },
-  });
-  const env = testEnv();
-  const clock = createClock();
-  const client = createXdsClient({
-    bootstrap,
-    transport: createGrpcTransport({ server: bootstrap.servers[0] }),
-    clock,
-    random: seededRandom(1),
-    log: env.log,
-    regex: env.regex,
-    onConfig: () => {},
-    variant,
-  });
-  onTestFinished(async () => {
-    await client.close();
-    clock.close();
-  });
-  client.start();
+  const { client, logged } = await openClient(controlPlane, variant, "storefront", { labels: { app: "storefront" } });
 
   await expect(client.outbound("catalog:8080")).resolves.toBe("found");
   expect(weights(client.config)).toEqual([1, 90, 10]);
@@ -82,5 +53,5 @@ test.each(["delta", "sotw"] as const)("the bookshop over %s", async (variant) =>
   const [seen] = controlPlane.status().clients;
   expect(seen?.protocol).toBe(variant);
   expect(Object.values(seen?.types ?? {}).flatMap((type) => type.nackText ?? [])).toEqual([]);
-  expect(env.logged.filter((one) => one.level === "warn" || one.level === "error")).toEqual([]);
+  expect(logged.filter((one) => one.level === "warn" || one.level === "error")).toEqual([]);
 });

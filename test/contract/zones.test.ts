@@ -2,17 +2,15 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { bootstrapFor, createGrpcTransport, createXdsClient } from "@trama/xds";
 import { expect, onTestFinished, test, vi } from "vitest";
 
 import { startControlPlane } from "../../control-plane/src/index.ts";
 import { Cluster } from "../../packages/engine/src/cluster/cluster.ts";
 import { MeshError } from "../../packages/engine/src/errors.ts";
 import { State } from "../../packages/engine/src/state.ts";
-import { createClock } from "../../packages/sdk/src/env/clock.ts";
 import { makeCall } from "../kit/call.ts";
 import { testEnv } from "../kit/env.ts";
-import { seededRandom } from "../kit/random.ts";
+import { openClient } from "./client.ts";
 
 // From YAML to the endpoint that is picked, over the real wire: where callers and endpoints are, and what a port takes.
 
@@ -60,33 +58,10 @@ test.each(["delta", "sotw"] as const)("zones and limits over %s", async (variant
     logLevel: "silent",
   });
   onTestFinished(() => controlPlane.close());
-  const bootstrap = bootstrapFor({
-    controlPlane: controlPlane.address,
-    rootCertFile: controlPlane.rootCertFile,
-    token: await controlPlane.issueToken({ namespace: "shop", serviceAccount: "web", lifeSeconds: 600 }),
-    namespace: "shop",
-    serviceAccount: "web",
-    workload: "web",
+  const { client } = await openClient(controlPlane, variant, "web", {
     ip: "10.0.1.1",
     locality: { region: "eu", zone: "a", subZone: "" },
   });
-  const env = testEnv();
-  const clock = createClock();
-  const client = createXdsClient({
-    bootstrap,
-    transport: createGrpcTransport({ server: bootstrap.servers[0] }),
-    clock,
-    random: seededRandom(1),
-    log: env.log,
-    regex: env.regex,
-    onConfig: () => {},
-    variant,
-  });
-  onTestFinished(async () => {
-    await client.close();
-    clock.close();
-  });
-  client.start();
 
   await expect(client.outbound("catalog:80")).resolves.toBe("found");
   const cluster = () => client.config.clusters.get("outbound|80||catalog.shop.svc.cluster.local")!;

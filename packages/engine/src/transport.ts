@@ -4,7 +4,7 @@ import type { MeshError } from "./errors.ts";
 import type { Sink } from "./service.ts";
 
 /**
- * Sends one attempt to one endpoint and brings its answer back. The sdk implements it over undici (and later grpc-js);
+ * Sends one attempt to one endpoint and brings its answer back. The sdk implements it over undici, and over HTTP/2 streams of its own;
  * the engine never sees a socket. Obeys the Service laws; an error carries `sent` truthfully, for retries hang on it.
  */
 export interface Transport {
