@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 
 import { type ConfigState, ConfigStore } from "./config-store.ts";
+import { FieldTrial, type Fields } from "../test/kit/field-effects.ts";
 import { formatDiagnostic } from "./diagnostics.ts";
 import { defaultMesh } from "./model/mesh.ts";
 import type { NodeView } from "./snapshot.ts";
@@ -24,9 +25,10 @@ const stages: Readonly<Record<string, (input: string, file: string) => unknown>>
   routes: resources,
   clusters: resources,
   endpoints: resources,
+  fields,
 };
 
-const used = new Set<string>();
+const used = new Set<string>(["fields/mesh.yaml"]);
 for (const [stage, run] of Object.entries(stages)) {
   describe(stage, () => {
     for (const file of readdirSync(join(testdata, stage)).filter((name) => name.endsWith(".in.yaml"))) {
@@ -89,6 +91,26 @@ function resources(input: string, file: string): unknown {
       return { [each]: schema === undefined ? null : toJson(schema, fromBinary(schema, found.bytes), { registry }) };
     }),
   }));
+}
+
+/**
+ * Each field of a kind, and each value with a meaning of its own, beside the fields that are `given` → what it changes or what is said of
+ * it. Neither is only right for what is `default` and says why.
+ */
+function fields(input: string, file: string): unknown {
+  const mesh = readFileSync(join(testdata, "fields/mesh.yaml"), "utf8");
+  const kind = file.replace(".in.yaml", "").replaceAll(/(?:^|-)(.)/g, (_all, letter: string) => letter.toUpperCase());
+  const trial = new FieldTrial(mesh, kind);
+  return (parse(input) as readonly (Fields & { readonly given?: Fields; readonly default?: string })[]).map(
+    (written) => {
+      const { given = {}, default: same, ...tried } = written;
+      const effects = trial.effects(given, tried);
+      expect(effects.length === 0, `${JSON.stringify(tried)} has no effect, and nothing is said of it`).toBe(
+        same !== undefined,
+      );
+      return { ...written, ...(same === undefined && { effects }) };
+    },
+  );
 }
 
 const someNode: NodeView = {

@@ -56,7 +56,9 @@ export const connectionPool: z.ZodType<ConnectionPoolSpec> = message({
   tcp: message({
     maxConnections: count.optional(),
     connectTimeout: duration.optional(),
-    tcpKeepalive: message({ time: wholeSeconds.optional() }, { probes, interval: probes }).optional(),
+    tcpKeepalive: message({ time: wholeSeconds.optional() }, { probes, interval: probes })
+      .refine(({ time }) => time !== undefined, "says nothing: write time, or remove it")
+      .optional(),
     maxConnectionDuration: duration.optional(),
     idleTimeout: durationOrOff.optional(),
   }).default({}),

@@ -33,14 +33,15 @@ export type PortProtocol = "HTTP" | "HTTPS" | "HTTP2" | "GRPC";
 
 export type Resolution = "NONE" | "STATIC" | "DNS" | "DNS_ROUND_ROBIN" | "DYNAMIC_DNS";
 
-const opaque = ["TLS", "TCP", "MONGO", "GRPC-WEB"];
+const opaque = ["TLS", "TCP", "MONGO", "MYSQL", "REDIS", "UDP", "GRPC-WEB"];
+const instead = "declare HTTP, HTTP2 or GRPC, and the mesh adds TLS itself, or HTTPS for a server outside of it";
 
 const protocol = z.string().transform((text, context): PortProtocol => {
   const name = text.toUpperCase();
   if (name === "HTTP" || name === "HTTPS" || name === "HTTP2" || name === "GRPC") return name;
   context.addIssue(
     opaque.includes(name)
-      ? `not supported by this release: ${name} ports; declare HTTP, HTTP2 or GRPC, and the mesh adds TLS itself, or HTTPS for a server outside of it`
+      ? `not supported by this release: ${name} ports; ${instead}`
       : `"${text}" is no protocol: write HTTP, HTTPS, HTTP2 or GRPC`,
   );
   return z.NEVER;
@@ -52,10 +53,16 @@ const port = message({
   name: dnsLabel,
   protocol: protocol.optional(),
   targetPort: portNumber.optional(),
-}).transform((found): ServicePortSpec => {
-  const prefix = found.name.split("-")[0];
-  const named = prefix === "grpc" ? "GRPC" : prefix === "http2" ? "HTTP2" : prefix === "https" ? "HTTPS" : "HTTP";
-  return { ...found, protocol: found.protocol ?? named };
+}).transform((found, context): ServicePortSpec => {
+  if (found.protocol !== undefined) return { ...found, protocol: found.protocol };
+  const name = found.name.toUpperCase();
+  const raw = opaque.find((each) => name === each || name.startsWith(`${each}-`));
+  if (raw !== undefined) {
+    const message = `not supported by this release: ${raw} ports, and the name says that it is one; ${instead}`;
+    context.addIssue({ code: "custom", path: ["name"], message });
+  }
+  const named = name.split("-")[0];
+  return { ...found, protocol: named === "GRPC" || named === "HTTP2" || named === "HTTPS" ? named : "HTTP" };
 });
 
 const ports = z

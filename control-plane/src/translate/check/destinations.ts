@@ -3,10 +3,12 @@ import type { DestinationPolicy } from "../../model/destination.ts";
 import { hostsOf } from "../../model/model.ts";
 import { type Endpoint, hasLabels, labelsKey } from "../../model/service.ts";
 import type { TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
+import { fieldPath } from "../../sources/istio/explain.ts";
 import { nearest } from "../../sources/names.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
 import type { Subject } from "./check.ts";
 import { place } from "./duplicates.ts";
+import { checkTrafficPorts } from "./traffic-ports.ts";
 
 type DestinationRule = ConfigObject<"DestinationRule">;
 
@@ -29,9 +31,13 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
       yield object.warning("advice", ["spec", "host"], `spec.host: no service has the host ${host}: ${hint}`);
       continue;
     }
-    const endpoints = served
-      .flatMap((name) => model.services.all(name))
-      .flatMap((each) => model.endpoints.get(each) ?? []);
+    const services = served.flatMap((name) => model.services.all(name));
+    const endpoints = services.flatMap((each) => model.endpoints.get(each) ?? []);
+    yield* checkTrafficPorts(
+      object,
+      policiesOf(object),
+      services.flatMap(({ ports }) => ports),
+    );
     yield* checkPools(object, served, endpoints);
     for (const [index, subset] of object.content.spec.subsets.entries()) {
       if (endpoints.some((each) => hasLabels(each.labels, subset.labels))) continue;
@@ -54,7 +60,7 @@ function* checkBalancers(object: DestinationRule, { traffic, subsets }: Destinat
     for (const { block, where } of places)
       for (const { path, instead } of block?.deprecated ?? []) {
         const full = [...where, "loadBalancer", ...path];
-        yield object.warning("advice", full, `${textOf(full)}: is the old name: write ${instead}`);
+        yield object.warning("advice", full, `${fieldPath(full)}: is the old name: write ${instead}`);
       }
   }
   const byLatency = [traffic, ...subsets.map((subset) => subset.traffic)]
@@ -87,7 +93,7 @@ function* checkOutliers(object: DestinationRule): Iterable<Diagnostic> {
   const inherited = object.content.spec.trafficPolicy?.outlierDetection;
   for (const { policy, at } of policiesOf(object)) {
     const outlier = policy?.outlierDetection;
-    const where = `${textOf(at)}.`;
+    const where = `${fieldPath(at)}.`;
     if (
       outlier !== undefined &&
       outlier.consecutiveGatewayErrors >= outlier.consecutive5xxErrors &&
@@ -120,13 +126,9 @@ function* checkPools(
     const percent = policy?.outlierDetection?.maxEjectionPercent;
     const count = endpoints.filter((each) => hasLabels(each.labels, labels)).length;
     if (percent === undefined || count === 0 || 100 / count <= percent) continue;
-    const text = `${textOf(at)}.outlierDetection.maxEjectionPercent: ${percent} % of ${count} endpoint${count === 1 ? "" : "s"} is less than one, so none is ever ejected: write ${Math.ceil(100 / count)} or more`;
+    const text = `${fieldPath(at)}.outlierDetection.maxEjectionPercent: ${percent} % of ${count} endpoint${count === 1 ? "" : "s"} is less than one, so none is ever ejected: write ${Math.ceil(100 / count)} or more`;
     yield object.warning("advice", [...at, "outlierDetection"], text);
   }
-}
-
-function textOf(path: readonly (string | number)[]): string {
-  return path.map((each, at) => (typeof each === "number" ? `[${each}]` : at === 0 ? each : `.${each}`)).join("");
 }
 
 /** A server that is not verified may be anybody. */
