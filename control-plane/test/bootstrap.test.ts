@@ -12,6 +12,7 @@ import { running } from "./kit/running.ts";
 import { tempDir } from "./kit/temp-dir.ts";
 
 const nothing = { listeners: {}, clusters: {} };
+const nowhere = { region: "", zone: "", sub_zone: "" };
 const shopWeb = { namespace: "shop", serviceAccount: "web" } as const;
 const who = ["--namespace", "shop", "--service-account", "web"];
 
@@ -62,10 +63,20 @@ describe("the command bootstrap", { timeout: 20_000 }, () => {
     const { port, dataDir } = await controlPlane();
     const dir = join(tempDir(), "web");
     const args = ["--out", dir, "--data", dataDir, "--server", `127.0.0.1:${port}`, ...who];
-    expect((await bootstrap(...args, "--for", "envoy", "--xds", "sotw")).code).toBe(exitCodes.ok);
+    const where = ["--locality", "r1/z1"];
+    expect((await bootstrap(...args, "--for", "envoy", "--xds", "sotw", ...where)).code).toBe(exitCodes.ok);
     const file = readFileSync(join(dir, "envoy.json"), "utf8");
     expect(JSON.parse(file)).toMatchObject({
-      node: { metadata: { TRAMA_IDENTITY_FILE: join(dir, "sds-default.json"), TRAMA_OUTBOUND: "127.0.0.1:15001" } },
+      node: {
+        locality: { region: "r1", zone: "z1", sub_zone: "" },
+        metadata: {
+          TRAMA_IDENTITY_FILE: join(dir, "sds-default.json"),
+          TRAMA_OUTBOUND: "127.0.0.1:15001",
+          ENABLE_SELF_DISCOVERY: "true",
+        },
+      },
+      cluster_manager: { local_cluster_name: "local_cluster" },
+      static_resources: { clusters: [{ name: "trama-control-plane" }, { name: "local_cluster", type: "EDS" }] },
       dynamic_resources: { ads_config: { api_type: "GRPC" } },
     });
     expect(JSON.parse(readFileSync(join(dir, "sds-default.json"), "utf8"))).toMatchObject({
@@ -89,7 +100,15 @@ describe("the command bootstrap", { timeout: 20_000 }, () => {
     const options: BootstrapOptions = {
       dir,
       server: `127.0.0.1:${port}`,
-      workload: { ...shopWeb, name: "web", address: "127.0.0.1", labels: {}, domain: "cluster.local", cluster: "" },
+      workload: {
+        ...shopWeb,
+        name: "web",
+        address: "127.0.0.1",
+        labels: {},
+        locality: nowhere,
+        domain: "cluster.local",
+        cluster: "",
+      },
       software: { kind: "grpc", plaintext: undefined },
       lifeSeconds: 3_600,
       rootPem: () => rootPem,
@@ -145,6 +164,7 @@ describe("the command bootstrap", { timeout: 20_000 }, () => {
       ["--data", dataDir, "--server", "nowhere"],
       ["--data", dataDir, "--address", "web.shop"],
       ["--data", dataDir, "--label", "app"],
+      ["--data", dataDir, "--locality", "r1/z1/s1/rack"],
     ])
       expect((await failed(args)).code, args.join(" ")).toBe(exitCodes.usage);
   });

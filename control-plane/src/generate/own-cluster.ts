@@ -1,3 +1,5 @@
+import { ClusterLoadAssignmentSchema } from "@trama/proto/envoy/config/endpoint/v3/endpoint_pb.js";
+
 import { getOrMake } from "../model/host-index.ts";
 import { type Model, endpointsBehind, peerPolicies } from "../model/model.ts";
 import type { Service } from "../model/service.ts";
@@ -5,22 +7,24 @@ import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
 import { assignment } from "./endpoints.ts";
 import { inZones } from "./locality.ts";
+import { wireResource } from "./wire.ts";
 
 /** By this name callers that look at zones ask for their own like, as those of Istio do (Envoy `local_cluster_name`). */
 export const localClusterName = "local_cluster";
 
 /**
  * The endpoints of the service that a node belongs to, by zone; the first by name, if there are several. Those of its region, for only
- * they call what the node calls first. A node without a service has no such resource, and then zones do not count for it.
+ * they call what the node calls first. A node without a service has no such resource, and then zones do not count for it; an Envoy has one
+ * without endpoints, which says the same: it has the cluster from its bootstrap and would wait for it to come.
  */
-export function localCluster(model: Model, { namespace, addresses, locality }: NodeView): Recipe | undefined {
+export function localCluster(model: Model, { namespace, addresses, locality, kind }: NodeView): Recipe | undefined {
   const own = addresses
     .flatMap((address) => servicesAt(model, address))
     .filter((service) => service.namespace === namespace)
     .sort((a, b) => (a.host < b.host ? -1 : 1));
   const [service] = own;
   const port = service?.ports[0];
-  if (service === undefined || port === undefined) return undefined;
+  if (service === undefined || port === undefined) return kind === "envoy" ? nobody : undefined;
   const endpoints = endpointsBehind(model, service);
   const peers = peerPolicies(model, namespace);
   return {
@@ -45,6 +49,13 @@ export function localCluster(model: Model, { namespace, addresses, locality }: N
       }),
   };
 }
+
+const nobody: Recipe = {
+  variant: "",
+  inputs: [],
+  shared: false,
+  make: () => wireResource(ClusterLoadAssignmentSchema, localClusterName, { clusterName: localClusterName }),
+};
 
 /** `Model.behind` by address alone; made once for each. */
 const indexes = new WeakMap<Model["behind"], ReadonlyMap<string, readonly Service[]>>();

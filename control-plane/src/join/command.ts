@@ -10,7 +10,7 @@ import { ControlPlaneError } from "../errors.ts";
 import { defaultMesh } from "../model/mesh.ts";
 import type { Terminal } from "../terminal.ts";
 import { type BootstrapOptions, keepFresh, type Software, writeBootstrap } from "./bootstrap.ts";
-import { fileNames, type Workload } from "./workload.ts";
+import { fileNames, type WireLocality, type Workload } from "./workload.ts";
 
 export const bootstrapUsage = `  bootstrap  writes the files by which gRPC's own xDS clients, or Envoy, join the mesh: key, certificate, configuration
     --out DIR               made if need be, for its owner alone; its files change together
@@ -22,6 +22,7 @@ export const bootstrapUsage = `  bootstrap  writes the files by which gRPC's own
     --workload NAME         (default: the service account)
     --address IP            under which others reach the workload (default 127.0.0.1)
     --label KEY=VALUE       may be given several times
+    --locality R/Z/S        region, zone and subzone where it runs, or a beginning of these
     --life T                of the certificate (default: as the control plane has it)
     --keep                  stays and renews the certificate at half of its life, until SIGTERM or SIGINT
     --domain NAME           (default cluster.local)
@@ -46,6 +47,7 @@ export async function bootstrap(args: string[], terminal: Terminal): Promise<num
     workload: { type: "string" },
     address: { type: "string" },
     label: { type: "string", multiple: true },
+    locality: { type: "string" },
     life: { type: "string" },
     keep: { type: "boolean" },
     domain: { type: "string" },
@@ -63,6 +65,7 @@ export async function bootstrap(args: string[], terminal: Terminal): Promise<num
     name: values.workload ?? serviceAccount,
     address: ip(values.address ?? "127.0.0.1", "--address"),
     labels: labels(values.label ?? []),
+    locality: locality(values.locality ?? ""),
     domain: values.domain ?? defaultMesh.domain,
     cluster: values.cluster ?? defaultMesh.cluster,
   };
@@ -160,6 +163,12 @@ function labels(pairs: readonly string[]): Record<string, string> {
       return [key, value];
     }),
   );
+}
+
+function locality(text: string): WireLocality {
+  if (!/^[^/\s]*(\/[^/\s]*){0,2}$/.test(text)) throw new UsageError(`--locality: ${text} is not REGION/ZONE/SUBZONE`);
+  const [region = "", zone = "", subZone = ""] = text.split("/");
+  return { region, zone, sub_zone: subZone };
 }
 
 function ip(text: string, option: string): string {

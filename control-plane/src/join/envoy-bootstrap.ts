@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 
 import { json } from "./grpc-bootstrap.ts";
-import { emptyLocality, fileNames, nodeId, nodeMetadata, type Workload } from "./workload.ts";
+import { fileNames, nodeId, nodeMetadata, type Workload } from "./workload.ts";
 
 export interface EnvoyBootstrapOptions {
   readonly dir: string;
@@ -19,6 +19,8 @@ export interface EnvoyBootstrapOptions {
 }
 
 const controlPlane = "trama-control-plane";
+/** The callers of the sidecar's own kind, by zone; the control plane knows them by this name, as Istio's does. */
+const localCluster = "local_cluster";
 const secretType = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /**
@@ -58,14 +60,17 @@ export function envoyBootstrap(options: EnvoyBootstrapOptions): string {
     node: {
       id: nodeId(workload),
       cluster: workload.name,
-      locality: emptyLocality,
+      locality: workload.locality,
       metadata: {
         ...nodeMetadata(workload),
         TRAMA_IDENTITY_FILE: join(dir, fileNames.identitySecret),
         TRAMA_OUTBOUND: outbound,
         TRAMA_APPLICATION: application,
+        // The control plane then says of each cluster whether zones count.
+        ENABLE_SELF_DISCOVERY: "true",
       },
     },
+    cluster_manager: { local_cluster_name: localCluster },
     admin: { address: socketAddress(admin) },
     dynamic_resources: {
       ads_config: {
@@ -77,8 +82,18 @@ export function envoyBootstrap(options: EnvoyBootstrapOptions): string {
       cds_config: { ads: {}, resource_api_version: "V3" },
       lds_config: { ads: {}, resource_api_version: "V3" },
     },
-    static_resources: { clusters: [controlPlaneCluster(options)] },
+    static_resources: { clusters: [controlPlaneCluster(options), localClusterByName()] },
   });
+}
+
+/** Envoy's zone aware routing holds a cluster against this one, so it has to know it from the start. */
+function localClusterByName(): Record<string, unknown> {
+  return {
+    name: localCluster,
+    type: "EDS",
+    connect_timeout: "5s",
+    eds_cluster_config: { eds_config: { ads: {}, resource_api_version: "V3" } },
+  };
 }
 
 function controlPlaneCluster({ dir, server }: EnvoyBootstrapOptions): Record<string, unknown> {

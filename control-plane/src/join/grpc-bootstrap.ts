@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-import { emptyLocality, fileNames, nodeId, nodeMetadata, type Workload } from "./workload.ts";
+import { fileNames, nodeId, nodeMetadata, type Workload } from "./workload.ts";
 
 export interface GrpcBootstrapOptions {
   readonly dir: string;
@@ -36,7 +36,7 @@ export function grpcBootstrap({ dir, workload, server, plaintext }: GrpcBootstra
     node: {
       id: nodeId(workload),
       cluster: workload.name,
-      locality: emptyLocality,
+      locality: workload.locality,
       metadata: { ...nodeMetadata(workload), GENERATOR: "grpc" },
     },
     certificate_providers: { default: { plugin_name: "file_watcher", config: pair } },

@@ -6,9 +6,18 @@ export interface Workload {
   /** Address at which others reach it; by it its endpoints and inbound listeners are found. */
   readonly address: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Where it runs; empty texts: it does not say, and is equally near to all. */
+  readonly locality: WireLocality;
   /** Of the mesh: the last part of the node id. */
   readonly domain: string;
   readonly cluster: string;
+}
+
+/** A locality as bootstrap files write it. */
+export interface WireLocality {
+  readonly region: string;
+  readonly zone: string;
+  readonly sub_zone: string;
 }
 
 /** I10. */
@@ -37,5 +46,3 @@ export const fileNames = {
   identitySecret: "sds-default.json",
   rootSecret: "sds-rootca.json",
 } as const;
-
-export const emptyLocality = { region: "", zone: "", sub_zone: "" } as const;

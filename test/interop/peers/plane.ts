@@ -15,6 +15,8 @@ export interface Joiner {
   readonly workload: string;
   readonly address: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** `region/zone`; absent: it does not say where it is. */
+  readonly locality?: string;
 }
 
 export const namespace = "demo";
@@ -103,9 +105,11 @@ export async function withPlane<T>(
           joiner.workload,
         ];
         const labels = Object.entries(joiner.labels).flatMap(([key, value]) => ["--label", `${key}=${value}`]);
+        const where = joiner.locality === undefined ? [] : ["--locality", joiner.locality];
+        const place = ["--address", joiner.address, ...where];
         const running = startProcess(
           process.execPath,
-          ["--conditions=trama-source", program, ...args, ...who, "--address", joiner.address, ...labels, ...options],
+          ["--conditions=trama-source", program, ...args, ...who, ...place, ...labels, ...options],
           { cwd: context.scratch, signal: context.signal },
         );
         const why = await running.ended;

@@ -46,6 +46,56 @@ spec:
 `;
 }
 
+/** Where calls go by the places of callers and servers alone. */
+export interface NearPlaces {
+  /** Of `echo`, each with its locality. */
+  readonly servers: readonly {
+    readonly version: string;
+    readonly address: string;
+    readonly port: number;
+    readonly locality: string;
+  }[];
+  /** Endpoints of the callers' own service, which nobody calls. */
+  readonly callers: readonly { readonly address: string; readonly locality: string }[];
+  /** The `trafficPolicy` of `echo`. */
+  readonly traffic: string;
+}
+
+export function nearYaml({ servers, callers, traffic }: NearPlaces): string {
+  const entries = servers.map(
+    ({ version, address, port, locality }) => `---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: echo-${version}, namespace: demo }
+spec:
+  address: ${address}
+  ports: { http: ${port} }
+  serviceAccount: echo
+  locality: ${locality}
+  labels: { app: echo, version: ${version} }
+`,
+  );
+  const own = callers.map(({ address, locality }) => `    - { address: ${address}, locality: ${locality} }\n`);
+  return `${service("HTTP")}${entries.join("")}---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: callers, namespace: demo }
+spec:
+  hosts: [callers.demo.svc.cluster.local]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{ number: 80, name: http, protocol: HTTP }]
+  endpoints:
+${own.join("")}---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: echo, namespace: demo }
+spec:
+  host: ${echoHost}
+  trafficPolicy: ${traffic}
+${access}`;
+}
+
 /** Mutual TLS for everybody, and one method for one caller. */
 const access = `---
 apiVersion: security.istio.io/v1

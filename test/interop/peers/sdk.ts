@@ -13,13 +13,14 @@ export async function startSdk(
   ...args: string[]
 ): Promise<RunningProcess> {
   const { address: controlPlane, rootCertFile } = plane.controlPlane;
-  const { serviceAccount, workload, address, labels } = node;
+  const { serviceAccount, workload, address, labels, locality = "" } = node;
   return plane.start(process.execPath, ["--conditions=trama-source", join(programs, program), ...args], {
     TRAMA_CONTROL_PLANE: controlPlane,
     TRAMA_ROOT_CERT_FILE: rootCertFile,
     TRAMA_TOKEN: await plane.controlPlane.issueToken({ namespace: "demo", serviceAccount, lifeSeconds: 600 }),
     TRAMA_WORKLOAD: workload,
     TRAMA_ADDRESS: address,
+    TRAMA_LOCALITY: locality,
     TRAMA_LABELS: Object.entries(labels)
       .map(([key, value]) => `${key}=${value}`)
       .join(),

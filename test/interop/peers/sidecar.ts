@@ -1,4 +1,4 @@
-import { createServer, request } from "node:http";
+import { createServer } from "node:http";
 import { dirname, join } from "node:path";
 import { readFileSync } from "node:fs";
 import { X509Certificate } from "node:crypto";
@@ -9,13 +9,14 @@ import type { RunningProcess } from "../process.ts";
 import { freePorts } from "../process.ts";
 import { applicationAddress, type Protocol, type Sidecar, startEnvoy } from "./envoy.ts";
 import { nodesOf, noneRefused } from "./grpc.ts";
-import { type Call, oneRound } from "./http-round.ts";
+import type { Call } from "./http-round.ts";
+import { nearRow } from "./near.ts";
 import { type Joiner, outcomeOf, type Plane, until, withPlane } from "./plane.ts";
 import { echoHost, echoPort, echoYaml, type EchoPlaces } from "./policy.ts";
-import { answered, isShared, type Round, roundOf } from "./rounds.ts";
+import { calls, proxied, shared, text } from "./proxied.ts";
+import { isShared, roundOf } from "./rounds.ts";
 import { startSdk } from "./sdk.ts";
 
-const calls = 100;
 const callerProxy = "caller-proxy";
 
 /** Envoy as a sidecar in our mesh, beside services on our SDK: v1 is on the SDK, v2 behind an Envoy; one caller has an Envoy, one the SDK. */
@@ -80,6 +81,7 @@ export const sidecars: readonly Peer[] = (["delta", "sotw"] as const).map((proto
       await roundOf(context, mesh.sdkCaller, "80 : 20", (round) => isShared(round, calls, 80));
       return nack.slice(0, 120);
     }),
+    nearRow(protocol),
   ],
 }));
 
@@ -162,44 +164,4 @@ async function startApplication(context: Context, plane: Plane, port: number): P
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   });
-}
-
-/** As an application does that has `HTTP_PROXY` set. */
-function proxied(outbound: string, path: string): ReturnType<Call> {
-  const [host, port] = outbound.split(":");
-  return new Promise((resolve, reject) => {
-    const outgoing = request(
-      // A name that the sidecar must take off: only the mesh itself may say such a thing.
-      {
-        host,
-        port,
-        path: `http://${echoHost}:${echoPort}${path}`,
-        headers: { host: `${echoHost}:${echoPort}`, "x-trama-peer": "forged" },
-      },
-      (response) => {
-        let body = "";
-        response.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
-        response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
-      },
-    );
-    outgoing.on("error", reject);
-    outgoing.end();
-  });
-}
-
-/** Rounds of calls until one is as the weights say. */
-async function shared(context: Context, call: Call, weight: number): Promise<Round> {
-  let last: Round | undefined;
-  try {
-    return await until(context, `${weight} : ${100 - weight}`, async () => {
-      last = await oneRound(calls, call);
-      return isShared(last, calls, weight) ? last : undefined;
-    });
-  } catch (error) {
-    throw new Error(`${(error as Error).message}; last: ${JSON.stringify(last)}`, { cause: error });
-  }
-}
-
-function text(round: Round): string {
-  return `${answered(round, "v1")} : ${answered(round, "v2")}`;
 }
