@@ -37,23 +37,25 @@ const proxy: NonNullable<NodeView["proxy"]> = {
   id: "validate",
 };
 
+type ResourceType = "listener" | "routeConfiguration" | "cluster" | "clusterLoadAssignment" | "secret";
+
 /**
  * The golden inputs of the control plane and the bookshop, for the nodes that they are about, as each class of client. A sidecar that
  * reads its identity from a file gets `identityFile` for it: Envoy wants to see it.
  */
-export function allGenerated(identityFile: string): Generated[] {
+export function allGenerated(identityFile: string, types: readonly ResourceType[]): Generated[] {
   const testdata = join(root, "control-plane/testdata");
   const golden = ["listeners", "routes", "clusters", "endpoints"].flatMap((stage) =>
     readdirSync(join(testdata, stage))
       .filter((file) => file.endsWith(".in.yaml"))
       .flatMap((file) =>
-        fromGolden(`${stage}/${file}`, readFileSync(join(testdata, stage, file), "utf8"), identityFile),
+        fromGolden(`${stage}/${file}`, readFileSync(join(testdata, stage, file), "utf8"), identityFile, types),
       ),
   );
   const mesh = join(root, "examples/bookshop/mesh");
   const texts = readdirSync(mesh).map((file) => readFileSync(join(mesh, file), "utf8"));
   const bookshop = [{ node: someNode, inbound: ["0.0.0.0:8080"] }];
-  const all = [...golden, ...forNodes("bookshop", texts, bookshop, identityFile)];
+  const all = [...golden, ...forNodes("bookshop", texts, bookshop, identityFile, types)];
   // What several nodes get alike is asked once.
   const distinct = new Map(
     all.map((one) => [one.resources.map(({ name, version }) => `${name} ${version}`).join(), one]),
@@ -68,7 +70,7 @@ interface Asker {
 }
 
 /** A golden input begins with questions, each with its node; the rest is policy. */
-function fromGolden(name: string, input: string, identityFile: string): Generated[] {
+function fromGolden(name: string, input: string, identityFile: string, types: readonly ResourceType[]): Generated[] {
   const end = input.indexOf("\n---\n");
   const questions = parse(input.slice(0, end)) as readonly { node?: Partial<NodeView>; ask: readonly string[] }[];
   const prefix = "lds xds.istio.io/grpc/lds/inbound/";
@@ -76,31 +78,49 @@ function fromGolden(name: string, input: string, identityFile: string): Generate
     node: { ...someNode, ...node },
     inbound: ask.filter((each) => each.startsWith(prefix)).map((each) => each.slice(prefix.length)),
   }));
-  return forNodes(name, [input.slice(end + 5)], askers, identityFile);
+  return forNodes(name, [input.slice(end + 5)], askers, identityFile, types);
 }
 
-function forNodes(name: string, texts: readonly string[], askers: readonly Asker[], identityFile: string): Generated[] {
+function forNodes(
+  name: string,
+  texts: readonly string[],
+  askers: readonly Asker[],
+  identityFile: string,
+  types: readonly ResourceType[],
+): Generated[] {
   const files = new Map(texts.map((text, index) => [`${index}.yaml`, { text }]));
-  const { snapshot } = new ConfigStore(defaultMesh).apply(files);
+  const { snapshot } = new ConfigStore({ ...defaultMesh, rootsPem: "-----BEGIN CERTIFICATE-----" }).apply(files);
   if (snapshot === undefined) throw new Error(`${name}: there is nothing to serve`);
   return askers.flatMap(({ node, inbound }, at) =>
     (["trama", "grpc", "envoy"] as const).map((kind) => {
       const { proxy: own = proxy, ...rest } = node;
       const settings = own.identityFile === undefined ? own : { ...own, identityFile };
       const view: NodeView = { ...rest, kind, ...(kind === "envoy" && { proxy: settings }) };
-      return { name: `${name} ${kind} ${at}`, resources: resourcesFor(snapshot, view, inbound) };
+      return { name: `${name} ${kind} ${at}`, resources: resourcesFor(snapshot, view, inbound, types) };
     }),
   );
 }
 
-function resourcesFor(snapshot: Snapshot, node: NodeView, inbound: readonly string[]): WireResource[] {
+/** What is only asked for by a name of its own: no list has it. */
+const names: Readonly<Partial<Record<ResourceType, readonly string[]>>> = {
+  routeConfiguration: ["outbound"],
+  clusterLoadAssignment: ["local_cluster"],
+  secret: ["ROOTCA"],
+};
+
+function resourcesFor(
+  snapshot: Snapshot,
+  node: NodeView,
+  inbound: readonly string[],
+  types: readonly ResourceType[],
+): WireResource[] {
   const found = new Map<string, WireResource>();
   const take = (typeUrl: string, name: string): void => {
     const resource = snapshot.resource(node, typeUrl, name);
     if (resource !== undefined) found.set(`${typeUrl} ${name}`, resource);
   };
-  for (const type of [typeUrls.listener, typeUrls.routeConfiguration, typeUrls.cluster])
-    for (const name of snapshot.names(node, type)) take(type, name);
+  for (const type of types)
+    for (const name of [...snapshot.names(node, typeUrls[type]), ...(names[type] ?? [])]) take(typeUrls[type], name);
   for (const address of inbound) take(typeUrls.listener, `xds.istio.io/grpc/lds/inbound/${address}`);
   return [...found.values()];
 }

@@ -15,7 +15,7 @@ export const validateRow: Capability = {
   async run(context) {
     const identityFile = join(context.scratch, "identity.json");
     writeFileSync(identityFile, "{}");
-    const groups = allGenerated(identityFile);
+    const groups = allGenerated(identityFile, ["listener", "routeConfiguration", "cluster"]);
     const refused: string[] = [];
     let resources = 0;
     for (const [at, group] of groups.entries()) {
