@@ -59,7 +59,13 @@ export abstract class Exchange implements RequestBody, Sink, Abortable {
     call.active = exchange;
     const fields = call.get(answerFields);
     if (fields !== undefined) exchange.addFields(fields);
-    runInContext(exchange.context, enter, exchange);
+    try {
+      runInContext(exchange.context, enter, exchange);
+    } catch (thrown) {
+      // A Service never throws (law 1), and what an application's listener throws is not the mesh's to swallow: it becomes what it is
+      // without a mesh, an uncaught exception. The request stays the application's own.
+      process.nextTick(rethrow, thrown);
+    }
   };
 
   /** The application has answered, wholly or until its peer left. */
@@ -160,6 +166,10 @@ class AnsweredHead implements ResponseHead {
 
 function enter(exchange: Exchange): void {
   exchange.enter();
+}
+
+function rethrow(thrown: unknown): void {
+  throw thrown;
 }
 
 /** One of HTTP/1.1: it has a parsed request, and its socket to itself. */
