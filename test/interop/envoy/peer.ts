@@ -1,4 +1,5 @@
 import { installPython } from "../install/python.ts";
+import { ratesRow } from "../oracle/ejection/rates-row.ts";
 import { ejectionRow } from "../oracle/ejection/row.ts";
 import { hashingRow } from "../oracle/hashing/row.ts";
 import { hedgingRow } from "../oracle/hedging/row.ts";
@@ -27,6 +28,7 @@ export const envoy: Peer = {
     prioritiesRow,
     zonesRow,
     ejectionRow,
+    ratesRow,
     mirrorsRow,
     hedgingRow,
     rbacRow,

@@ -24,8 +24,8 @@ const failures: readonly Outcome[] = [500, 501, 502, 503, 504, 503, "reset"];
 const fine: readonly Outcome[] = [200, 204, 404, 429];
 
 /**
- * Everything that ejects as it happens. Nothing here goes by time: the sweep comes every ten minutes, and success rates and failure
- * percentages, which it judges, are left to the unit tests, by worked examples of Envoy's arithmetic.
+ * Everything that ejects as it happens. Nothing here goes by time: the sweep comes every ten minutes, and what it judges, success rates and
+ * failure percentages, is the matter of `rate-cases.ts`.
  */
 function detection(chance: Chance, split: boolean): Init<typeof OutlierDetectionSchema> {
   const all = (): number => (chance.maybe(0.8) ? 100 : 0);

@@ -16,13 +16,16 @@ import type { Outcome } from "./cases.ts";
 export interface OurDetection {
   /** Tells of one request at an endpoint, and gives all that are out then, in order of their addresses. */
   after(address: string, outcome: Outcome | "refused"): string[];
+  /** Lets time pass, by a clock of its own, and gives all that are out then. */
+  later(ms: number): string[];
 }
 
 /** Our way: bytes → decoder → cluster, which is told what Envoy's endpoints did, in the order in which they did it. */
 export function ourDetection(cluster: Init<typeof ClusterSchema>, seed: number): OurDetection {
   const bytes = toBinary(ClusterSchema, create(ClusterSchema, cluster));
   const config = clusterType.decode(bytes, decodeOptions).value as ClusterConfig;
-  const compiled = new Cluster(config, testEnv({ seed }), new State());
+  const env = testEnv({ seed });
+  const compiled = new Cluster(config, env, new State());
   const endpoints = new Map<string, Endpoint>();
   const count = config.endpoints.priorities[0]![0]!.endpoints.length;
   for (const call = makeCall(); endpoints.size < count;) {
@@ -30,15 +33,21 @@ export function ourDetection(cluster: Init<typeof ClusterSchema>, seed: number):
     if (picked instanceof MeshError) throw picked;
     endpoints.set(picked.config.address, picked);
   }
+  const out = (): string[] =>
+    [...endpoints.values()]
+      .filter(({ load }) => (load.barred & BARRED.ejected) !== 0)
+      .map(({ config: each }) => each.address)
+      .toSorted();
   return {
     after(address, outcome) {
       const endpoint = endpoints.get(address)!;
       const status = typeof outcome === "number" ? outcome : 0;
       compiled.attemptEnded(endpoint, status, -1, errorOf(outcome), -1, true);
-      return [...endpoints.values()]
-        .filter(({ load }) => (load.barred & BARRED.ejected) !== 0)
-        .map(({ config: each }) => each.address)
-        .toSorted();
+      return out();
+    },
+    later(ms) {
+      env.clock.advance(ms);
+      return out();
     },
   };
 }

@@ -2,7 +2,6 @@ import { isDeepStrictEqual } from "node:util";
 
 import { observingListener } from "../../envoy/observe.ts";
 import { startEnvoy } from "../../envoy/process.ts";
-import type { RunningEnvoy } from "../../envoy/process.ts";
 import type { Capability } from "../../peer.ts";
 import { dial } from "../dial.ts";
 import { routeTo } from "../route-to.ts";
@@ -11,6 +10,7 @@ import { concluded } from "../difference.ts";
 import type { Difference } from "../difference.ts";
 import { exchange } from "../http1.ts";
 import { startBackends } from "./backends.ts";
+import { clusterHealth } from "./health.ts";
 import { ejectionCase } from "./cases.ts";
 import { ourDetection } from "./ours.ts";
 
@@ -59,7 +59,8 @@ export const ejectionRow: Capability = {
             const outcome = event?.outcome ?? "refused";
             before.push([address, outcome]);
             const mine = ours.after(address, outcome);
-            const envoys = await ejected(envoy, cluster.name!);
+            // Its main thread ejects, and answers this: by now it has done what the request was reason for.
+            const envoys = (await clusterHealth(envoy, `^${cluster.name}$`)).get(cluster.name!)!.ejected;
             if (isDeepStrictEqual(mine, envoys)) continue;
             differences.push({ at: number, config: cluster, request: before, ours: mine, envoys });
             // All that follows would differ for the same reason.
@@ -75,22 +76,3 @@ export const ejectionRow: Capability = {
     return concluded(context, "requests", count * requestsPerCase, differences);
   },
 };
-
-interface ClusterStatus {
-  readonly name: string;
-  readonly host_statuses?: readonly {
-    readonly address: { readonly socket_address: { readonly address: string; readonly port_value: number } };
-    readonly health_status: { readonly failed_outlier_check?: boolean };
-  }[];
-}
-
-/** Its main thread ejects, and answers this: by then it has done what the request before was reason for. */
-async function ejected(envoy: RunningEnvoy, cluster: string): Promise<string[]> {
-  const text = await envoy.admin(`/clusters?format=json&filter=^${cluster}$`);
-  const { cluster_statuses: all } = JSON.parse(text) as { readonly cluster_statuses: readonly ClusterStatus[] };
-  const hosts = all.find(({ name }) => name === cluster)?.host_statuses ?? [];
-  return hosts
-    .filter(({ health_status: health }) => health.failed_outlier_check === true)
-    .map(({ address: { socket_address: at } }) => `${at.address}:${at.port_value}`)
-    .toSorted();
-}
