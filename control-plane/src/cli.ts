@@ -28,6 +28,7 @@ const usage = `usage: trama-control-plane <command> [options]
     --domain NAME           completes short host names (default cluster.local)
     --root-namespace NAME   (default istio-system)
     --cluster NAME          (default Kubernetes)
+    --credentials-dir DIR   where callers have the Secrets that credentialName names (default /etc/trama/credentials)
     --certificate-life T    of workloads that ask for none (default 24h)
     --max-connection-age T  (default 30m)
     --plaintext-port N      ADS without TLS on 127.0.0.1, for libraries that can do no more, and for listed nodes alone
@@ -109,6 +110,7 @@ async function run(args: string[], terminal: Terminal): Promise<number> {
     "http-host": { type: "string" },
     "http-port": { type: "string" },
     "server-name": { type: "string", multiple: true },
+    "credentials-dir": { type: "string" },
     "certificate-life": { type: "string" },
     "max-connection-age": { type: "string" },
     "shutdown-grace": { type: "string" },
@@ -129,6 +131,7 @@ async function run(args: string[], terminal: Terminal): Promise<number> {
     domain: values.domain,
     rootNamespace: values["root-namespace"],
     cluster: values.cluster,
+    credentialsDir: values["credentials-dir"],
     certificateLifeSeconds: seconds(values["certificate-life"], "--certificate-life"),
     maxConnectionAgeSeconds: seconds(values["max-connection-age"], "--max-connection-age"),
     shutdownGraceSeconds: seconds(values["shutdown-grace"], "--shutdown-grace"),

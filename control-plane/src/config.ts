@@ -3,6 +3,7 @@ import { z } from "zod";
 
 import type { ListedNode } from "./ads/plaintext.ts";
 import { ControlPlaneError } from "./errors.ts";
+import { defaultMesh } from "./model/mesh.ts";
 
 /** What `startControlPlane` takes. Everything has a default but the folder to read and the folder to keep. */
 export interface ControlPlaneOptions {
@@ -38,6 +39,11 @@ export interface ControlPlaneOptions {
   readonly domain?: string | undefined;
   /** Name of the cluster that endpoints are said to be in. Default `Kubernetes`, as Istio's. */
   readonly cluster?: string | undefined;
+  /**
+   * Folder on the callers' machines in which the Secrets that a DestinationRule's `credentialName` names are mounted, each as a folder of
+   * its own: keys never pass through the control plane. Absolute; default `/etc/trama/credentials`.
+   */
+  readonly credentialsDir?: string | undefined;
   /** DNS names and addresses under which clients dial this server, besides `localhost`, `127.0.0.1`, `::1` and `host`. */
   readonly serverNames?: readonly string[] | undefined;
   /** Life of a workload certificate that asks for none. Default 86400 (24 h), bounds 10 s to `maxCertificateLifeSeconds`. */
@@ -98,6 +104,10 @@ const schema = z
     rootNamespace: z.string().regex(label, "not a namespace (DNS label)").default("istio-system"),
     domain: z.string().regex(dnsName, "not a DNS name").default("cluster.local"),
     cluster: z.string().min(1).max(253).default("Kubernetes"),
+    credentialsDir: z
+      .string()
+      .regex(/^(\/[^/\0]+)+$/, "not an absolute path")
+      .default(defaultMesh.credentialsDir),
     serverNames: z.array(dnsNameOrAddress).max(100).readonly().default([]),
     certificateLifeSeconds: seconds(10, MAX_CERTIFICATE_LIFE).int().default(DAY),
     maxCertificateLifeSeconds: seconds(10, MAX_CERTIFICATE_LIFE).int().default(MAX_CERTIFICATE_LIFE),

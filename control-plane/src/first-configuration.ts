@@ -9,14 +9,25 @@ const FIRST_READ_MS = 5_000;
 
 /** Opens the folders and waits until they were read once: there is a snapshot then, or a finding that says why not. */
 export async function openFolders(
-  config: Pick<ControlPlaneConfig, "configDirs" | "trustDomain" | "rootNamespace" | "domain" | "cluster">,
+  config: Pick<
+    ControlPlaneConfig,
+    "configDirs" | "trustDomain" | "rootNamespace" | "domain" | "cluster" | "credentialsDir"
+  >,
   clock: Clock,
   rootsPem = "",
 ): Promise<SnapshotSource> {
-  const { configDirs, trustDomain, rootNamespace, domain, cluster } = config;
+  const { configDirs, trustDomain, rootNamespace, domain, cluster, credentialsDir } = config;
   const source = openConfiguration({
     folders: configDirs,
-    mesh: { ...defaultMesh, trustDomain, rootNamespace, domain, cluster, rootsPem },
+    mesh: {
+      trustDomain,
+      trustDomainAliases: defaultMesh.trustDomainAliases,
+      rootNamespace,
+      domain,
+      cluster,
+      credentialsDir,
+      rootsPem,
+    },
   });
   if (source.current !== undefined || source.diagnostics.length > 0) return source;
   const first = Promise.withResolvers<void>();

@@ -10,6 +10,8 @@ export interface MeshSettings {
   readonly rootNamespace: string;
   /** Name of the cluster that endpoints are said to be in. */
   readonly cluster: string;
+  /** Folder of each caller in which the Secrets that `credentialName` names are mounted, each as a folder of its own. */
+  readonly credentialsDir: string;
   /** PEM of all roots that identities are checked against; it is public. Empty: there is no authority, as in `check`. */
   readonly rootsPem: string;
 }
@@ -21,6 +23,7 @@ export const defaultMesh: MeshSettings = {
   domain: "cluster.local",
   rootNamespace: "istio-system",
   cluster: "Kubernetes",
+  credentialsDir: "/etc/trama/credentials",
   rootsPem: "",
 };
 

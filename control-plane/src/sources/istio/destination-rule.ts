@@ -6,8 +6,11 @@ import { message } from "./message.ts";
 import { type OutlierDetectionSpec, outlierDetection } from "./outlier-detection.ts";
 import {
   count,
+  cut,
   dnsLabel,
+  dnsName,
   exportTo,
+  fail,
   hostName,
   labels,
   milliseconds,
@@ -49,13 +52,15 @@ export interface PortPolicySpec extends Pick<
   readonly port: { readonly number: number };
 }
 
-/** The files are the caller's own, in PEM. */
+/** The files are the caller's own, in PEM; `credentialName` is a folder of them. */
 export interface TlsSpec {
   readonly mode: "DISABLE" | "SIMPLE" | "MUTUAL" | "ISTIO_MUTUAL";
   readonly clientCertificate?: string | undefined;
   readonly privateKey?: string | undefined;
   readonly caCertificates?: string | undefined;
   readonly caCrl?: string | undefined;
+  /** A Secret that is mounted on the caller's machine; in place of the files but `caCrl`. */
+  readonly credentialName?: string | undefined;
   readonly insecureSkipVerify: boolean;
   readonly sni?: string | undefined;
   readonly subjectAltNames: readonly string[];
@@ -69,44 +74,63 @@ export interface RetryBudgetSpec {
 
 const file = z.string().regex(/^\//, "is no file: write its absolute path on the caller's machine").optional();
 
-const tls = message(
-  {
-    // The zero name of this enum is DISABLE: `tls: {}` would silently be plaintext (istio-api §1.2), so it must be written.
-    mode: z.enum(["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"], {
-      error: (issue) =>
-        issue.input === undefined ? "is missing, which would mean DISABLE, plaintext: write the mode" : undefined,
-    }),
-    clientCertificate: file,
-    privateKey: file,
-    caCertificates: file,
-    caCrl: file,
-    insecureSkipVerify: z.boolean().default(false),
-    sni: hostName.optional(),
-    subjectAltNames: z.array(z.string().min(1, "an empty name is not allowed: remove it")).default([]),
-  },
-  { credentialName: "secrets of Kubernetes; give files by clientCertificate, privateKey and caCertificates" },
-).superRefine((spec, context) => {
+const credential = z.string().transform((text, context) => {
+  if (text.startsWith("configmap://"))
+    return fail(
+      context,
+      "not supported by this release: ConfigMaps; mount it on the caller's machine, and write caCertificates",
+    );
+  return dnsName.safeParse(text).success
+    ? text
+    : fail(context, `"${cut(text)}" is no name of a Secret: lower-case letters, digits, hyphens and dots, at most 253`);
+});
+
+const tls = message({
+  // The zero name of this enum is DISABLE: `tls: {}` would silently be plaintext (istio-api §1.2), so it must be written.
+  mode: z.enum(["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"], {
+    error: (issue) =>
+      issue.input === undefined ? "is missing, which would mean DISABLE, plaintext: write the mode" : undefined,
+  }),
+  clientCertificate: file,
+  privateKey: file,
+  caCertificates: file,
+  caCrl: file,
+  credentialName: credential.optional(),
+  insecureSkipVerify: z.boolean().default(false),
+  sni: hostName.optional(),
+  subjectAltNames: z.array(z.string().min(1, "an empty name is not allowed: remove it")).default([]),
+}).superRefine((spec, context) => {
   for (const [field, message] of tlsContradictions(spec)) context.addIssue({ code: "custom", path: [field], message });
 });
 
 /** What the mode does not take, or needs (istio-api §3.6). */
 function* tlsContradictions(spec: TlsSpec): Iterable<readonly [string, string]> {
-  const { mode, insecureSkipVerify, subjectAltNames } = spec;
+  const { mode, insecureSkipVerify, subjectAltNames, credentialName } = spec;
   const own = ["clientCertificate", "privateKey"] as const;
   const trust = ["caCertificates", "caCrl"] as const;
+  const secret = ["credentialName"] as const;
   const names = ["sni", "subjectAltNames"] as const;
-  const given = (field: (typeof own | typeof trust | typeof names)[number]): boolean =>
+  const given = (field: (typeof own | typeof trust | typeof names | typeof secret)[number]): boolean =>
     field === "subjectAltNames" ? subjectAltNames.length > 0 : spec[field] !== undefined;
-  const refused = { DISABLE: [...own, ...trust, ...names], ISTIO_MUTUAL: [...own, ...trust], SIMPLE: own, MUTUAL: [] }[
-    mode
-  ];
+  const refused = {
+    DISABLE: [...own, ...trust, ...secret, ...names],
+    ISTIO_MUTUAL: [...own, ...trust, ...secret],
+    SIMPLE: own,
+    MUTUAL: [],
+  }[mode];
   for (const field of refused) if (given(field)) yield [field, `${mode} takes no ${field}: remove it`];
-  if (mode === "MUTUAL")
-    for (const field of own) if (!given(field)) yield [field, "is missing: MUTUAL shows a certificate, from files"];
+  if (credentialName !== undefined)
+    for (const field of [...own, "caCertificates"] as const)
+      if (given(field) && !(refused as readonly string[]).includes(field))
+        yield [field, "is in the Secret that credentialName names: keep one of the two"];
+  if (mode === "MUTUAL" && credentialName === undefined)
+    for (const field of own)
+      if (!given(field)) yield [field, "is missing: MUTUAL shows a certificate, from files or a credentialName"];
   if (!insecureSkipVerify) return;
   if (mode === "DISABLE" || mode === "ISTIO_MUTUAL")
     yield ["insecureSkipVerify", `${mode} does not take it: remove it`];
-  for (const field of [...trust, "subjectAltNames"] as const)
+  // Of a Secret the certificate and its key are used all the same.
+  for (const field of [...trust, ...(mode === "SIMPLE" ? secret : []), "subjectAltNames"] as const)
     if (given(field)) yield [field, "is not looked at under insecureSkipVerify: keep one of the two"];
 }
 

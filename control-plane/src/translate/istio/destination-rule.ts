@@ -21,6 +21,7 @@ import type { Content } from "../../sources/object.ts";
 export function destinationRule(content: Content<"DestinationRule">, mesh: MeshSettings): DestinationPolicy {
   const { namespace, name, spec } = content;
   const byLatency = content.settings["trama.io/load-balancer"] === "PEAK_EWMA";
+  const { credentialsDir } = mesh;
   return {
     namespace,
     name,
@@ -28,11 +29,11 @@ export function destinationRule(content: Content<"DestinationRule">, mesh: MeshS
     visible: visibility(spec.workloadSelector === undefined ? spec.exportTo : ["."], namespace),
     selector: spec.workloadSelector?.matchLabels ?? {},
     probing: content.settings["trama.io/outlier-probing"] !== "false",
-    traffic: translateTraffic(spec.trafficPolicy, byLatency, byLatency),
+    traffic: translateTraffic(spec.trafficPolicy, { byLatency, all: byLatency, credentialsDir }),
     subsets: spec.subsets.map((subset) => ({
       name: subset.name,
       labels: subset.labels,
-      traffic: translateTraffic(subset.trafficPolicy, byLatency, false),
+      traffic: translateTraffic(subset.trafficPolicy, { byLatency, all: false, credentialsDir }),
     })),
   };
 }
@@ -50,29 +51,40 @@ export function join(policies: readonly DestinationPolicy[]): DestinationPolicy 
   return { ...first, traffic, probing, subsets: policies.flatMap((policy) => policy.subsets) };
 }
 
-/** `byLatency`: peak EWMA where it would be least request; with `all`, also where nothing is said. */
-function translateTraffic(spec: TrafficPolicySpec | undefined, byLatency: boolean, all: boolean): TrafficPolicy {
-  if (spec === undefined) return all ? { ...noTraffic, balancer: { kind: "peak_ewma" } } : noTraffic;
+interface Around {
+  /** Peak EWMA where it would be least request; with `all`, also where nothing is said. */
+  readonly byLatency: boolean;
+  readonly all: boolean;
+  readonly credentialsDir: string;
+}
+
+function translateTraffic(spec: TrafficPolicySpec | undefined, around: Around): TrafficPolicy {
+  if (spec === undefined) return around.all ? { ...noTraffic, balancer: { kind: "peak_ewma" } } : noTraffic;
   const { retryBudget, portLevelSettings } = spec;
   return {
-    ...translateBlocks(spec, byLatency, all),
+    ...translateBlocks(spec, around),
     retryBudget:
       retryBudget === undefined
         ? undefined
         : { percent: retryBudget.percent, minConcurrency: retryBudget.minRetryConcurrency },
     // Of a port, what is not said is the default and not inherited.
-    ports: new Map(portLevelSettings.map((each) => [each.port.number, translateBlocks(each, byLatency, byLatency)])),
+    ports: new Map(
+      portLevelSettings.map((each) => [each.port.number, translateBlocks(each, { ...around, all: around.byLatency })]),
+    ),
   };
 }
 
 /** The blocks that a host, a subset and a port of it can have alike. */
-function translateBlocks(spec: TrafficPolicySpec | PortPolicySpec, byLatency: boolean, all: boolean): PortTraffic {
+function translateBlocks(
+  spec: TrafficPolicySpec | PortPolicySpec,
+  { byLatency, all, credentialsDir }: Around,
+): PortTraffic {
   const { loadBalancer, connectionPool, tls, outlierDetection } = spec;
   const unsaid: Balancer | undefined = all ? { kind: "peak_ewma" } : undefined;
   return {
     balancer: loadBalancer === undefined ? unsaid : translateBalancer(loadBalancer, byLatency),
     pool: connectionPool && translatePool(connectionPool),
-    tls: tls && translateTls(tls),
+    tls: tls && translateTls(tls, credentialsDir),
     outlier: outlierDetection && translateOutlier(outlierDetection),
     locality: loadBalancer && translatePlaces(loadBalancer),
   };
@@ -89,8 +101,9 @@ function translateBalancer({ simple, consistentHash, warmup }: LoadBalancerSpec,
   return byLatency && warmup === undefined ? { kind: "peak_ewma" } : { kind: "least_request", warmup };
 }
 
-function translateTls(spec: TlsSpec): DestinationTls {
-  const { mode, sni, subjectAltNames, clientCertificate, privateKey, caCertificates, caCrl } = spec;
+function translateTls(spec: TlsSpec, credentialsDir: string): DestinationTls {
+  const { mode, sni, subjectAltNames, caCrl, insecureSkipVerify } = spec;
+  const { clientCertificate, privateKey, caCertificates } = filesOf(spec, credentialsDir);
   return {
     mode: mode === "DISABLE" ? "disable" : mode === "ISTIO_MUTUAL" ? "mesh" : "server",
     sni,
@@ -100,9 +113,22 @@ function translateTls(spec: TlsSpec): DestinationTls {
         clientCertificate === undefined || privateKey === undefined
           ? undefined
           : { chainFile: clientCertificate, keyFile: privateKey },
-      roots: spec.insecureSkipVerify ? "none" : caCertificates === undefined ? "system" : { file: caCertificates },
+      roots: insecureSkipVerify ? "none" : caCertificates === undefined ? "system" : { file: caCertificates },
       crlFile: caCrl,
     },
+  };
+}
+
+/** A Secret is a folder, its keys are files: so Kubernetes mounts it, and its private key stays between it and the caller (S35). */
+function filesOf(
+  spec: TlsSpec,
+  credentialsDir: string,
+): Pick<TlsSpec, "clientCertificate" | "privateKey" | "caCertificates"> {
+  if (spec.credentialName === undefined) return spec;
+  const folder = `${credentialsDir}/${spec.credentialName}`;
+  return {
+    ...(spec.mode === "MUTUAL" && { clientCertificate: `${folder}/tls.crt`, privateKey: `${folder}/tls.key` }),
+    caCertificates: `${folder}/ca.crt`,
   };
 }
 
