@@ -248,18 +248,31 @@ test("abort, destroy with a reason, time-out: the upstream learns of it", async 
   expect(client.ended.map(({ record }) => record.flag)).toEqual(["DC", "DC", "DC", "DC"]);
 });
 
-test("an answer cut short is an aborted one", async () => {
-  const client = await world((_incoming, response) => {
+test.each([
+  ["a request in one piece", ""],
+  ["one whose body comes later", "body"],
+])("an answer cut short is an aborted one, and no error of its request: %s", async (_name, body) => {
+  const client = await world((incoming, response) => {
+    incoming.resume();
     response.writeHead(200, { "content-length": 100 });
     response.write("half");
     setImmediate(() => response.destroy());
   });
-  const request = http.get({ ...target, agent: client.agents.http });
-  request.on("error", () => {});
+  const request = http.request({ ...target, method: body === "" ? "GET" : "POST", agent: client.agents.http });
+  if (body !== "") {
+    request.flushHeaders();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  request.end(body);
   const [response] = (await once(request, "response")) as [IncomingMessage];
+  // As with plain Node: whoever has the answer need not listen to the request.
+  expect(request.listenerCount("error")).toBe(0);
+  let aborted = 0;
+  response.on("aborted", () => aborted++);
   response.on("data", () => {});
   const [error] = (await once(response, "error")) as [NodeJS.ErrnoException];
-  expect([error.code, response.complete]).toEqual(["ECONNRESET", false]);
+  expect([error.message, error.code, response.complete, aborted]).toEqual(["aborted", "ECONNRESET", false, 1]);
+  expect(error.cause).toMatchObject({ code: "RESET", sent: true });
 });
 
 test("back-pressure both ways", async () => {

@@ -1,6 +1,7 @@
 import type { Dispatcher } from "undici";
 
 import { http } from "../env/node-http.ts";
+import { cutAnswer } from "./cut-answer.ts";
 import { answerFields } from "./entrance-call.ts";
 import type { PipeSocket } from "./pipe-socket.ts";
 
@@ -97,21 +98,24 @@ export class DirectCall implements Dispatcher.DispatchHandler {
       this.#fail(new Error("the answer is shorter than its head said"));
       return;
     }
-    this.over = true;
-    if (!this.#chunked) return;
+    if (!this.#chunked) {
+      this.over = true;
+      return;
+    }
     let end = "0\r\n";
     for (const name in trailers)
       for (const value of [trailers[name]!].flat()) {
         if (unwritable.test(name) || unwritable.test(value)) {
-          this.#client.destroy(new TypeError(notWritable));
+          this.#fail(new TypeError(notWritable));
           return;
         }
         end += `${name}: ${value}\r\n`;
       }
+    this.over = true;
     this.#client.deliver(Buffer.from(`${end}\r\n`, "latin1"));
   }
 
-  /** The caller gets the mesh's own error, as the error of its connection. */
+  /** The caller gets the mesh's own error: of its request, or as the cause of its answer's ({@link cutAnswer}). */
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
     if (!this.over) this.#fail(error);
   }
@@ -130,7 +134,7 @@ export class DirectCall implements Dispatcher.DispatchHandler {
 
   #fail(error: Error): void {
     this.over = true;
-    this.#client.destroy(error);
+    cutAnswer(this.#client, error);
   }
 
   #abort(): void {

@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 
 import { http } from "../env/node-http.ts";
+import { cutAnswer } from "./cut-answer.ts";
 import type { PipeSocket } from "./pipe-socket.ts";
 
 type Fields = Record<string, string | string[]>;
@@ -71,16 +72,13 @@ export class EntranceCall implements Dispatcher.DispatchHandler {
       }
       this.#response.end();
     } catch (thrown) {
-      this.#pipe.other.destroy(thrown as Error);
-      this.#pipe.destroy();
+      this.#fail(thrown as Error);
     }
   }
 
-  /** The caller gets the mesh's own error, as the error of its connection. */
+  /** The caller gets the mesh's own error: of its request, or as the cause of its answer's ({@link cutAnswer}). */
   onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
-    if (!this.#end()) return;
-    this.#pipe.other.destroy(error);
-    this.#pipe.destroy();
+    if (this.#end()) this.#fail(error);
   }
 
   onRequestUpgrade(_controller: Dispatcher.DispatchController, status: number, headers: Fields, socket: Duplex): void {
@@ -101,6 +99,11 @@ export class EntranceCall implements Dispatcher.DispatchHandler {
   #left(): void {
     if (!this.#end()) return;
     this.#controller?.abort(new Error("the caller closed its connection"));
+  }
+
+  #fail(error: Error): void {
+    cutAnswer(this.#pipe.other, error);
+    this.#pipe.destroy();
   }
 
   #end(): boolean {
