@@ -457,6 +457,7 @@ export interface Locality {
   readonly subZone: string;
 }
 
+/** Its fields may be worked out when they are read: a copy names them, for a spread would not find them. */
 export interface EndpointConfig {
   /** `host:port`, IPv6 in brackets: the key under which load, latency and pools live. */
   readonly address: string;

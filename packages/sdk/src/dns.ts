@@ -152,7 +152,8 @@ export class DnsClusters {
         const address = host.includes(":") ? `[${host}]:${endpoint.port}` : `${host}:${endpoint.port}`;
         if (seen.has(address)) return [];
         seen.add(address);
-        return [{ ...endpoint, host, address }];
+        const { port, weight, health, tlsMode, workload, hashKey } = endpoint;
+        return [{ address, host, port, weight, health, tlsMode, workload, hashKey }];
       });
     };
     const priorities = set.priorities.map((localities) =>

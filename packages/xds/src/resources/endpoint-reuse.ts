@@ -1,5 +1,7 @@
 import type { EndpointConfig, EndpointSet, Sliced } from "@trama/engine";
 
+import type { AddressSet } from "./address-set.ts";
+
 /**
  * Where the endpoints of a large assignment stand in its bytes, so that the next one is read only where it differs: of 10,000 endpoints
  * one changes, and the bytes before and behind it are the same. Kept beside the assignment for as long as that is held.
@@ -22,7 +24,7 @@ interface LocalityIndex {
 /** All addresses of an assignment. Handed on to its successor, who changes what is different: who it belongs to is looked at first. */
 interface Addresses {
   owner: EndpointSet;
-  readonly set: Set<string>;
+  readonly set: AddressSet;
 }
 
 const indexes = new WeakMap<EndpointSet, AssignmentIndex>();
@@ -42,13 +44,13 @@ export interface ReadEndpoints {
 }
 
 /**
- * Keeps where the parts of an assignment stand that was just read. False, and nothing has changed: by what was added an address is
- * there twice (R43), or somebody else has succeeded to `before` meanwhile. `addresses` are all of them, where they were gathered.
+ * Keeps where the parts of an assignment stand that was just read. False, and nothing has changed: by what was added an address seems
+ * to be there twice (R43), or somebody else has succeeded to `before` meanwhile. `addresses` are all of them, where they were gathered.
  */
 export function remember(
   set: EndpointSet,
   localities: readonly ReadEndpoints[],
-  addresses: Set<string> | undefined,
+  addresses: AddressSet | undefined,
   before: EndpointSet | undefined,
 ): boolean {
   let box: Addresses;
@@ -76,12 +78,11 @@ function exchange(known: AssignmentIndex, now: readonly ReadEndpoints[]): boolea
   const come: string[] = [];
   for (const { reading } of now)
     for (const { address } of reading.added) {
-      if (all.has(address)) {
+      if (!all.add(address)) {
         for (const each of come) all.delete(each);
         for (const each of gone) all.add(each.address);
         return false;
       }
-      all.add(address);
       come.push(address);
     }
   return true;

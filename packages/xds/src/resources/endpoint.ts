@@ -2,6 +2,8 @@ import { finish } from "@trama/engine";
 import type { EndpointConfig, EndpointSet, Locality, LocalityEndpoints, Sliced } from "@trama/engine";
 import { typeUrls } from "@trama/proto/lean";
 
+import { AddressSet } from "./address-set.ts";
+import { addressText, CompactEndpoint, type EndpointTraits, KnownTraits } from "./endpoint-compact.ts";
 import { type EndpointMetadata, readMetadata } from "./endpoint-metadata.ts";
 import { type AssignmentIndex, indexOf, ReusedLocality, remember } from "./endpoint-reuse.ts";
 import { ResourceError, unsupported, within } from "./error.ts";
@@ -20,7 +22,7 @@ export const endpointType: ResourceType<EndpointSet> = {
     return { name: value.name, value };
   },
   *slices(bytes, _options, before): Sliced<Decoded<EndpointSet>> {
-    const value = yield* readEndpoints(bytes, undefined, before);
+    const value = yield* readEndpoints(bytes, undefined, before, undefined);
     return { name: value.name, value };
   },
 };
@@ -38,14 +40,20 @@ interface State {
   readonly cursor: Cursor;
   readonly localities: ReadLocality[];
   readonly drops: { category: string; perMillion: number }[];
-  /** R43: an address is unique in the cluster. Absent where that is found out from what changed. */
-  readonly addresses: Set<string> | undefined;
+  /**
+   * R43: an address is unique in the cluster. By hashes at first, and by the texts where two hashes are the same. Absent where that is found
+   * out from what changed.
+   */
+  readonly addresses: AddressSet | Set<string> | undefined;
+  /** Two addresses have one hash. */
+  alike: boolean;
+  readonly traits: KnownTraits;
   /** Of the assignment before: what did not change is taken over. */
   readonly before: AssignmentIndex | undefined;
   clusterName: string;
   overprovisioning: number | undefined;
   /** Of the endpoint that is being read. */
-  readonly read: Socket;
+  readonly read: Reading;
   /** Index of the endpoint that is being read, in the last locality; -1 outside. */
   endpoint: number;
 }
@@ -55,28 +63,41 @@ interface State {
  * the same bytes is taken over by identity.
  */
 export function endpoints(bytes: Uint8Array, name: string | undefined, before?: EndpointSet): EndpointSet {
-  return finish(readEndpoints(bytes, name, before));
+  return finish(readEndpoints(bytes, name, before, undefined));
 }
 
 /** Endpoints that are read between two yields: some tenths of a millisecond before any of this was optimised. */
 const sliceLength = 16;
 
-/** The same in slices, for a caller who lets others run in between. */
+/** The same in slices, for a caller who lets others run in between. `texts`: where hashes could not tell addresses apart. */
 function* readEndpoints(
   bytes: Uint8Array,
   name: string | undefined,
   before: EndpointSet | undefined,
+  texts: Set<string> | undefined,
 ): Sliced<EndpointSet> {
   const known = before === undefined ? undefined : indexOf(before);
   const state: State = {
     cursor: new Cursor(bytes),
     localities: [],
     drops: [],
-    addresses: known === undefined ? new Set() : undefined,
+    addresses: texts ?? (known === undefined ? new AddressSet() : undefined),
+    alike: false,
+    traits: new KnownTraits(),
     before: known,
     clusterName: "",
     overprovisioning: undefined,
-    read: { host: "", port: 0, tlsMode: "", workload: "", hashKey: undefined, likely: "" },
+    read: {
+      hostStart: 0,
+      hostEnd: 0,
+      port: 0,
+      weight: 1,
+      health: "healthy",
+      tlsMode: "",
+      workload: "",
+      hashKey: undefined,
+      likely: "",
+    },
     endpoint: -1,
   };
   try {
@@ -86,6 +107,8 @@ function* readEndpoints(
     if (!(error instanceof ResourceError) || state.endpoint === -1) throw error;
     throw new ResourceError(`endpoints[${locality}].lb_endpoints[${state.endpoint}]: ${error.message}`);
   }
+  // Most likely one is there twice: whoever compares texts can say where.
+  if (state.alike) return yield* readEndpoints(bytes, name, undefined, new Set());
   if (state.clusterName === "" && name === undefined) throw new ResourceError("cluster_name is empty");
   const set: EndpointSet = {
     name: state.clusterName || (name ?? ""),
@@ -93,8 +116,9 @@ function* readEndpoints(
     drops: state.drops,
     overprovisioningPercent: state.overprovisioning,
   };
-  // If an address is there twice, whoever reads all of them can say where.
-  if (!remember(set, state.localities, state.addresses, before)) return yield* readEndpoints(bytes, name, undefined);
+  // If an address is there twice, this finds it once more.
+  if (texts === undefined && !remember(set, state.localities, state.addresses as AddressSet | undefined, before))
+    return yield* readEndpoints(bytes, name, undefined, undefined);
   return set;
 }
 
@@ -189,43 +213,54 @@ function readPlace(cursor: Cursor, outer: number): Locality {
 /** By the number of HealthStatus: UNKNOWN and HEALTHY take traffic, DRAINING keeps its sessions, all else is unhealthy (R43). */
 const healths: readonly EndpointConfig["health"][] = ["healthy", "healthy", "unhealthy", "draining"];
 
-interface Socket extends EndpointMetadata {
-  host: string;
+/** What was read of an endpoint; one object for all of them. */
+interface Reading extends EndpointMetadata, EndpointTraits {
+  /** Where its host stands. */
+  hostStart: number;
+  hostEnd: number;
   port: number;
+  weight: number;
+  health: EndpointConfig["health"];
+  tlsMode: string;
+  workload: string;
+  hashKey: string | undefined;
 }
 
 function readEndpoint(state: State, outer: number): EndpointConfig {
-  const { cursor, addresses, read } = state;
+  const { cursor, addresses, traits, read } = state;
   const end = cursor.enter(outer);
-  read.host = read.tlsMode = read.workload = "";
-  read.port = 0;
+  read.tlsMode = read.workload = "";
+  read.hostStart = read.hostEnd = read.port = 0;
   read.hashKey = undefined;
+  read.weight = 1;
   let status = 0;
-  let weight = 1;
   while (cursor.pos < end) {
     const tag = cursor.uint32();
     if (tag === 0x0a) readHost(cursor, end, read);
     else if (tag === 0x10) status = cursor.uint32();
     else if (tag === 0x1a) readMetadata(cursor, end, read);
-    else if (tag === 0x22) weight = cursor.wrappedUint32(end);
+    else if (tag === 0x22) read.weight = cursor.wrappedUint32(end);
     else if (tag === 0x2a) unsupported("endpoint_name");
     else cursor.skip(tag, end);
   }
   cursor.leave(end);
-  const { host, port, tlsMode, workload, hashKey } = read;
-  if (host === "") throw new ResourceError("the address is empty");
+  const { port } = read;
+  if (read.hostStart === read.hostEnd) throw new ResourceError("the address is empty");
   if (port < 1 || port > 65_535) throw new ResourceError(`port ${port} is not between 1 and 65535`);
-  if (weight === 0) throw new ResourceError("load_balancing_weight must be at least 1");
-  const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-  if (addresses?.has(address)) throw new ResourceError(`address ${address} is there twice`);
-  addresses?.add(address);
-  const health = healths[status] ?? "unhealthy";
-  const found = { address, host, port, weight, health, tlsMode, workload };
-  return hashKey === undefined ? found : { ...found, hashKey };
+  if (read.weight === 0) throw new ResourceError("load_balancing_weight must be at least 1");
+  const address = addressText(cursor.bytes, read.hostStart, read.hostEnd, port);
+  if (addresses instanceof AddressSet) {
+    if (!addresses.add(address)) state.alike = true;
+  } else if (addresses !== undefined) {
+    if (addresses.has(address)) throw new ResourceError(`address ${address} is there twice`);
+    addresses.add(address);
+  }
+  read.health = healths[status] ?? "unhealthy";
+  return new CompactEndpoint(address, traits.of(read));
 }
 
 /** Endpoint → Address → SocketAddress. */
-function readHost(cursor: Cursor, outer: number, into: Socket): void {
+function readHost(cursor: Cursor, outer: number, into: Reading): void {
   const end = cursor.enter(outer);
   while (cursor.pos < end) {
     const tag = cursor.uint32();
@@ -236,7 +271,7 @@ function readHost(cursor: Cursor, outer: number, into: Socket): void {
   cursor.leave(end);
 }
 
-function readAddress(cursor: Cursor, outer: number, into: Socket): void {
+function readAddress(cursor: Cursor, outer: number, into: Reading): void {
   const end = cursor.enter(outer);
   while (cursor.pos < end) {
     const tag = cursor.uint32();
@@ -248,12 +283,15 @@ function readAddress(cursor: Cursor, outer: number, into: Socket): void {
   cursor.leave(end);
 }
 
-function readSocket(cursor: Cursor, outer: number, into: Socket): void {
+function readSocket(cursor: Cursor, outer: number, into: Reading): void {
   const end = cursor.enter(outer);
   while (cursor.pos < end) {
     const tag = cursor.uint32();
-    if (tag === 0x12) into.host = cursor.text(end);
-    else if (tag === 0x18) into.port = cursor.uint32();
+    if (tag === 0x12) {
+      into.hostEnd = cursor.enter(end);
+      into.hostStart = cursor.pos;
+      cursor.pos = into.hostEnd;
+    } else if (tag === 0x18) into.port = cursor.uint32();
     else if (tag === 0x08) {
       if (cursor.uint32() !== 0) throw new ResourceError("only TCP is supported");
     } else if (tag === 0x22) unsupported("endpoint.address.socket_address.named_port");
