@@ -92,6 +92,7 @@ describe("keyed state under compile", () => {
         state,
         current,
       );
+      for (const each of state.clusters.get("a")!.members.at(-1)!.endpoints.flat()) each.load.active = 0;
       current.retire();
       current = next;
     }

@@ -79,7 +79,7 @@ describe("a configuration that comes into force in slices", () => {
       fc.property(fc.constantFrom(...balancers), fc.nat(60), fc.boolean(), (balancer, count, known) => {
         const env = testEnv();
         const state = new State();
-        const first = finish(compiling(known ? big({ endpoints: many.slice(7) }) : small, env, state));
+        const first = finish(compiling(known ? big({ endpoints: many.slice(7), balancer }) : small, env, state));
         const held = (): unknown => [
           state.clusters.size,
           state.clusters.get("big")?.endpoints.size,
@@ -103,13 +103,13 @@ describe("a configuration that comes into force in slices", () => {
       const state = new State();
       const env = testEnv();
       const old = new Cluster(cluster("big", { endpoints: many, balancer }), env, state);
-      const loads = state.clusters.get("big")!.endpoints;
+      const all = state.clusters.get("big")!.members[0]!.endpoints[0]!;
       const work = Cluster.of(cluster("big", { endpoints: many.slice(1), balancer }), env, state);
       let made: Cluster | undefined;
       for (let at = 1; made === undefined; at++) {
         const { done, value } = work.next();
         if (done === true) made = value;
-        loads.get(many[at * 7]!.address)!.barred = BARRED.ejected;
+        all[at * 7]!.load.barred = BARRED.ejected;
         old.healthChanged();
       }
       const call = makeCall();

@@ -38,9 +38,14 @@ export class RefTable<T> {
   }
 }
 
-/** The loads of a cluster's endpoints by `host:port`, counted by use as in a {@link RefTable}; {@link Member}s use them. */
+/**
+ * The loads of a cluster's endpoints by `host:port`, of those that ever did something: counted by use as in a {@link RefTable};
+ * the endpoints of {@link Member}s use them.
+ */
 export class EndpointLoads {
   readonly #loads = new Map<string, EndpointLoad>();
+  /** Grows whenever all uses end at once. */
+  epoch = 0;
 
   /** Each use is ended by one {@link release}. */
   use(address: string): EndpointLoad {
@@ -57,6 +62,7 @@ export class EndpointLoads {
   /** Ends all uses at once. */
   clear(): void {
     this.#loads.clear();
+    this.epoch++;
   }
 
   get(address: string): EndpointLoad | undefined {
@@ -70,7 +76,7 @@ export class EndpointLoads {
 
 /** What one endpoint is doing for us, whichever snapshot sent it there. */
 export interface EndpointLoad {
-  /** How often it is held: once for all members that have it in a row. */
+  /** How often it is held: once for all members that have its endpoint in a row. */
   uses: number;
   /** Attempts between pick and last event. */
   active: number;
@@ -184,6 +190,12 @@ export function newClusterState(): ClusterState {
   };
 }
 
-function newEndpointLoad(): EndpointLoad {
+export function newEndpointLoad(): EndpointLoad {
   return { uses: 0, active: 0, barred: 0, outlier: undefined, readyMs: -1, latency: neverMeasured };
 }
+
+/** Of all endpoints that never did anything; never written to. */
+export const idleLoad: EndpointLoad = newEndpointLoad();
+
+/** The same of those that no member has any more. */
+export const goneLoad: EndpointLoad = newEndpointLoad();

@@ -40,7 +40,7 @@ export function world(
   const idle = () => {
     expect(counts).toMatchObject({ requests: 0, retries: 0 });
     for (const { address } of config.endpoints.priorities.flat().flatMap((each) => each.endpoints))
-      expect(counts.endpoints.get(address)!.active).toBe(0);
+      expect(counts.endpoints.get(address)?.active ?? 0).toBe(0);
     expect(env.clock.pending).toBe(0);
   };
   return { env, peer, counts, make, send, go, idle, compiled };

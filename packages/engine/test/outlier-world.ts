@@ -9,6 +9,7 @@ import { MeshError } from "../src/errors.ts";
 import type { MeshErrorCode } from "../src/errors.ts";
 import { BARRED, State } from "../src/state.ts";
 import type { ClusterState } from "../src/state.ts";
+import { held } from "./held.ts";
 
 const call = makeCall();
 
@@ -44,9 +45,7 @@ export class OutlierWorld {
 
   /** As an attempt at this address would be told; `at` counts from 0. */
   endpoint(at: number): Endpoint {
-    const { address } = { address: this.addresses[at]! };
-    const config = this.cluster.config.endpoints.priorities.flat().flatMap((each) => each.endpoints)[at]!;
-    return { config, load: this.shared.endpoints.get(address)! };
+    return held(this.shared, this.addresses[at]!);
   }
 
   answer(at: number, status: number, times = 1): void {
@@ -64,7 +63,7 @@ export class OutlierWorld {
 
   get ejected(): number[] {
     return this.addresses.flatMap((address, at) =>
-      (this.shared.endpoints.get(address)!.barred & BARRED.ejected) === 0 ? [] : [at],
+      ((this.shared.endpoints.get(address)?.barred ?? 0) & BARRED.ejected) === 0 ? [] : [at],
     );
   }
 

@@ -6,6 +6,7 @@ import type { BalancerConfig } from "../config.ts";
 import { MeshError } from "../errors.ts";
 import { BARRED, State } from "../state.ts";
 import { Cluster } from "./cluster.ts";
+import { held } from "../../test/held.ts";
 
 const call = makeCall();
 const balancers: BalancerConfig[] = [
@@ -29,7 +30,7 @@ describe.each(balancers)("health that this process found out, under $kind", (bal
     const config = cluster("c", { endpoints: endpoints(3), balancer });
     const older = new Cluster(config, testEnv(), state);
     const newer = new Cluster({ ...config }, testEnv(), state);
-    const load = state.clusters.get("c")!.endpoints.get("10.0.0.1:80")!;
+    const { load } = held(state.clusters.get("c")!, "10.0.0.1:80");
     load.barred = BARRED.ejected;
     newer.healthChanged();
     for (const each of [older, newer]) expect([...addresses(each)].toSorted()).toEqual(["10.0.0.0:80", "10.0.0.2:80"]);
@@ -41,7 +42,7 @@ describe.each(balancers)("health that this process found out, under $kind", (bal
   it("survives a change of the set: the key is the address", () => {
     const state = new State();
     const first = new Cluster(cluster("c", { endpoints: endpoints(2), balancer }), testEnv(), state);
-    state.clusters.get("c")!.endpoints.get("10.0.0.1:80")!.barred = BARRED.checkFailed;
+    held(state.clusters.get("c")!, "10.0.0.1:80").load.barred = BARRED.checkFailed;
     const second = new Cluster(cluster("c", { endpoints: endpoints(3), balancer }), testEnv(), state);
     first.dispose();
     expect([...addresses(second)].toSorted()).toEqual(["10.0.0.0:80", "10.0.0.2:80"]);
@@ -54,11 +55,11 @@ describe.each(balancers)("health that this process found out, under $kind", (bal
       locality([endpoint("10.0.0.2:80")], { zone: "b" }),
     ];
     const built = new Cluster(cluster("c", { priorities: [zones], balancer }), testEnv(), state);
-    const { endpoints: loads } = state.clusters.get("c")!;
-    loads.get("10.0.0.1:80")!.barred = BARRED.ejected;
+    const shared = state.clusters.get("c")!;
+    held(shared, "10.0.0.1:80").load.barred = BARRED.ejected;
     built.healthChanged();
     expect([...addresses(built)]).toEqual(["10.0.0.2:80"]);
-    loads.get("10.0.0.2:80")!.barred = BARRED.ejected;
+    held(shared, "10.0.0.2:80").load.barred = BARRED.ejected;
     built.healthChanged();
     expect([...addresses(built)]).toEqual(["NO_HEALTHY_ENDPOINT"]);
   });
@@ -75,7 +76,7 @@ it("a change of health resets no rotation, and a locality that it does not touch
   addresses(built, 5);
   const shared = state.clusters.get("c")!;
   const before = shared.cursors.get("0/r1/a/")!.value;
-  shared.endpoints.get("10.1.0.1:80")!.barred = BARRED.ejected;
+  held(shared, "10.1.0.1:80").load.barred = BARRED.ejected;
   built.healthChanged();
   void built.picker;
   expect(shared.cursors.get("0/r1/a/")!.value).toBe(before);

@@ -7,6 +7,7 @@ import type { HealthCheckConfig } from "../config.ts";
 import type { HealthAnswer } from "../env.ts";
 import { BARRED, State } from "../state.ts";
 import { Cluster } from "./cluster.ts";
+import { held } from "../../test/held.ts";
 
 interface Asked {
   readonly address: string;
@@ -88,8 +89,8 @@ describe("thresholds", () => {
 
   it("one that fails is not picked, and one that succeeds ends an ejection", () => {
     const world = new CheckWorld({}, { endpoints: endpoints(2), outlier: outlier({ maxEjectionPercent: 50 }) }, "well");
-    const load = world.state.clusters.get("c")!.endpoints.get("10.0.0.1:80")!;
-    const at = { config: endpoints(2)[1]!, load };
+    const at = held(world.state.clusters.get("c")!, "10.0.0.1:80");
+    const { load } = at;
     for (let i = 0; i < 5; i++) world.cluster.attemptEnded(at, 500, -1, undefined, -1, true);
     expect(load.barred).toBe(BARRED.ejected);
     world.env.clock.advance(1_000);

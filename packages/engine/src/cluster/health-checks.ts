@@ -70,9 +70,9 @@ export class HealthChecks {
     this.#checks.delete(check.endpoint.config.address);
     check.timer?.cancel();
     if (check.asking !== undefined) this.#stop(check);
-    const { load } = check.endpoint;
-    if ((load.barred & BARRED.checkFailed) === 0) return;
-    load.barred &= ~BARRED.checkFailed;
+    const { endpoint } = check;
+    if ((endpoint.known.barred & BARRED.checkFailed) === 0) return;
+    endpoint.load.barred &= ~BARRED.checkFailed;
     this.#shared.healthVersion++;
   }
 
@@ -138,11 +138,11 @@ export class HealthChecks {
     const first = check.healthy === undefined;
     check.healthy = well;
     check.run = 0;
-    const { load, config } = check.endpoint;
-    if (well) load.barred &= ~BARRED.checkFailed;
-    else load.barred |= BARRED.checkFailed;
+    const { endpoint } = check;
+    if (!well) endpoint.load.barred |= BARRED.checkFailed;
+    else if (endpoint.known.barred !== 0) endpoint.load.barred &= ~BARRED.checkFailed;
     this.#shared.healthVersion++;
-    const fields = { cluster: this.#cluster, endpoint: config.address };
+    const fields = { cluster: this.#cluster, endpoint: endpoint.config.address };
     if (!well) this.#env.log.warn("an endpoint fails its health check", fields);
     else if (!first) this.#env.log.info("an endpoint passes its health check again", fields);
     return true;

@@ -38,7 +38,8 @@ export class LocalityHosts {
     this.#aging = aging;
     // Only what the newest configuration says counts: an older one that is still in use must not make anybody young again.
     if (aging !== undefined)
-      for (const { config, load } of endpoints) if (config.health !== "healthy") load.readyMs = -1;
+      for (const each of endpoints)
+        if (each.known.readyMs >= 0 && each.config.health !== "healthy") each.load.readyMs = -1;
   }
 
   /** Those that take new traffic, as of the last {@link refresh}. */
@@ -88,15 +89,15 @@ export class LocalityHosts {
   #age(nowMs: number, from: number, to: number): void {
     for (let at = from; at < to; at++) {
       const endpoint = this.endpoints[at]!;
-      const { load } = endpoint;
-      if ((load.barred & BARRED.checkFailed) !== 0) load.readyMs = -1;
-      else if (load.readyMs < 0 && endpoint.config.health === "healthy") load.readyMs = nowMs;
+      const { known } = endpoint;
+      if ((known.barred & BARRED.checkFailed) !== 0) endpoint.load.readyMs = -1;
+      else if (known.readyMs < 0 && endpoint.config.health === "healthy") endpoint.load.readyMs = nowMs;
     }
   }
 }
 
 function takesTraffic(endpoint: Endpoint): boolean {
-  return endpoint.load.barred === 0 && endpoint.config.health === "healthy";
+  return endpoint.known.barred === 0 && endpoint.config.health === "healthy";
 }
 
 /**

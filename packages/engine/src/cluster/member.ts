@@ -3,12 +3,8 @@ import { inParts } from "../slices.ts";
 import type { Sliced } from "../slices.ts";
 import type { ClusterState } from "../state.ts";
 import type { Endpoint } from "./endpoint.ts";
-
-/** An endpoint of one member and of those that follow it, as long as they have the very same one. */
-interface HeldEndpoint extends Endpoint {
-  /** Version of the member that it came with. */
-  readonly since: number;
-}
+import { HeldEndpoint } from "./held-endpoint.ts";
+import type { Arrival } from "./held-endpoint.ts";
 
 interface HeldLocality {
   readonly locality: Locality;
@@ -47,8 +43,10 @@ export function* enter(config: ClusterConfig, shared: ClusterState): Sliced<Memb
   if (before !== undefined) before.uses++;
   try {
     const version = (before?.version ?? 0) + 1;
+    const loads = shared.endpoints;
+    const arrival: Arrival = { since: version, loads, epoch: loads.epoch };
     const make = (each: EndpointConfig): HeldEndpoint => {
-      const endpoint = { config: each, load: shared.endpoints.use(each.address), since: version };
+      const endpoint = new HeldEndpoint(each, arrival);
       made.push(endpoint);
       return endpoint;
     };
@@ -69,6 +67,7 @@ export function* enter(config: ClusterConfig, shared: ClusterState): Sliced<Memb
     }
     for (const row of before?.localities.slice(priorities.length) ?? [])
       for (const { endpoints } of row) for (const each of endpoints) gone.push(each);
+    yield* share(made, gone, shared);
     const endpoints = localities.map((row) =>
       row.length === 1 ? row[0]!.endpoints : row.flatMap((each) => each.endpoints),
     );
@@ -78,9 +77,29 @@ export function* enter(config: ClusterConfig, shared: ClusterState): Sliced<Memb
     done = true;
     return member;
   } finally {
-    if (!done) for (const { config: each, load } of made) shared.endpoints.release(each.address, load);
+    if (!done) for (const each of made) each.release();
     if (before !== undefined) leave(before, shared);
   }
+}
+
+/**
+ * Endpoints of one address in different members have one load, from here on: who looks at one of them must see what is counted in the
+ * other. `gone`: those of the newest member that its successor has not. Does nothing while nothing but endpoints comes, or goes.
+ */
+function* share(made: readonly HeldEndpoint[], gone: readonly HeldEndpoint[], { members }: ClusterState): Sliced<void> {
+  if (made.length === 0) return;
+  const others = new Map<string, HeldEndpoint>();
+  for (const list of [...members.map((each) => each.gone), gone])
+    yield* inParts(list.length, (from, to) => {
+      for (let at = from; at < to; at++) others.set(list[at]!.config.address, list[at]!);
+    });
+  if (others.size === 0) return;
+  yield* inParts(made.length, (from, to) => {
+    for (let at = from; at < to; at++) {
+      const other = others.get(made[at]!.config.address);
+      if (other !== undefined) made[at]!.shareWith(other);
+    }
+  });
 }
 
 /** Ends a use of the member; with the last one, what no other member in use has is released. */
@@ -96,7 +115,7 @@ export function leave(member: Member, shared: ClusterState): void {
   const version = older?.version ?? 0;
   const still: HeldEndpoint[] = [];
   const release = (endpoint: HeldEndpoint): void => {
-    if (endpoint.since > version) loads.release(endpoint.config.address, endpoint.load);
+    if (endpoint.arrival.since > version) endpoint.release();
     else still.push(endpoint);
   };
   if (!newest) {

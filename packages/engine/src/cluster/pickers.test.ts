@@ -14,6 +14,7 @@ import { Cluster } from "./cluster.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Dice } from "./dice.ts";
 import { rollDrops } from "./drops.ts";
+import { held } from "../../test/held.ts";
 
 const call = makeCall();
 const balancers: BalancerConfig[] = [
@@ -197,7 +198,7 @@ describe("least request", () => {
     const list = [endpoint("10.0.0.1:80", { weight: 3 }), endpoint("10.0.0.2:80", { weight: 1 })];
     const state = new State();
     const built = build({ endpoints: list }, state);
-    state.clusters.get("c")!.endpoints.get("10.0.0.1:80")!.active = 8;
+    held(state.clusters.get("c")!, "10.0.0.1:80").load.active = 8;
     const counts = tally(built, 4_000);
     // 3 / (8 + 1) against 1.
     expect(counts.get("10.0.0.1:80")! / counts.get("10.0.0.2:80")!).toBeCloseTo(1 / 3, 1);
@@ -214,8 +215,11 @@ describe("what survives a rebuild (law 6)", () => {
     first.dispose();
     const { endpoints: table } = state.clusters.get("c")!;
     expect(table.get(kept.config.address)).toBe(kept.load);
+    expect(table.size).toBe(1);
+    held(state.clusters.get("c")!, "10.7.7.7:80").load.active = 1;
     expect(table.size).toBe(2);
     second.dispose();
+    expect(table.size).toBe(0);
     expect(state.clusters.size).toBe(0);
   });
 

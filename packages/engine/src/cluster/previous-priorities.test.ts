@@ -10,6 +10,7 @@ import { Cluster } from "./cluster.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { avoidedPriorities } from "./previous-priorities.ts";
 import { world } from "../../test/attempt-world.ts";
+import { held } from "../../test/held.ts";
 
 const all = [true, true, true];
 
@@ -66,7 +67,7 @@ it("the cluster picks beyond them, by the loads that the others would have", () 
   for (let i = 0; i < 50; i++) expect(beyond([near])).toMatch(/^10\.1\./);
   // Nobody is left there: all count again.
   for (const address of ["10.1.0.1:80", "10.1.0.2:80"])
-    state.clusters.get("c")!.endpoints.get(address)!.barred = BARRED.ejected;
+    held(state.clusters.get("c")!, address).load.barred = BARRED.ejected;
   built.healthChanged();
   for (let i = 0; i < 50; i++) expect(beyond([near])).toMatch(/^10\.0\./);
 });

@@ -5,6 +5,7 @@ import { world } from "../../test/attempt-world.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { BalancerConfig } from "../config.ts";
 import { CallKey, compileHash } from "../hash/call-key.ts";
+import { held } from "../../test/held.ts";
 
 const ring: BalancerConfig = { kind: "ring_hash", minSize: 1_024, maxSize: 8_388_608, balanceFactor: undefined };
 
@@ -30,7 +31,7 @@ test("a repeated call with a key goes to the next endpoint of its key, the same 
 test("peak EWMA learns from attempts: the time to the head, failures, and the pause that they ask for", () => {
   const balancer: BalancerConfig = { kind: "peak_ewma", decayMs: 10_000, defaultRttMs: 10, penaltyMs: 5_000 };
   const { env, peer, go, counts, idle } = world(undefined, [], { endpoints: endpoints(1), balancer });
-  const load = counts.endpoints.get(endpoints(1)[0]!.address)!;
+  const { load } = held(counts, endpoints(1)[0]!.address);
   const measured = (afterMs: number, end: (exchange: Exchange) => void, protocol: "http" | "grpc" = "http"): number => {
     load.latency.atMs = -1;
     go({ protocol });

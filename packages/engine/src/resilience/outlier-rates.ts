@@ -32,9 +32,9 @@ export function judgeRates(
   const { successRate, failurePercentage } = config;
   if (all < successRate.minHosts && all < failurePercentage.minHosts) return;
   const own = side === "local" ? " of our own side" : "";
-  const volume = ({ load }: Endpoint): Volume => load.outlier![side];
+  const volume = ({ known }: Endpoint): Volume => known.outlier![side];
   // Decided before the first one is ejected: those that go must not move the mean of those that stay.
-  const judged = endpoints.filter((each) => !each.load.outlier!.ejected && volume(each).lastTotal > 0);
+  const judged = endpoints.filter((each) => !each.known.outlier!.ejected && volume(each).lastTotal > 0);
   const compared = judged.filter((each) => volume(each).lastTotal >= successRate.requestVolume);
   const measured = judged.filter((each) => volume(each).lastTotal >= failurePercentage.requestVolume);
 

@@ -5,6 +5,7 @@ import { answers, fails, waits } from "../../../../test/kit/peer.ts";
 import type { Answer } from "../../../../test/kit/peer.ts";
 import { world } from "../../test/attempt-world.ts";
 import { BARRED } from "../state.ts";
+import { held } from "../../test/held.ts";
 
 const policy = { retryOn: ["5xx"], retries: 1 };
 const sick = "10.0.0.0:80";
@@ -17,8 +18,8 @@ function halfOpen(script: Answer[], config = {}, options: ClusterOptions = {}, s
   const rates = { ...outlier().successRate, enforcing: 0, enforcingLocalOrigin: 0 };
   const detection = outlier({ maxEjectionPercent: 34, successRate: rates, ...config });
   const made = world(policy, script, { endpoints: endpoints(3), outlier: detection, ...options });
-  const load = made.counts.endpoints.get(sick)!;
-  const at = { config: endpoint(sick), load };
+  const at = held(made.counts, sick);
+  const { load } = at;
   for (let i = 0; i < 5; i++) made.compiled.attemptEnded(at, 500, -1, undefined, -1, true);
   made.env.clock.advance(30_000);
   const out = (): boolean => (load.barred & BARRED.ejected) !== 0;
@@ -102,14 +103,13 @@ describe("nobody is tried", () => {
   it("by an attempt that began before: its end is no answer to the question", () => {
     const { compiled, counts, out } = halfOpen([]);
     expect(compiled.takeProbe()).toBeDefined();
-    const old = { config: endpoint(sick), load: counts.endpoints.get(sick)! };
-    compiled.attemptEnded(old, 200, -1, undefined, -1, true);
+    compiled.attemptEnded(held(counts, sick), 200, -1, undefined, -1, true);
     expect(out()).toBe(true);
   });
 
   it("whom active checks hold to be dead", () => {
     const { compiled, counts } = halfOpen([]);
-    counts.endpoints.get(sick)!.barred |= BARRED.checkFailed;
+    held(counts, sick).load.barred |= BARRED.checkFailed;
     expect(compiled.takeProbe()).toBeUndefined();
   });
 
@@ -129,7 +129,7 @@ describe("nobody is tried", () => {
 
 it("with nobody else left, the one whose time is over is tried before a call is refused", () => {
   const { go, peer, counts, compiled } = halfOpen([fails("CONNECT_FAILED", false)]);
-  for (const address of ["10.0.0.1:80", "10.0.0.2:80"]) counts.endpoints.get(address)!.barred = BARRED.checkFailed;
+  for (const address of ["10.0.0.1:80", "10.0.0.2:80"]) held(counts, address).load.barred = BARRED.checkFailed;
   compiled.healthChanged();
   go();
   expect(peer.tried).toEqual([sick]);

@@ -79,7 +79,7 @@ export class OutlierDetector implements AttemptObserver {
 
   /** A stream may go on for hours: for a probe its head is answer enough. */
   attemptAnswered(endpoint: Endpoint, status: number, grpcStatus: number): void {
-    const record = endpoint.load.outlier;
+    const record = endpoint.known.outlier;
     if (record === undefined || record.probe !== endpoint || this.#config === undefined) return;
     this.#probeEnded(endpoint, record, true, answerCode(this.#config, status, grpcStatus) >= 500);
   }
@@ -90,19 +90,20 @@ export class OutlierDetector implements AttemptObserver {
       const endpoint = this.#waiting.shift();
       this.#shared.probes = this.#waiting.length;
       if (endpoint === undefined) return undefined;
-      const record = endpoint.load.outlier!;
+      const { load } = endpoint;
+      const record = load.outlier!;
       // Another reason against it, or whatever befell it since the last sweep.
       if (record.halfOpenAtMs === undefined || record.probe !== undefined) continue;
-      if (endpoint.load.barred !== BARRED.ejected || endpoint.config.health !== "healthy") continue;
-      return (record.probe = { ...endpoint });
+      if (load.barred !== BARRED.ejected || endpoint.config.health !== "healthy") continue;
+      return (record.probe = { config: endpoint.config, known: load, load });
     }
   }
 
   /** An active health check of this endpoint has succeeded. */
   checkSucceeded(endpoint: Endpoint): void {
-    const record = endpoint.load.outlier;
+    const record = endpoint.known.outlier;
     if (record?.ejected !== true || this.#config?.unejectOnHealthCheck !== true) return;
-    if ((endpoint.load.barred & BARRED.checkFailed) === 0) this.#return(endpoint, record);
+    if ((endpoint.known.barred & BARRED.checkFailed) === 0) this.#return(endpoint, record);
   }
 
   #onLocal(endpoint: Endpoint, record: OutlierRecord, config: OutlierConfig, failed: boolean): void {
@@ -151,8 +152,8 @@ export class OutlierDetector implements AttemptObserver {
     for (const priority of this.#endpoints)
       for (const each of priority) {
         all++;
-        if (each.load.outlier?.ejected === true) out++;
-        if (each.load === load) known = true;
+        if (each.known.outlier?.ejected === true) out++;
+        if (each.known === load) known = true;
       }
     // Gone from the cluster while its attempt was under way.
     if (!known) return;
@@ -209,7 +210,7 @@ export class OutlierDetector implements AttemptObserver {
     for (const priority of this.#endpoints)
       for (const each of priority) {
         all++;
-        const record = each.load.outlier;
+        const record = each.known.outlier;
         if (record === undefined) continue;
         endpoints.push(each);
         if (record.ejected && isOver(record, config, nowMs)) this.#onOver(each, record, config, nowMs);
@@ -248,7 +249,7 @@ export class OutlierDetector implements AttemptObserver {
     for (const priority of this.#endpoints) {
       let serves = false;
       for (const each of priority) {
-        const { barred, outlier } = each.load;
+        const { barred, outlier } = each.known;
         serves ||= barred === 0 && each.config.health === "healthy";
         if (outlier?.halfOpenAtMs !== undefined && outlier.probe === undefined) this.#waiting.push(each);
       }
@@ -261,7 +262,9 @@ export class OutlierDetector implements AttemptObserver {
   #pardonAll(): void {
     for (const member of this.#shared.members)
       for (const priority of member.endpoints)
-        for (const { load } of priority) {
+        for (const each of priority) {
+          if (each.known.outlier === undefined) continue;
+          const { load } = each;
           load.outlier = undefined;
           load.barred &= ~BARRED.ejected;
         }

@@ -56,7 +56,7 @@ export class BoundedLoad implements HashTable {
 
   /** Of what it may have; above 1 it has more. */
   #load(at: number, slots: number): number {
-    return this.#endpoints[at]!.load.active / Math.max(Math.ceil(slots * this.#shares[at]!), 1);
+    return this.#endpoints[at]!.known.active / Math.max(Math.ceil(slots * this.#shares[at]!), 1);
   }
 }
 

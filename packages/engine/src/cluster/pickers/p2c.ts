@@ -33,11 +33,11 @@ function* drawn(endpoints: readonly Endpoint[], choices: number, bias: number, d
   return {
     pick() {
       let best = dice.below(n);
-      let load = endpoints[best]!.load.active;
+      let load = endpoints[best]!.known.active;
       for (let i = 0; i < others; i++) {
         let next = dice.below(n - 1);
         if (next >= best) next++;
-        const active = endpoints[next]!.load.active;
+        const active = endpoints[next]!.known.active;
         if (active < load) {
           best = next;
           load = active;
@@ -53,7 +53,7 @@ function weighted(endpoints: readonly Endpoint[], weights: Float64Array, bias: n
     pick() {
       const at = schedule.first();
       const endpoint = endpoints[at]!;
-      schedule.advance(loaded(weights[at]!, endpoint.load.active, bias));
+      schedule.advance(loaded(weights[at]!, endpoint.known.active, bias));
       return endpoint;
     },
   };

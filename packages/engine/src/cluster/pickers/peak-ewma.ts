@@ -33,13 +33,13 @@ export function peakEwma(config: PeakEwmaConfig, endpoints: readonly Endpoint[],
 
 /** Whether the first costs more than the second. */
 function dearer(a: Endpoint, b: Endpoint, { decayMs, defaultRttMs }: PeakEwmaConfig): boolean {
-  const one = a.load.latency;
-  const two = b.load.latency;
+  const one = a.known.latency;
+  const two = b.known.latency;
   // As of the later measurement of the two. One that was never measured does not decay.
   const atMs = Math.max(one.atMs, two.atMs);
   return (
-    (decayed(one, atMs, decayMs, defaultRttMs) * (a.load.active + 1)) / a.config.weight >
-    (decayed(two, atMs, decayMs, defaultRttMs) * (b.load.active + 1)) / b.config.weight
+    (decayed(one, atMs, decayMs, defaultRttMs) * (a.known.active + 1)) / a.config.weight >
+    (decayed(two, atMs, decayMs, defaultRttMs) * (b.known.active + 1)) / b.config.weight
   );
 }
 

@@ -7,6 +7,7 @@ import { BARRED, State } from "../../state.ts";
 import { Cluster } from "../cluster.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { rampedShare } from "./slow-start.ts";
+import { held } from "../../../test/held.ts";
 
 const ramp: SlowStartConfig = { windowMs: 60_000, minPercent: 10, aggression: 1 };
 const young = endpoint("10.9.9.9:80");
@@ -94,7 +95,7 @@ describe.each<BalancerConfig>([
   it("an endpoint that was unhealthy, or failed its health checks, starts anew; an ejected one does not", () => {
     const { built, state, clock } = grown();
     clock.advance(90_000);
-    const load = state.clusters.get("c")!.endpoints.get(young.address)!;
+    const { load } = held(state.clusters.get("c")!, young.address);
     load.barred = BARRED.ejected;
     built.healthChanged();
     expect(share(built, clock.now())).toBe(0);

@@ -32,7 +32,7 @@ export function* slowStart(
   let youngest = -Infinity;
   yield* inParts(endpoints.length, (from, to) => {
     for (let at = from; at < to; at++) {
-      const { readyMs } = endpoints[at]!.load;
+      const { readyMs } = endpoints[at]!.known;
       oldest = Math.min(oldest, readyMs);
       youngest = Math.max(youngest, readyMs);
     }
@@ -41,8 +41,8 @@ export function* slowStart(
   if (nowMs >= endsMs || oldest === youngest) return yield* settled();
 
   const weight = (at: number, ms: number): number => {
-    const { config: endpoint, load } = endpoints[at]!;
-    return endpoint.weight * rampedShare(config, ms - load.readyMs);
+    const { config: endpoint, known } = endpoints[at]!;
+    return endpoint.weight * rampedShare(config, ms - known.readyMs);
   };
   const weights = new Float64Array(endpoints.length);
   yield* inParts(endpoints.length, (from, to) => {
@@ -56,7 +56,7 @@ export function* slowStart(
       if (startMs >= endsMs) return (after ??= finish(settled())).pick(call, selection);
       const at = schedule.first();
       const endpoint = endpoints[at]!;
-      schedule.advance(loaded(weight(at, startMs), endpoint.load.active, bias));
+      schedule.advance(loaded(weight(at, startMs), endpoint.known.active, bias));
       return endpoint;
     },
   };
