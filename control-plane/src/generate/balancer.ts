@@ -53,6 +53,8 @@ export function balancerFields(balancer: Balancer | undefined, kind: NodeView["k
         // Envoy knows it in its contrib builds alone, and there only together with a filter that measures.
         ...(kind === "trama" && { loadBalancingPolicy: list(pack(PeakEwmaSchema, {}), pack(LeastRequestSchema, {})) }),
       };
+    case "passthrough":
+      return { lbPolicy: Cluster_LbPolicy.LEAST_REQUEST };
     default:
       return {
         lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,

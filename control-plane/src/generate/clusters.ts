@@ -11,7 +11,7 @@ import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets
 import type { PeerPolicies } from "../model/access.ts";
 import { type DestinationPolicy, type TrafficPolicy, effectiveTraffic } from "../model/destination.ts";
 import type { MeshSettings } from "../model/mesh.ts";
-import { type Endpoint, type Service, type ServicePort, hasLabels } from "../model/service.ts";
+import { type Endpoint, type Service, type ServicePort, asCalled, hasLabels } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { balancerFields } from "./balancer.ts";
 import { sidecarUpstreamTls } from "./envoy/tls.ts";
@@ -33,6 +33,8 @@ export interface ClusterInput {
   readonly policy: DestinationPolicy | undefined;
   /** Empty: the whole service. */
   readonly subset: string;
+  /** Calls go where the name leads that was called, whatever endpoints there are. */
+  readonly passes: boolean;
   /** Of the whole service: a server's names do not depend on the subset. */
   readonly endpoints: readonly Endpoint[];
   readonly kind: NodeView["kind"];
@@ -80,11 +82,11 @@ type DiscoveryField = "clusterDiscoveryType" | "edsClusterConfig" | "loadAssignm
 /** Where the endpoints come from: ADS, or DNS by the names that stand here. */
 function discovery(
   name: string,
-  { service, port, policy, subset, endpoints, peers, kind, placing }: ClusterInput,
+  { service, port, policy, subset, passes, endpoints, peers, kind, placing }: ClusterInput,
 ): Pick<ClusterInit, DiscoveryField | keyof typeof dnsSettings> {
   const labels = policy?.subsets.find((each) => each.name === subset)?.labels ?? {};
-  const here = endpoints.filter((each) => hasLabels(each.labels, labels));
-  if (service.resolution === "static")
+  const here = passes ? [asCalled(service, port)] : endpoints.filter((each) => hasLabels(each.labels, labels));
+  if (service.resolution === "static" && !passes)
     return {
       clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.EDS },
       edsClusterConfig: {
@@ -93,7 +95,7 @@ function discovery(
       },
     };
   // gRPC libraries know the logical form alone (gRFC A37).
-  const logical = service.resolution === "name" || kind === "grpc";
+  const logical = passes || service.resolution === "name" || kind === "grpc";
   return {
     clusterDiscoveryType: {
       case: "type",
@@ -134,7 +136,7 @@ function breakers({ pool, retryBudget }: Partial<TrafficPolicy>): MessageInitSha
 
 /** How endpoints are reached. Nothing at all means plaintext, so each way there is written out. */
 function transport(
-  { mesh, service, port, policy, endpoints, kind, proxy }: ClusterInput,
+  { mesh, service, port, policy, passes, endpoints, kind, proxy }: ClusterInput,
   { tls, pool }: Partial<TrafficPolicy>,
   ownName: string,
 ): Pick<ClusterInit, "transportSocket" | "transportSocketMatches"> {
@@ -153,8 +155,8 @@ function transport(
       : sidecarUpstreamTls({ sni, names, protocol: protocolOf(port, pool), proxy });
   if (policy !== undefined && tls?.mode === "mesh") return { transportSocket: secured };
   if (!service.internal) return {};
-  if (kind === "grpc") {
-    // These clients cannot choose by endpoint: all or nothing.
+  if (kind === "grpc" || passes) {
+    // These clients cannot choose by endpoint, and nobody knows which one a name leads to: all or nothing.
     const all = endpoints.length > 0 && endpoints.every((endpoint) => endpoint.mesh);
     return all ? { transportSocket: secured } : {};
   }

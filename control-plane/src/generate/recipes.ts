@@ -133,19 +133,19 @@ function staticChoice(
 function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefined {
   const target = find(model, node, name);
   if (target === undefined) return undefined;
-  const { service, port, policy, subset } = target;
+  const { service, port, policy, subset, passes } = target;
   const endpoints = endpointsBehind(model, service);
   const { mesh } = model;
   const { kind, proxy } = node;
   if (kind === "grpc" && !reachedByGrpc(target, endpoints)) return undefined;
   const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
-  const traffic = service.resolution === "dns" ? effectiveTraffic(policy, subset, port.number) : {};
+  const traffic = service.resolution === "dns" && !passes ? effectiveTraffic(policy, subset, port.number) : {};
   const placed = placing(traffic, node);
   return {
     variant: policyVariant(model, node, policy) + (placed?.key ?? ""),
     inputs: [service, policy, endpoints, peers.namespace, peers.root],
     shared: placed === undefined && !looksAtCallers(traffic) && !model.selecting.has(node.namespace),
-    make: () => cluster({ mesh, service, port, policy, subset, endpoints, kind, proxy, peers, placing: placed }),
+    make: () => cluster({ mesh, ...target, endpoints, kind, proxy, peers, placing: placed }),
   };
 }
 
@@ -153,7 +153,7 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   if (name === localClusterName) return localCluster(model, node);
   const target = find(model, node, name);
   // Others stand in the cluster itself, as names.
-  if (target?.service.resolution !== "static") return undefined;
+  if (target?.service.resolution !== "static" || target.passes) return undefined;
   const { service, port, policy } = target;
   const endpoints = endpointsBehind(model, service);
   // All endpoints of a service are in the namespace of its entry.
@@ -187,10 +187,12 @@ function policyVariant(model: Model, node: NodeView, policy: Target["policy"]): 
  * gRPC libraries look up one name a cluster, and have no certificates from files (gRFC A29, A37). What they cannot do does not exist for
  * them, and is never done without TLS.
  */
-function reachedByGrpc({ service, port, policy, subset }: Target, endpoints: readonly Endpoint[]): boolean {
+function reachedByGrpc({ service, port, policy, subset, passes }: Target, endpoints: readonly Endpoint[]): boolean {
   const tls = effectiveTraffic(policy, subset, port.number).tls?.mode;
   return (
-    tls !== "server" && (!port.tls || tls === "mesh") && (service.resolution === "static" || endpoints.length === 1)
+    tls !== "server" &&
+    (!port.tls || tls === "mesh") &&
+    (service.resolution === "static" || passes || endpoints.length === 1)
   );
 }
 

@@ -1,3 +1,4 @@
+import { effectiveTraffic } from "../model/destination.ts";
 import { type Model, destinationPolicy, serviceOf } from "../model/model.ts";
 import type { Service } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
@@ -8,6 +9,8 @@ export interface Target {
   readonly port: Service["ports"][number];
   readonly policy: ReturnType<typeof destinationPolicy>;
   readonly subset: string;
+  /** The policy leads calls nowhere: they go where the name leads (PASSTHROUGH). */
+  readonly passes: boolean;
 }
 
 /** What `outbound|port|subset|host` stands for, if the node can see it. */
@@ -20,5 +23,7 @@ export function find(model: Model, node: NodeView, name: string): Target | undef
   if (service === undefined || port === undefined) return undefined;
   const policy = destinationPolicy(model, service, node);
   const exists = id.subset === "" || policy?.subsets.some((subset) => subset.name === id.subset) === true;
-  return exists ? { service, port, policy, subset: id.subset } : undefined;
+  if (!exists) return undefined;
+  const passes = effectiveTraffic(policy, id.subset, port.number).balancer?.kind === "passthrough";
+  return { service, port, policy, subset: id.subset, passes };
 }

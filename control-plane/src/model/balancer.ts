@@ -4,6 +4,8 @@ export type Balancer =
   | { readonly kind: "random" }
   /** By latency, with failures as a penalty. Clients that do not have it: by least request. */
   | { readonly kind: "peak_ewma" }
+  /** None is chosen: each connection goes to what the name means that was called. */
+  | { readonly kind: "passthrough" }
   | { readonly kind: "hash"; readonly key: HashKey; readonly table: HashTable };
 
 /** A new endpoint gets a share that grows from `minPercent` to all of its own in this time. */

@@ -65,6 +65,11 @@ export function itself({ host, namespace }: Pick<Service, "host" | "namespace">)
   };
 }
 
+/** Where a call goes that names the host and the port and is led nowhere else. */
+export function asCalled(service: Pick<Service, "host" | "namespace">, port: ServicePort): Endpoint {
+  return { ...itself(service), ports: { [port.name]: port.number } };
+}
+
 export interface Locality {
   readonly region: string;
   readonly zone: string;

@@ -20,7 +20,7 @@ export interface LoadBalancerSpec {
   readonly deprecated: readonly { readonly path: readonly string[]; readonly instead: string }[];
 }
 
-export type BalancerName = "UNSPECIFIED" | "ROUND_ROBIN" | "LEAST_REQUEST" | "LEAST_CONN" | "RANDOM";
+export type BalancerName = "UNSPECIFIED" | "ROUND_ROBIN" | "LEAST_REQUEST" | "LEAST_CONN" | "RANDOM" | "PASSTHROUGH";
 
 export interface ConsistentHashSpec {
   readonly key: HashKeySpec;
@@ -131,14 +131,7 @@ const warmup = message({
 });
 
 export const loadBalancer: z.ZodType<LoadBalancerSpec> = message({
-  simple: z
-    .enum(["UNSPECIFIED", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "RANDOM"], {
-      error: (issue) =>
-        issue.input === "PASSTHROUGH"
-          ? "not supported by this release: PASSTHROUGH; a call has no address of its own to pass through to"
-          : undefined,
-    })
-    .optional(),
+  simple: z.enum(["UNSPECIFIED", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "RANDOM", "PASSTHROUGH"]).optional(),
   consistentHash: consistentHash.optional(),
   warmup: warmup.optional(),
   warmupDurationSecs: duration.optional(),
@@ -153,6 +146,9 @@ export const loadBalancer: z.ZodType<LoadBalancerSpec> = message({
   if (locality !== undefined && zones !== undefined) {
     return fail(context, "zoneAwareLbSetting excludes localityLbSetting: keep one of the two");
   }
+  if (simple === "PASSTHROUGH" && (locality?.enabled === true || zones?.enabled === true)) {
+    return fail(context, "places have no effect on PASSTHROUGH, which chooses no endpoint: remove one of the two");
+  }
   if (zones?.enabled === true && hash !== undefined) {
     return fail(
       context,
@@ -163,7 +159,7 @@ export const loadBalancer: z.ZodType<LoadBalancerSpec> = message({
     return fail(context, "warmupDurationSecs is the old form of warmup: keep warmup");
   }
   const warm = ramp ?? (oldRamp === undefined ? undefined : { duration: oldRamp, minimumPercent: 10, aggression: 1 });
-  if (warm !== undefined && (hash !== undefined || simple === "RANDOM")) {
+  if (warm !== undefined && (hash !== undefined || simple === "RANDOM" || simple === "PASSTHROUGH")) {
     return fail(context, "warmup works with ROUND_ROBIN and LEAST_REQUEST only: take one of them, or remove it");
   }
   return {

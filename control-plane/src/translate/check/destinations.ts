@@ -39,7 +39,13 @@ export function* checkDestinations({ model, translator, all }: Subject): Iterabl
       services.flatMap(({ ports }) => ports),
     );
     yield* checkPools(object, served, endpoints);
+    const whole = object.content.spec.trafficPolicy?.loadBalancer;
     for (const [index, subset] of object.content.spec.subsets.entries()) {
+      if ((subset.trafficPolicy?.loadBalancer ?? whole)?.simple === "PASSTHROUGH") {
+        const text = `spec.subsets[${index}].labels: choose nobody under PASSTHROUGH: calls to ${subset.name} go where the name leads`;
+        yield object.warning("advice", ["spec", "subsets", index], text);
+        continue;
+      }
       if (endpoints.some((each) => hasLabels(each.labels, subset.labels))) continue;
       const text = `spec.subsets[${index}]: no endpoint of ${host} has these labels now: calls to ${subset.name} would fail`;
       yield object.warning("advice", ["spec", "subsets", index], text);

@@ -96,6 +96,7 @@ function translateBalancer({ simple, consistentHash, warmup }: LoadBalancerSpec,
     const { key, table } = consistentHash;
     return { kind: "hash", key, table };
   }
+  if (simple === "PASSTHROUGH") return { kind: "passthrough" };
   if (simple === "RANDOM") return { kind: "random" };
   if (simple === "ROUND_ROBIN") return { kind: "round_robin", warmup };
   return byLatency && warmup === undefined ? { kind: "peak_ewma" } : { kind: "least_request", warmup };
