@@ -33,8 +33,6 @@ export interface MeshInternals {
   readonly random: () => number;
   readonly log: Logger;
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
-  /** Value of the peer header (docs/wire.md). */
-  readonly peer: string;
   /** False once `close` was called. */
   readonly open: boolean;
   /** Whether all that serves has what it needs, as `ready()` waits for it; false again from the moment `close` was called. */

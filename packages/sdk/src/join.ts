@@ -118,16 +118,14 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
       }
     },
   });
-  const transport = new UndiciTransport({ identity, clock, random });
+  const transport = new UndiciTransport({ identity, clock, random, peer: peerText(own) });
   const { outboundTrafficPolicy } = settings;
-  const peer = peerText(own);
   const dispatcher = new MeshDispatcher({
     engine,
     transport,
     discovery: xds,
     clock,
     outboundTrafficPolicy,
-    peer,
   });
   const unwatch = admission && watchLoop(admission, clock);
   const mesh = new JoinedMesh({
@@ -141,7 +139,6 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     transport,
     dispatcher,
     random,
-    peer,
     release: () => {
       unwatch?.();
       release();

@@ -31,8 +31,6 @@ export interface MeshParts {
   readonly transport: UndiciTransport;
   readonly dispatcher: MeshDispatcher;
   readonly random: () => number;
-  /** What we tell peers of ourselves (docs/wire.md). */
-  readonly peer: string;
   /** Gives the process's one place in the mesh free. */
   readonly release: () => void;
 }
@@ -97,7 +95,7 @@ export class JoinedMesh implements Mesh {
 
   /** For adapters that are loaded only where they are used. */
   #internals(): MeshInternals {
-    const { engine, identity, xds, clock, settings, random, peer, transport } = this.#parts;
+    const { engine, identity, xds, clock, settings, random, transport } = this.#parts;
     const isOpen = (): boolean => this.#state === "open";
     const isReady = (): boolean => isOpen() && this.#missing().length === 0;
     return {
@@ -110,7 +108,6 @@ export class JoinedMesh implements Mesh {
       random,
       log: settings.log,
       outboundTrafficPolicy: settings.outboundTrafficPolicy,
-      peer,
       get open() {
         return isOpen();
       },

@@ -51,6 +51,7 @@ export function clientWorld(
     identity: identity ?? { current: undefined },
     clock,
     random: seededRandom(2),
+    peer: "web;shop;web;v1;test",
   });
   const world: ClientWorld = {
     engine,
@@ -70,7 +71,6 @@ export function clientWorld(
         },
       },
       outboundTrafficPolicy: policy,
-      peer: identity === undefined ? "" : "web;shop;web;v1;test",
     }),
     async close() {
       await world.dispatcher.destroy();

@@ -1,15 +1,19 @@
 import { once } from "node:events";
 import http from "node:http";
+import https from "node:https";
 import net from "node:net";
 import type { AddressInfo } from "node:net";
 import type { ConnectionConfig } from "@trama/engine";
 import { request } from "undici";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
+import { makeCertificate, spiffe } from "../../../test/kit/certs.ts";
+import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
+import { listening } from "../../../test/kit/listening.ts";
 import { cluster, endpoint, forward, listener, meshConfig, route } from "../../../test/kit/mesh-config.ts";
 import { until } from "../../../test/kit/until.ts";
-import { type ClientWorld, clientWorld } from "./client-world.ts";
+import { type ClientWorld, clientWorld, mutualTls } from "./client-world.ts";
 
 // How HTTP/1.1 connections live (DestinationRule connectionPool). Those of HTTP/2: http2-upstream.test.ts.
 
@@ -109,6 +113,35 @@ test("other settings make other connections; what is under way goes on, and equa
   made.configure({ ...nothing, maxRequests: 9 });
   await made.get();
   expect(made.accepted()).toBe(2);
+});
+
+test("a connection is told once who calls, and a new one again", async () => {
+  const root = makeCertificate("root");
+  const id = spiffe("shop", "reviews");
+  const leaf = makeCertificate("reviews", { issuer: root, uris: [id] });
+  const told: unknown[] = [];
+  const server = https.createServer(
+    { key: leaf.keyPem, cert: leaf.certPem, ca: root.certPem, requestCert: true },
+    (incoming, response) => {
+      told.push(incoming.headers["x-trama-peer"]);
+      // The third answer is the connection's last.
+      response.writeHead(200, told.length === 3 ? { connection: "close" } : {}).end("ok");
+    },
+  );
+  const { address, close } = await listening(server);
+  closers.push(close);
+  const client = clientWorld(
+    meshConfig({
+      outbound: [listener("reviews:9090", [route(forward("c"))])],
+      clusters: [cluster("c", { endpoints: [endpoint(address)], tls: mutualTls(id) })],
+    }),
+    testIdentity(root, "shop", "web"),
+  );
+  closers.push(() => client.close());
+  for (let i = 0; i < 5; i++)
+    await (await request("http://reviews:9090/", { dispatcher: client.dispatcher })).body.dump();
+  const us = "web;shop;web;v1;test";
+  expect(told).toEqual([us, undefined, undefined, us, undefined]);
 });
 
 test("who waits for a connection that cannot be made is served by the next one", async () => {

@@ -93,7 +93,6 @@ export async function grpcServerWorld(
     dispatcher: undefined as never,
     random: seededRandom(2),
     outboundTrafficPolicy: "ALLOW_ANY",
-    peer: "",
     get open() {
       return state !== "draining";
     },

@@ -160,7 +160,12 @@ export function grpcWorld(
     },
     config,
   );
-  const transport = new H2Transport({ identity: identity ?? { current: undefined }, clock, random: seededRandom(2) });
+  const transport = new H2Transport({
+    identity: identity ?? { current: undefined },
+    clock,
+    random: seededRandom(2),
+    peer: "web;shop;web;v1;test",
+  });
   const outbound = (name: string): Promise<"found" | "missing"> => {
     asked.push(name);
     return world.answer(name);
@@ -172,7 +177,6 @@ export function grpcWorld(
     clock,
     random: seededRandom(3),
     outboundTrafficPolicy: policy,
-    peer: identity === undefined ? "" : "web;shop;web;v1;test",
     closed: false,
   };
   const mesh = {} as Mesh;

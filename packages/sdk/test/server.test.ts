@@ -109,6 +109,19 @@ test("mTLS both ways: each side knows the other, and the record says so", async 
   });
 });
 
+test("whom a connection belongs to is said once and remembered", async () => {
+  const served = await server();
+  served.publish("STRICT");
+  const from = client(reviews(served.address));
+  for (let i = 0; i < 3; i++) await get(from);
+  await expect.poll(() => served.ended.length).toBe(3);
+  expect(served.ended.map(({ record }) => record.peerWorkload)).toEqual(Array(3).fill("web;shop;web;v1;test"));
+  const other = client(reviews(served.address), testIdentity(root, "elsewhere", "web"));
+  for (let i = 0; i < 2; i++) await get(other);
+  await expect.poll(() => served.ended.length).toBe(5);
+  expect(served.ended.slice(3).map(({ record }) => record.peerWorkload)).toEqual([undefined, undefined]);
+});
+
 test("STRICT cuts plaintext without a byte; PERMISSIVE serves both on the one port", async () => {
   const served = await server();
   served.publish("STRICT");

@@ -25,13 +25,10 @@ export class Connection {
   current: { announceClose(): void } | undefined = undefined;
   /** No further request: it ends with the answer that is under way. */
   closing = false;
-  /** The last Host and peer header seen here, with what became of them: they are nearly always the same. */
+  /** The last Host seen here, with what became of it: it is nearly always the same. */
   readonly host = { text: "", authority: "" };
-  readonly workload: { text: string; valid: boolean; believed: string | undefined } = {
-    text: "",
-    valid: false,
-    believed: undefined,
-  };
+  /** The last peer header, and what is believed of it: one end of a connection is one workload, so it is said once (docs/wire.md). */
+  readonly workload: { text: string; believed: string | undefined } = { text: "", believed: undefined };
 
   /** What the caller of the newest request says of it. */
   readonly hop: Hop = { timeoutMs: Infinity, attempt: 1 };

@@ -20,7 +20,6 @@ import {
 
 import { type CallContext, currentContext } from "../context.ts";
 import { acceptedEncodings } from "../transport/grpc-compression.ts";
-import { peerHeader } from "../transport/upstream-request.ts";
 import type { ChannelCore } from "./grpc-channel.ts";
 import { Inbox, type Receiver } from "./grpc-inbox.ts";
 import { OutboundMessages } from "./grpc-messages.ts";
@@ -308,7 +307,7 @@ export class MeshCall implements GrpcCall, Sink, Receiver {
   }
 
   #newCall(): Call {
-    const { engine, transport, clock, peer, target, settings } = this.#core;
+    const { engine, transport, clock, target, settings } = this.#core;
     const flat = [
       "te",
       "trailers",
@@ -321,7 +320,6 @@ export class MeshCall implements GrpcCall, Sink, Receiver {
     ];
     if (settings.packer !== undefined) flat.push("grpc-encoding", settings.packer.name);
     appendMetadata(flat, this.#metadata!);
-    if (peer !== "") flat.push(peerHeader, peer);
     const call = new Call({
       snapshot: engine.current,
       side: "outbound",

@@ -25,8 +25,6 @@ export interface GrpcClient {
   readonly clock: Clock;
   readonly random: () => number;
   readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
-  /** Value of the peer header (docs/wire.md); empty to send none. */
-  readonly peer: string;
   readonly closed: boolean;
 }
 

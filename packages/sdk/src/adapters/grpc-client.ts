@@ -19,7 +19,7 @@ function makeClient(mesh: Mesh): GrpcClient {
   const inside = internals.get(mesh);
   if (inside === undefined)
     throw new TramaError("OPTIONS_INVALID", "this mesh was joined by another copy of trama", { field: "mesh" });
-  const { engine, clock, random, outboundTrafficPolicy, peer, discovery, http2: transport } = inside;
+  const { engine, clock, random, outboundTrafficPolicy, discovery, http2: transport } = inside;
   let closed = false;
   inside.onClose(() => {
     closed = true;
@@ -32,7 +32,6 @@ function makeClient(mesh: Mesh): GrpcClient {
     clock,
     random,
     outboundTrafficPolicy,
-    peer,
     get closed() {
       return closed;
     },

@@ -33,8 +33,6 @@ export interface CallSource {
   readonly engine: Pick<Engine, "current">;
   readonly transport: Transport;
   readonly clock: Clock;
-  /** Value of the peer header (docs/wire.md); empty to send none. */
-  readonly peer: string;
 }
 
 /**
@@ -107,7 +105,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
 
   /** Throws a TypeError for what are no header fields. */
   get headers(): HeaderList {
-    return HeaderList.ofFlat(requestHeaders(this.options.headers, this.authority, this.#source.peer));
+    return HeaderList.ofFlat(requestHeaders(this.options.headers, this.authority));
   }
 
   get body(): this {

@@ -103,9 +103,8 @@ function removeInternal(request: IncomingMessage): void {
   rawHeaders.length = kept;
 }
 
-/** What a connection remembers of a request is gone with the next. */
-export function forgetLast({ workload, hop }: Connection): void {
-  workload.believed = undefined;
+/** What a request says of its call is gone with the next. */
+export function forgetLast({ hop }: Connection): void {
   hop.timeoutMs = Infinity;
   hop.attempt = 1;
 }
@@ -120,11 +119,10 @@ export function noteInternal(connection: Connection, name: string, value: string
   return undefined;
 }
 
-/** Believed only over mTLS, and only for the namespace that the certificate proves (docs/wire.md). */
+/** Believed only over mTLS, and only for the namespace that the certificate proves; holds until the peer says otherwise (docs/wire.md). */
 function noteWorkload({ workload, mesh: { peer } }: Connection, text: string): void {
-  if (text !== workload.text) {
-    workload.text = text;
-    workload.valid = peer.mtls && text.length <= 512 && text.split(";", 3)[1] === peer.namespace;
-  }
-  workload.believed = workload.valid ? text : undefined;
+  if (text === workload.text) return;
+  workload.text = text;
+  const valid = peer.mtls && text.length <= 512 && text.split(";", 3)[1] === peer.namespace;
+  workload.believed = valid ? text : undefined;
 }

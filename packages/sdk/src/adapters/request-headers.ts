@@ -1,3 +1,4 @@
+import { hasAsciiLower } from "@trama/engine";
 import type { Dispatcher } from "undici";
 
 import { attemptCountField, expectedTimeoutField } from "../transport/hop-fields.ts";
@@ -7,10 +8,9 @@ type Given = Dispatcher.DispatchOptions["headers"];
 
 /**
  * The application's header fields as one flat array of our own, `host` first: undici takes records, flat arrays and iterables of
- * pairs. The peer header is ours alone, so the application's is dropped, and ours stands last; deadline and attempt are the transport's. What is no header at all is left to
- * undici, which refuses it with a message.
+ * pairs. What only the mesh may say is dropped: the transport says it. What is no header at all is left to undici, which refuses it with a message.
  */
-export function requestHeaders(given: Given, host: string, peer: string): string[] {
+export function requestHeaders(given: Given, host: string): string[] {
   const flat = room(given);
   flat[0] = "host";
   flat[1] = host;
@@ -23,17 +23,13 @@ export function requestHeaders(given: Given, host: string, peer: string): string
     // Not Object.keys: its array would be garbage with every request.
     else for (const name in given) if (Object.hasOwn(given, name)) at = put(flat, at, name, given[name]);
   } else if (given !== undefined && given !== null) throw new TypeError("headers must be an object or an array");
-  if (peer !== "") {
-    flat[at++] = peerHeader;
-    flat[at++] = peer;
-  }
   flat.length = at;
   return flat;
 }
 
 /** As long as it will be, nearly always: an array that grows step by step leaves twice its size behind. */
 function room(given: Given): string[] {
-  let size = 4;
+  let size = 2;
   if (Array.isArray(given)) size += given.length;
   else if (given !== null && typeof given === "object") for (const _ in given) size += 2;
   // oxlint-disable-next-line unicorn/no-new-array -- the one form that makes exactly this much room
@@ -42,11 +38,11 @@ function room(given: Given): string[] {
 
 /** What only the mesh may say; by length first, for most names are none of these. */
 function isOurs(name: string): boolean {
-  const { length } = name;
-  if (length !== peerHeader.length && length !== attemptCountField.length && length !== expectedTimeoutField.length)
-    return false;
-  const lower = name.toLowerCase();
-  return lower === peerHeader || lower === attemptCountField || lower === expectedTimeoutField;
+  return is(name, peerHeader) || is(name, attemptCountField) || is(name, expectedTimeoutField);
+}
+
+function is(name: string, lower: string): boolean {
+  return name.length === lower.length && hasAsciiLower(name, lower, 0);
 }
 
 /** Returns where the next field goes. */

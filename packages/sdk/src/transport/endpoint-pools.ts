@@ -10,6 +10,8 @@ export interface TransportOptions {
   readonly identity: Pick<IdentitySource, "current">;
   readonly clock: Clock;
   readonly random: () => number;
+  /** What peers are told of this process, over mTLS only: value of the peer header (docs/wire.md). Absent or empty: nothing. */
+  readonly peer?: string | undefined;
   /** Shared by all transports of a process; without, the transport has its own. */
   readonly limits?: ClusterLimits | undefined;
 }
@@ -20,6 +22,8 @@ export interface PoolOptions extends ConnectOptions {
   /** How connections live, where the configuration says so. */
   readonly connections: ConnectionConfig | undefined;
   readonly random: () => number;
+  /** What the other end is told of us; empty where it must not hear of it. */
+  readonly peer: string;
 }
 
 /** The connections to one endpoint under one TLS setting and one identity. */
@@ -112,6 +116,7 @@ export class EndpointPools<P extends EndpointPool> {
     const pool = this.#make({
       clock: this.#options.clock,
       random: this.#options.random,
+      peer: (tls?.identity !== undefined && this.#options.peer) || "",
       endpoint,
       tls,
       identity,

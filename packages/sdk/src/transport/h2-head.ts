@@ -27,12 +27,9 @@ function pseudo({ call }: Attempt, { tls }: PoolOptions, authority: string): str
 export function grpcHead(attempt: Attempt, options: PoolOptions, authority: string): string[] {
   const { call } = attempt;
   const head = pseudo(attempt, options, authority);
-  const showPeer = options.tls?.identity !== undefined;
   const flat = call.headers.flat();
-  for (let i = 0; i < flat.length; i += 2) {
-    if (!showPeer && flat[i] === peerHeader) continue;
-    head.push(flat[i]!, flat[i + 1]!);
-  }
+  for (let i = 0; i < flat.length; i += 2) head.push(flat[i]!, flat[i + 1]!);
+  if (options.peer !== "") head.push(peerHeader, options.peer);
   const { total } = attempt;
   if (total > 1) head.push(previousAttemptsField, String(total - 1));
   if (call.tellAttempt) head.push(attemptCountField, String(total));
@@ -49,13 +46,12 @@ export function httpHead(attempt: Attempt, options: PoolOptions, rewritten: bool
   const flat = call.headers.flat();
   const named = rewritten ? undefined : call.headers.get("host");
   const head = pseudo(attempt, options, named ?? call.authority);
-  const showPeer = options.tls?.identity !== undefined;
   let length = false;
   let type = false;
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!.toLowerCase();
     const value = flat[i + 1]!;
-    if (hopByHop.has(name) || (name === peerHeader && !showPeer)) continue;
+    if (hopByHop.has(name)) continue;
     if (name === "te" && value.toLowerCase() !== "trailers") continue;
     if (name === "content-length") length = true;
     else if (name === "content-type") type = true;
@@ -63,6 +59,7 @@ export function httpHead(attempt: Attempt, options: PoolOptions, rewritten: bool
   }
   if (!type && body.type !== undefined) head.push("content-type", body.type);
   if (!length && body.length !== undefined) head.push("content-length", String(body.length));
+  if (options.peer !== "") head.push(peerHeader, options.peer);
   putHopFields(head, head.length, attempt, options.clock);
   return head;
 }

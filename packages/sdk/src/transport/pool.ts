@@ -1,4 +1,5 @@
 import { type ConnectionConfig, MeshError } from "@trama/engine";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Client as UndiciClient } from "undici";
 
@@ -52,8 +53,12 @@ export interface Connection {
   retireAtMs: number;
   /** Requests that have begun on it; Envoy's `max_requests_per_connection` bounds them. */
   requests: number;
-  /** Whether its socket stands, as far as we have heard. */
-  live: boolean;
+  /** Its newest; another one follows where undici connects anew. */
+  socket: Socket | undefined;
+  /** Whether the other end has been told who we are, which holds for as long as the socket. */
+  introduced: boolean;
+  /** The request that was begun last tells it. */
+  introducing: boolean;
   /** Its socket, once it speaks another protocol: undici knows nothing of it any more. */
   switched: Duplex | undefined;
   /** The one that was idle before it, while it is idle itself. */
@@ -119,7 +124,7 @@ export class Pool implements EndpointPool {
     this.#used = true;
     let connection: Connection | undefined;
     while ((connection = this.#popIdle()) !== undefined) {
-      if (connection.live && clock.wall() < connection.retireAtMs) break;
+      if (connection.socket?.destroyed === false && clock.wall() < connection.retireAtMs) break;
       this.#drop(connection);
     }
     if (connection === undefined) {
@@ -170,6 +175,8 @@ export class Pool implements EndpointPool {
       this.#drop(connection);
       usable = this.#open();
     }
+    // Whoever is next in line begins before undici cuts a connection that has given its last answer, and may be the first on a new one.
+    if (wanted) usable.introduced = false;
     for (let request = this.#next(); request !== undefined; request = this.#next()) if (request.begin(usable)) return;
     for (let request = this.#forming.shift(); request !== undefined; request = this.#forming.shift())
       if (request.begin(usable)) return;
@@ -266,6 +273,7 @@ export class Pool implements EndpointPool {
           this.#connecting--;
           connection.peer = peer;
           connection.requests = 0;
+          connection.introduced = false;
           connection.retireAtMs = Math.min(
             peer.notAfterMs - expiryMarginMs,
             clock.wall() + ageOf(this.options.connections, random),
@@ -274,8 +282,7 @@ export class Pool implements EndpointPool {
             done(error, null);
             return this.#giveUp(error);
           }
-          connection.live = true;
-          socket!.once("close", () => (connection.live = false));
+          connection.socket = socket!;
           done(null, socket!);
           this.#formLater();
         });
@@ -287,7 +294,9 @@ export class Pool implements EndpointPool {
       peer: plaintextPeer,
       retireAtMs: Infinity,
       requests: 0,
-      live: false,
+      socket: undefined,
+      introduced: false,
+      introducing: false,
       switched: undefined,
       nextIdle: undefined,
     };

@@ -1,7 +1,6 @@
 import {
   type Abortable,
   type Attempt,
-  type Clock,
   type Flow,
   HeaderList,
   type HeaderRecord,
@@ -94,9 +93,17 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
   get headers(): readonly string[] {
     const attempt = this.#attempt;
     const { authority, headers } = attempt.call;
-    const { tls, clock } = this.#pool.options;
-    const rewritten = this.#body === undefined || this.#body.authority !== authority;
-    return wireHeaders(headers.flat(), tls?.identity !== undefined, rewritten ? authority : undefined, attempt, clock);
+    const { peer, clock } = this.#pool.options;
+    const body = this.#body;
+    let at = putFields(headers.flat(), body === undefined || body.authority !== authority ? authority : undefined);
+    const connection = this.#connection!;
+    if ((connection.introducing = peer !== "" && !connection.introduced)) {
+      wire[at++] = peerHeader;
+      wire[at++] = peer;
+    }
+    at = putHopFields(wire, at, attempt, clock);
+    if (wire.length !== at) wire.length = at;
+    return wire;
   }
 
   /** Ours to set when connecting (`connect.ts`). Without one here undici parses the Host field of every request to find it. */
@@ -143,11 +150,9 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     if (this.over) return;
     this.over = true;
     if (this.#switched !== undefined) this.#switched.destroy();
-    else if (this.#controller !== undefined) {
-      // HTTP/1.1 has no other way to stop it than to end the connection.
-      if (this.#connection !== undefined) this.#connection.live = false;
-      this.#controller.abort(reason);
-    } else if (this.#connection === undefined) this.#pool.forget(this);
+    // HTTP/1.1 has no other way to stop it than to end the connection.
+    else if (this.#controller !== undefined) this.#controller.abort(reason);
+    else if (this.#connection === undefined) this.#pool.forget(this);
     this.#sink.onError(reason);
   }
 
@@ -180,6 +185,7 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
     this.#attempt.sent = true;
     this.#attempt.peer = peer;
     this.#connection!.requests++;
+    if (this.#connection!.introducing) this.#connection!.introduced = true;
     const { call } = this.#attempt;
     this.#body?.begin();
     call.record.mtls = peer.mtls;
@@ -253,14 +259,11 @@ export class UpstreamRequest implements Dispatcher.DispatchHandler, Flow, Aborta
 /** One array for all requests: each is told to undici in one go, and an array of its own would be garbage a moment later. */
 const wire: string[] = [];
 
-/** The adapter has put `host` and, last, our own description into the fields; they hold for mTLS and an authority nobody rewrote. */
-function wireHeaders(
-  flat: readonly string[],
-  secured: boolean,
-  authority: string | undefined,
-  attempt: Attempt,
-  clock: Clock,
-): readonly string[] {
+/**
+ * The call's own fields, and where they end: the adapter has put the application's `host` first, which goes out as long as no layer rewrote
+ * the authority.
+ */
+function putFields(flat: readonly string[], authority: string | undefined): number {
   let at = 0;
   if (authority !== undefined) {
     wire[at++] = "host";
@@ -268,14 +271,11 @@ function wireHeaders(
   }
   for (let i = 0; i < flat.length; i += 2) {
     const name = flat[i]!;
-    if (name === peerHeader && !secured) continue;
     if (authority !== undefined && name.length === 4 && name.toLowerCase() === "host") continue;
     wire[at++] = name;
     wire[at++] = flat[i + 1]!;
   }
-  at = putHopFields(wire, at, attempt, clock);
-  if (wire.length !== at) wire.length = at;
-  return wire;
+  return at;
 }
 
 function hasAny(record: object | null | undefined): boolean {
