@@ -258,12 +258,13 @@ class Client implements XdsClient, ServersUser {
     return published.then(() => faults);
   }
 
-  unanswered(typeUrl: string, names: readonly string[]): void {
+  unanswered(typeUrl: string, names: readonly string[]): boolean {
     const table = this.#byTypeUrl.get(typeUrl);
     let changed = table !== undefined && this.#restoreTable(table);
     if (changed) this.#unconfirm(); // a server that says nothing is no better than one that is away
     for (const name of names) if (table?.unanswered(name)) changed = true;
     if (changed) void this.#refresh();
+    return changed;
   }
 
   // ── what changed ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,7 +28,8 @@ export interface ServersUser {
   versions(typeUrl: string, server: XdsServer): Readonly<Record<string, string>>;
   prepare(update: Update): Promise<void> | undefined;
   apply(update: Update, server: XdsServer): readonly Fault[] | Promise<readonly Fault[]>;
-  unanswered(typeUrl: string, names: readonly string[]): void;
+  /** True if that changed anything: most timers ring for what was answered long ago. */
+  unanswered(typeUrl: string, names: readonly string[]): boolean;
   /** Something is wanted of which nothing is held. */
   needy(): boolean;
   /** The stream to the server that is used stands, and has not answered yet. */
@@ -120,9 +121,7 @@ export class Servers {
           versions: (typeUrl) => user.versions(typeUrl, server),
           prepare: (update) => user.prepare(update),
           apply: (update) => user.apply(update, server),
-          unanswered: (typeUrl, names) => {
-            if (this.#used() === link) user.unanswered(typeUrl, names);
-          },
+          unanswered: (typeUrl, names) => this.#used() === link && user.unanswered(typeUrl, names),
         },
         onOpened: () => {
           if (this.#used() === link) user.onOpened();

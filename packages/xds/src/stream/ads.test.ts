@@ -55,7 +55,7 @@ function setUp() {
       updates.push(update);
       return answer();
     },
-    unanswered: (_typeUrl, list) => void unanswered.push(...list),
+    unanswered: (_typeUrl, list) => unanswered.push(...list) > 0,
   };
   const ads = new Ads({
     open: openDelta,

@@ -177,8 +177,7 @@ class DeltaSession implements Session {
       // A name that was dropped and asked for again has a later timer.
       const still = names.filter((name) => state.sent.get(name) === request);
       if (still.length === 0) return;
-      this.#options.subscriber.unanswered(typeUrl, still);
-      this.sync();
+      if (this.#options.subscriber.unanswered(typeUrl, still)) this.sync();
     });
   }
 }

@@ -45,8 +45,8 @@ export interface Subscriber {
   prepare?(update: Update): Promise<void> | undefined;
   /** Takes one response. A promise: it is acknowledged, and the next one read, when that settles (R25). Never throws. */
   apply(update: Update): readonly Fault[] | Promise<readonly Fault[]>;
-  /** These were asked for on a standing stream, and the server said nothing of them in time (R10). */
-  unanswered(typeUrl: string, names: readonly string[]): void;
+  /** These were asked for on a standing stream, and the server said nothing of them in time (R10). True if that changed anything: most such timers ring for what was answered long ago. */
+  unanswered(typeUrl: string, names: readonly string[]): boolean;
 }
 
 /** What one response says, in one form for delta and state of the world. Names are unique. */

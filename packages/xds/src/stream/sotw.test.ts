@@ -57,7 +57,7 @@ function setUp(open: OpenSession = sotwSessions()) {
       updates.push(update);
       return answer(update);
     },
-    unanswered: (_typeUrl, list) => void unanswered.push(...list),
+    unanswered: (_typeUrl, list) => unanswered.push(...list) > 0,
   };
   const ads = new Ads({
     open,

@@ -273,8 +273,7 @@ class SotwSession implements Session {
       const still = names.filter((name) => state.names.get(name) === request);
       if (still.length === 0) return;
       for (const name of still) state.heard.add(name);
-      this.#options.subscriber.unanswered(typeUrl, still);
-      this.sync();
+      if (this.#options.subscriber.unanswered(typeUrl, still)) this.sync();
     });
   }
 }
