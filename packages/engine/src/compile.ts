@@ -95,6 +95,9 @@ export class CompiledSnapshot implements Snapshot {
   #calls = 0;
   #retired = false;
   #released = false;
+  /** The last that was asked for: a call asks twice, and the next one most often for the same. */
+  #listener = "";
+  #service: Service | undefined = undefined;
 
   constructor(version: number, config: MeshConfig, state: State) {
     this.version = version;
@@ -103,7 +106,11 @@ export class CompiledSnapshot implements Snapshot {
   }
 
   outbound(listener: string): Service | undefined {
-    return this.outbounds.get(listener)?.value;
+    if (listener !== this.#listener || this.#service === undefined) {
+      this.#service = this.outbounds.get(listener)?.value;
+      this.#listener = listener;
+    }
+    return this.#service;
   }
 
   inbound(listener: string): InboundSnapshot | undefined {

@@ -28,7 +28,7 @@ export function compileHosts<T>(
 
   // Servers have one host for everyone.
   if (exact.size === 0 && suffixes.empty && prefixes.empty) return () => any?.value;
-  return (authority) => {
+  const find: HostFinder<T> = (authority) => {
     // Adapters hand in lower case, so the first look-up nearly always decides.
     const direct = exact.get(authority);
     if (direct !== undefined) return direct;
@@ -39,6 +39,16 @@ export function compileHosts<T>(
       prefixes.longest(name, (length) => name.slice(0, length)) ??
       any?.value
     );
+  };
+  // A client's listener stands for one service, and a server's callers agree on its name: nearly always the same as before.
+  let last = "";
+  let found = find(last);
+  return (authority) => {
+    if (authority !== last) {
+      found = find(authority);
+      last = authority;
+    }
+    return found;
   };
 }
 

@@ -55,6 +55,9 @@ export interface SeriesKey {
 export interface Group extends SeriesKey {
   readonly service: ServiceInfo | undefined;
   readonly cells: Map<number, Cell>;
+  /** The last that was counted in, which most calls are counted in. */
+  outcome: number;
+  cell: Cell | undefined;
   readonly messages: Map<number, MessageCounts>;
 }
 
@@ -96,9 +99,19 @@ export class SeriesTable {
   }
 
   cell(group: Group | undefined, outcome: number): Cell {
-    const found = group?.cells.get(outcome);
-    if (found !== undefined) return found;
-    if (group === undefined || this.#size >= this.#max) return (this.overflow ??= new Cell());
+    if (group !== undefined) {
+      if (group.cell !== undefined && group.outcome === outcome) return group.cell;
+      const found = group.cells.get(outcome) ?? this.#newCell(group, outcome);
+      if (found !== undefined) {
+        group.outcome = outcome;
+        return (group.cell = found);
+      }
+    }
+    return (this.overflow ??= new Cell());
+  }
+
+  #newCell(group: Group, outcome: number): Cell | undefined {
+    if (this.#size >= this.#max) return undefined;
     this.#size++;
     const cell = new Cell();
     group.cells.set(outcome, cell);
@@ -121,7 +134,7 @@ export class SeriesTable {
   }
 
   #add(cluster: string, host: string, workload: string, principal: string, service: ServiceInfo | undefined): Group {
-    const group: Group = { cluster, host, workload, principal, service, cells: new Map(), messages: new Map() };
+    const group: Group = { cluster, host, workload, principal, service, cells: new Map(), outcome: 0, cell: undefined, messages: new Map() };
     inner(inner(inner(this.#groups, cluster), host), workload).set(principal, group);
     return (this.#last = group);
   }
