@@ -102,7 +102,7 @@ export interface CallInit {
  * current when it was made and keeps it to the end (law 6). Adapters make it; layers read it and may change
  * `authority`, `path` and `headers` before the first attempt.
  */
-export class Call {
+export class Call extends CallRecord {
   readonly snapshot: Snapshot;
   readonly side: "outbound" | "inbound";
   readonly protocol: "http" | "grpc";
@@ -114,7 +114,6 @@ export class Call {
   readonly body: RequestBody;
   readonly transport: Transport;
   readonly peer: Peer | undefined;
-  readonly record: CallRecord;
   /** Absolute end on the monotonic clock in milliseconds; `Infinity` = none. Layers only ever bring it nearer. */
   deadlineMs: number = Infinity;
   /**
@@ -133,6 +132,7 @@ export class Call {
   #slots: unknown[] | undefined = undefined;
 
   constructor(init: CallInit) {
+    super(init.startMs);
     this.snapshot = init.snapshot;
     this.side = init.side;
     this.protocol = init.protocol;
@@ -145,7 +145,11 @@ export class Call {
     this.body = init.body;
     this.transport = init.transport;
     this.peer = init.peer;
-    this.record = new CallRecord(init.startMs);
+  }
+
+  /** What is told of it; one object with it, for they begin and end together. */
+  get record(): CallRecord {
+    return this;
   }
 
   get<T>(slot: Slot<T>): T | undefined {

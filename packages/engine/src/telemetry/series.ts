@@ -134,7 +134,17 @@ export class SeriesTable {
   }
 
   #add(cluster: string, host: string, workload: string, principal: string, service: ServiceInfo | undefined): Group {
-    const group: Group = { cluster, host, workload, principal, service, cells: new Map(), outcome: 0, cell: undefined, messages: new Map() };
+    const group: Group = {
+      cluster,
+      host,
+      workload,
+      principal,
+      service,
+      cells: new Map(),
+      outcome: 0,
+      cell: undefined,
+      messages: new Map(),
+    };
     inner(inner(inner(this.#groups, cluster), host), workload).set(principal, group);
     return (this.#last = group);
   }
