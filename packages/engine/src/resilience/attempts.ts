@@ -7,7 +7,7 @@ import type { Timer } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { IdleWatch } from "../idle-watch.ts";
 import type { Watched } from "../idle-watch.ts";
-import { owedMs } from "../own-delay.ts";
+import { isOwn, owedMs } from "../own-delay.ts";
 import type { HeaderList } from "../headers.ts";
 import type { Flow, ResponseHead, Sink } from "../service.ts";
 import { Attempt } from "../transport.ts";
@@ -367,7 +367,7 @@ class Try extends Attempt implements Sink, Runner, Alarm, Visit, Watched {
     // The time that our own event loop was blocked is given back. To give up instead would cut a connection for nothing, and the
     // handshake that replaces it is what blocks a starved process next.
     if (owed > 0 && owed < this.#restMs()) return clock.set(this, clock.now() + owed);
-    const own = owed > 0;
+    const own = isOwn(owed, limitMs);
     const error = new MeshError(
       "PER_TRY_TIMEOUT",
       `no answer from ${this.endpoint.address} within ${limitMs} ms${own ? "; our own event loop was blocked meanwhile" : ""}`,

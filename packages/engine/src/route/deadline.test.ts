@@ -136,6 +136,12 @@ describe("whole-call deadline", () => {
       clock.advance(40);
     });
     expect(partly).toMatchObject({ ownDelay: true, message: expect.stringContaining("event loop was blocked") });
+    // A moment of it says nothing for an endpoint that never answered.
+    const hardly = expired((clock) => {
+      clock.block(9);
+      clock.advance(91);
+    });
+    expect(hardly).toMatchObject({ ownDelay: false, message: "the call took longer than its 100 ms" });
     expect(expired((clock) => clock.advance(100)).ownDelay).toBe(false);
     // A block before the call is nothing to it.
     expect(expired((clock) => clock.advance(1_000)).ownDelay).toBe(false);
