@@ -63,3 +63,19 @@ export function httpHead(attempt: Attempt, options: PoolOptions, rewritten: bool
   putHopFields(head, head.length, attempt, options.clock);
   return head;
 }
+
+/** nghttp2 sends no larger head, and Node gives up the whole connection over one. It reckons 12 bytes beside each field, and 12 for the head. */
+const maxSent = 65_536;
+
+/**
+ * Why this head cannot be sent: it is larger than the peer said that it takes, in its settings (RFC 9113 §6.5.2, 32 bytes beside each field), or
+ * than we can send. Nothing of it is the endpoint's fault, so it is not tried there.
+ */
+export function tooLarge(flat: readonly string[], peerMax: number = Infinity): string | undefined {
+  let bytes = 0;
+  for (let i = 0; i < flat.length; i++) bytes += flat[i]!.length;
+  const fields = flat.length / 2;
+  if (bytes + 12 * fields + 12 <= maxSent && bytes + 32 * fields <= peerMax) return undefined;
+  const limit = Math.min(peerMax, maxSent);
+  return `a request head of ${bytes} bytes in ${fields} fields is too large: HTTP/2 to this endpoint takes ${limit}`;
+}

@@ -15,7 +15,7 @@ test("law 2: data that Node tells of before its head comes after it, and is not 
   const stream = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
   const sink = new TestSink((event) => void events.push(event));
   const to = endpoint("127.0.0.1:1");
-  const pool = { options: { endpoint: to, tls: undefined } } as unknown as H2Pool;
+  const pool = { options: { endpoint: to, tls: undefined, peer: "" } } as unknown as H2Pool;
   const connection = { peer: { mtls: true, spiffeId: "" }, streams: 0, ended() {} } as unknown as H2Connection;
   const call = makeCall({ protocol: "grpc" });
   const request = new H2Request(new Attempt(call, cluster("c", { endpoints: [to] }), to, 1), sink, pool);

@@ -14,7 +14,7 @@ import type { H2Pool } from "./h2-pool.ts";
 import { resetOf } from "./h2-reset.ts";
 import { HttpBody } from "./body.ts";
 import { pump, type SendableBody, sendable } from "./h2-body.ts";
-import { grpcHead, httpHead } from "./h2-head.ts";
+import { grpcHead, httpHead, tooLarge } from "./h2-head.ts";
 
 /** undici's `headersTimeout` and `bodyTimeout`. */
 const silenceMs = 300_000;
@@ -64,9 +64,15 @@ export class H2Request implements BodyWriter, Flow, Abortable {
     const { call } = this.#attempt;
     const { body } = call;
     const http = body instanceof HttpBody ? sendable(body.wire) : undefined;
+    const head = this.#head(http);
+    const unfit = tooLarge(head, session.remoteSettings?.maxHeaderListSize);
+    if (unfit !== undefined) {
+      this.fail(new MeshError("BAD_REQUEST", `${this.#pool.options.endpoint.address}: ${unfit}`));
+      return true;
+    }
     let stream: ClientHttp2Stream;
     try {
-      stream = session.request(this.#head(http) as unknown as Parameters<ClientHttp2Session["request"]>[0], {
+      stream = session.request(head as unknown as Parameters<ClientHttp2Session["request"]>[0], {
         endStream: http !== undefined && http.source === null,
         waitForTrailers: body instanceof HttpBody && body.trailers !== undefined,
       });
