@@ -15,6 +15,8 @@ interface Share {
   readonly percentage: number;
   /** Written in the old form, as a whole number. */
   readonly deprecated: boolean;
+  /** Not written, which means nobody. */
+  readonly unsaid: boolean;
 }
 
 /** In the order of their numbers. */
@@ -37,7 +39,8 @@ function shareOf<T extends Written>(
 ): Omit<T, keyof Written> & Share {
   if (perMillion !== undefined && percent !== undefined)
     return fail(context, "percentage and percent are both given: keep percentage");
-  return { ...rest, percentage: perMillion ?? (percent ?? 0) * 10_000, deprecated: percent !== undefined };
+  const unsaid = (perMillion ?? percent) === undefined;
+  return { ...rest, percentage: perMillion ?? (percent ?? 0) * 10_000, deprecated: percent !== undefined, unsaid };
 }
 
 const reserved = "Istio reserves this field: use httpStatus, grpcStatus or fixedDelay";

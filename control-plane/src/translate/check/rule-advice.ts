@@ -19,7 +19,15 @@ export function* adviseRules(object: ConfigObject<"VirtualService">): Iterable<D
       yield object.warning("advice", ["spec", "gateways", index], text);
     }
   for (const [index, rule] of http.entries()) {
-    for (const { path, text } of [...idleMatches(rule), ...slashes(rule), ...oldForms(rule), ...largeBody(rule)]) {
+    const found = [
+      idleMatches(rule),
+      idleRetries(rule),
+      idleFaults(rule),
+      slashes(rule),
+      oldForms(rule),
+      largeBody(rule),
+    ];
+    for (const { path, text } of found.flatMap((each) => [...each])) {
       const place = path.map((part) => (typeof part === "number" ? `[${part}]` : `.${part}`)).join("");
       yield object.warning("advice", ["spec", "http", index, ...path], `spec.http[${index}]${place}: ${text}`);
     }
@@ -28,8 +36,14 @@ export function* adviseRules(object: ConfigObject<"VirtualService">): Iterable<D
 
 /** What Istio accepts in a match although nothing comes of it here. */
 function* idleMatches({ match }: HttpRuleSpec): Iterable<Advice> {
-  for (const [index, { gateways, statPrefix, sourceLabels, sourceNamespace }] of match.entries()) {
+  for (const [index, one] of match.entries()) {
+    const { gateways, statPrefix, sourceLabels, sourceNamespace, ignoreUriCase, uri } = one;
     const path = ["match", index];
+    if (ignoreUriCase && (uri === undefined || uri.kind === "regex")) {
+      const text =
+        uri === undefined ? "has no effect without uri: remove it" : "has no effect on a regex: begin it with (?i)";
+      yield { path: [...path, "ignoreUriCase"], text };
+    }
     if (statPrefix !== undefined)
       yield { path: [...path, "statPrefix"], text: "has no effect in Trama: metrics have no such prefix" };
     if (gateways.length === 0) continue;
@@ -41,6 +55,24 @@ function* idleMatches({ match }: HttpRuleSpec): Iterable<Advice> {
     ] as const)
       if (found) yield { path: [...path, field], text: "is not looked at beside gateways: remove one of the two" };
   }
+}
+
+/** Words that are never true, and why. */
+const idleWords: Readonly<Record<string, string>> = {
+  "retriable-headers": "no field of retries names the headers",
+  "http3-post-connect-failure": "nothing here speaks HTTP/3",
+};
+
+function* idleRetries({ retries }: HttpRuleSpec): Iterable<Advice> {
+  for (const [word, why] of Object.entries(idleWords))
+    if (retries?.retryOn?.words.includes(word) === true)
+      yield { path: ["retries", "retryOn"], text: `${word} has no effect, for ${why}: remove it` };
+}
+
+function* idleFaults({ fault }: HttpRuleSpec): Iterable<Advice> {
+  for (const part of ["delay", "abort"] as const)
+    if (fault?.[part]?.unsaid === true)
+      yield { path: ["fault", part], text: "holds for nobody without a percentage: write percentage: {value: …}" };
 }
 
 function* oldForms({ fault, mirrorPercent, corsPolicy }: HttpRuleSpec): Iterable<Advice> {
