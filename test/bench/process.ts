@@ -41,17 +41,19 @@ process.on("exit", () => {
 
 /**
  * Starts a file of this folder as a process of its own. It runs without the condition `trama-source`, so that `trama` is the built code
- * that users install; only the few lines of the harness itself have their types stripped, once, while they load.
+ * that users install; only the few lines of the harness itself have their types stripped, once, while they load. `options` are V8's: none for
+ * who measures a start, for with any that counts V8 does not take the compiled form of Node's own modules that Node brings along.
  */
 export async function start(
   name: string,
   file: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  options: readonly string[] = v8Options,
 ): Promise<Remote> {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), [...args], {
     env: { ...process.env, NODE_OPTIONS: "", ...env },
-    execArgv: [...v8Options, ...(process.env["BENCH_EXEC_ARGV"]?.split(" ").filter(Boolean) ?? [])],
+    execArgv: [...options, ...(process.env["BENCH_EXEC_ARGV"]?.split(" ").filter(Boolean) ?? [])],
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   running.add(child);

@@ -13,14 +13,17 @@ export interface Startup {
   readonly plainRssMb: Spread;
 }
 
+/** V8's options of a process that starts. */
+const asUsers: readonly string[] = [];
+
 export async function measureStartup(world: World, times: number, progress: (text: string) => void): Promise<Startup> {
   progress(`import and join, ${times} times`);
   const env = world.environment("client");
   const all: Readonly<Record<string, number>>[] = [];
   const plain: Readonly<Record<string, number>>[] = [];
   for (let i = 0; i < times; i++) {
-    all.push(...(await repeat(1, "startup", "subjects/startup.ts", env)));
-    plain.push(...(await repeat(1, "startup-plain", "subjects/startup-plain.ts", env)));
+    all.push(...(await repeat(1, "startup", "subjects/startup.ts", env, [], asUsers)));
+    plain.push(...(await repeat(1, "startup-plain", "subjects/startup-plain.ts", env, [], asUsers)));
   }
   const cpuMs = (one: Readonly<Record<string, number>>): number => one["importCpuMs"]! + one["joinCpuMs"]!;
   const rssMb = (one: Readonly<Record<string, number>>): number => one["rssBytes"]! / 2 ** 20;
@@ -46,7 +49,7 @@ export async function measureLoad(times: number, progress: (text: string) => voi
   progress(`imports of gRPC, ${times} times`);
   const loads: Load[] = [];
   for (const modules of [["@grpc/grpc-js"], ["@grpc/grpc-js", "trama", "trama/grpc"], ["@grpc/grpc-js-xds"]]) {
-    const all = await repeat(times, "load", "subjects/load.ts", {}, modules);
+    const all = await repeat(times, "load", "subjects/load.ts", {}, modules, asUsers);
     loads.push({
       what: modules.join(" + "),
       cpuMs: spread(all.map((one) => one["cpuMs"]!)),
@@ -79,10 +82,11 @@ async function repeat(
   file: string,
   env: Readonly<Record<string, string>>,
   args: readonly string[] = [],
+  options?: readonly string[],
 ): Promise<Readonly<Record<string, number>>[]> {
   const all: Readonly<Record<string, number>>[] = [];
   for (let i = 0; i < times; i++) {
-    const subject = await start(name, file, args, env);
+    const subject = await start(name, file, args, env, options);
     all.push(subject.ready);
     await subject.close();
   }
