@@ -10,7 +10,7 @@ import * as parts from "./undici-parts.ts";
 
 test("the files are where they were, and hold what undici's index exports", async () => {
   expect(parts.Dispatcher).toBe(Dispatcher);
-  expect(parts.errors).toBe(errors);
+  expect(parts.errors()).toBe(errors);
   const client = new parts.Client("http://localhost:1");
   expect(client).toBeInstanceOf(Client);
   await client.close();

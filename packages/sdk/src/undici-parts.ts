@@ -10,11 +10,15 @@ const require = createRequire(import.meta.url);
  * `undici-parts.test.ts` fails should a file move or be another class than the index has.
  */
 export const Dispatcher = require("undici/lib/dispatcher/dispatcher.js") as typeof undici.Dispatcher;
-export const errors = require("undici/lib/core/errors.js") as typeof undici.errors;
 export const Client: typeof undici.Client = late(() => require("undici/lib/dispatcher/client.js"));
 export const Dispatcher1Wrapper: typeof undici.Dispatcher1Wrapper = late(() =>
   require("undici/lib/dispatcher/dispatcher1-wrapper.js"),
 );
+
+/** For what goes wrong in a call. */
+export function errors(): typeof undici.errors {
+  return require("undici/lib/core/errors.js") as typeof undici.errors;
+}
 
 /** A class that is loaded when the first object of it is made, or a static of it is used. */
 function late<C extends new (...args: never[]) => object>(load: () => unknown): C {

@@ -169,7 +169,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
 
   abort(reason: Error): void {
     if (this.over || this.reason !== null) return;
-    this.reason = reason ?? new errors.RequestAbortedError();
+    this.reason = reason ?? new (errors().RequestAbortedError)();
     this.#call?.abort(this.reason);
     // Nothing was under way that could have answered: the call still waits for its configuration.
     if (!this.over) this.#fail(this.reason);

@@ -33,6 +33,6 @@ export function fromUndici(error: Error, address: string, sent: boolean): MeshEr
       cause: error,
     });
   // The parser's errors have a code each, or none; what else has none of undici's is an error of the socket: it is gone.
-  const known = error instanceof errors.HTTPParserError ? "PROTOCOL_ERROR" : (codes[code] ?? "RESET");
+  const known = error instanceof errors().HTTPParserError ? "PROTOCOL_ERROR" : (codes[code] ?? "RESET");
   return new MeshError(known, `${address}: ${error.message}`, { sent, cause: error });
 }
