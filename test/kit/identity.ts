@@ -1,4 +1,4 @@
-import type { Identity, IdentitySource } from "@trama/xds/ca";
+import type { Identity, IdentitySource } from "@trama/xds";
 
 import { makeCertificate, spiffe, type TestCertificate } from "./certs.ts";
 

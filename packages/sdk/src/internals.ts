@@ -1,7 +1,6 @@
 import type { Server } from "node:http";
 import type { Clock, Engine, Logger } from "@trama/engine";
-import type { XdsClient } from "@trama/xds";
-import type { IdentitySource } from "@trama/xds/ca";
+import type { IdentitySource, XdsClient } from "@trama/xds";
 
 import type { ProtectedServer } from "./adapters/http-server.ts";
 import type { MeshListener } from "./adapters/listener.ts";

@@ -1,15 +1,25 @@
 import { Admission, createEngine, createMetrics, type Timer } from "@trama/engine";
-import type { Bootstrap, BootstrapOptions, LastGoodOptions, LastGoodStore, XdsClient, XdsError } from "@trama/xds";
 import {
+  type Bootstrap,
+  bootstrapFor,
+  type BootstrapOptions,
+  bootstrapSource,
   createFileIdentity,
+  createGrpcTransport,
   createIdentity,
+  createXdsClient,
+  fileLastGood,
   grpcSigner,
   IdentityError,
   type IdentitySource,
+  type LastGoodOptions,
   noIdentity,
   pemBlocks,
+  readBootstrap,
   readFileText,
-} from "@trama/xds/ca";
+  type XdsClient,
+  type XdsError,
+} from "@trama/xds";
 import { join } from "node:path";
 
 import { claimProcess } from "./election.ts";
@@ -50,9 +60,6 @@ export async function joinMesh(options: MeshOptions = {}): Promise<Mesh> {
 
 async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const { log, joinTimeoutMs } = settings;
-  // The client of the control plane is the heaviest part, and nobody needs it before this line.
-  const { bootstrapFor, bootstrapSource, createGrpcTransport, createXdsClient, fileLastGood, readBootstrap } =
-    await import("@trama/xds");
   const source =
     settings.bootstrap !== undefined
       ? { file: settings.bootstrap }
@@ -107,7 +114,7 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     regex: compileRegex,
     nextTurn,
     waitTimeoutMs: settings.discoveryTimeoutMs,
-    lastGood: keptIn(settings.identityDir, fileLastGood, () => identity.current?.spiffeId),
+    lastGood: keptIn(settings.identityDir, () => identity.current?.spiffeId),
     onConfig: (config) => dns.publish(config),
     onStatus: ({ connected, lastError }) => {
       if (lastError?.code === "CONTROL_PLANE_UNREACHABLE") away.resolve();
@@ -199,11 +206,7 @@ async function accepted(xds: XdsClient, taken: Promise<void>): Promise<void> {
   }
 }
 
-function keptIn(
-  folder: string | undefined,
-  fileLastGood: (path: string) => LastGoodStore,
-  identity: () => string | undefined,
-): LastGoodOptions | undefined {
+function keptIn(folder: string | undefined, identity: () => string | undefined): LastGoodOptions | undefined {
   return folder === undefined ? undefined : { store: fileLastGood(join(folder, "last-good")), identity };
 }
 

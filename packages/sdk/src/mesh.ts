@@ -1,6 +1,5 @@
 import type { Clock, Engine, MeshMetrics } from "@trama/engine";
-import type { XdsClient } from "@trama/xds";
-import type { IdentitySource } from "@trama/xds/ca";
+import type { IdentitySource, XdsClient } from "@trama/xds";
 import type { Server } from "node:http";
 import type { Http2Server } from "node:http2";
 import type { Registry } from "prom-client";

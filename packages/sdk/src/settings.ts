@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { type AdmissionConfig, healthPaths, type Locality, type Logger } from "@trama/engine";
-import { pemBlocks } from "@trama/xds/ca";
+import { pemBlocks } from "@trama/xds";
 
 import { stderrLogger } from "./env/log.ts";
 import { TramaError } from "./errors.ts";

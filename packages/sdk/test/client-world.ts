@@ -1,5 +1,5 @@
 import { createEngine, type Call, type Clock, type Engine, type MeshConfig, type MeshTls } from "@trama/engine";
-import type { IdentitySource } from "@trama/xds/ca";
+import type { IdentitySource } from "@trama/xds";
 
 import { seededRandom } from "../../../test/kit/random.ts";
 import { MeshDispatcher } from "../src/adapters/undici.ts";

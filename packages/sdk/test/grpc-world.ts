@@ -21,7 +21,7 @@ import {
   type RetryPolicy,
   type Transport,
 } from "@trama/engine";
-import type { IdentitySource } from "@trama/xds/ca";
+import type { IdentitySource } from "@trama/xds";
 
 import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } from "../../../test/kit/mesh-config.ts";
 import { seededRandom } from "../../../test/kit/random.ts";

@@ -1,7 +1,7 @@
 import { type CallRecord, type Flow, noFlow } from "@trama/engine";
 
 import { isKnownEncoding, unpack } from "../transport/grpc-compression.ts";
-import { type Message, MessageReader } from "@trama/xds/grpc-frames";
+import { type Message, MessageReader } from "@trama/xds";
 
 /** Messages that wait for their reader, in bytes; past it the peer is held back. */
 const aheadBytes = 32 * 1024;

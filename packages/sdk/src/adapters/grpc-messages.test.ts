@@ -1,7 +1,7 @@
 import type { CopyBudget } from "@trama/engine";
 import { expect, test } from "vitest";
 
-import { MessageReader } from "@trama/xds/grpc-frames";
+import { MessageReader } from "@trama/xds";
 import type { BodyWriter } from "../transport/stream-body.ts";
 import { OutboundMessages } from "./grpc-messages.ts";
 

@@ -3,7 +3,7 @@ import type { CallRecord, CopyBudget } from "@trama/engine";
 
 import { type BodyWriter, type KeepAlive, StreamBody } from "../transport/stream-body.ts";
 import type { packerOf } from "../transport/grpc-compression.ts";
-import { frameMessage } from "@trama/xds/grpc-frames";
+import { frameMessage } from "@trama/xds";
 
 /** What is kept of a call for a retry; a larger one is sent once. gRPC: `grpc.per_rpc_retry_buffer_size`. */
 const replayBytes = 1024 * 1024;

@@ -11,8 +11,7 @@ import type {
   Peer,
   Snapshot,
 } from "@trama/engine";
-import type { XdsClient } from "@trama/xds";
-import type { IdentitySource } from "@trama/xds/ca";
+import type { IdentitySource, XdsClient } from "@trama/xds";
 
 import { checkPeer, serverContextOptions, unknownProvider } from "../transport/tls.ts";
 import { Connection, connections } from "./connection.ts";

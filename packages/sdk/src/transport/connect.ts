@@ -2,7 +2,7 @@ import type { X509Certificate } from "node:crypto";
 import { connect as connectTcp, isIP, type NetConnectOpts, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
 import { type Clock, type EndpointConfig, MeshError, ownDelay, type UpstreamTls } from "@trama/engine";
-import type { Identity } from "@trama/xds/ca";
+import type { Identity } from "@trama/xds";
 
 import { checkServer, type ServerContexts } from "./server-tls.ts";
 import { checkPeer, type SecureContexts, unknownProvider } from "./tls.ts";

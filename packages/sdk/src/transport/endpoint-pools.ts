@@ -1,5 +1,5 @@
 import { type Attempt, type Clock, type ConnectionConfig, MeshError } from "@trama/engine";
-import type { IdentitySource } from "@trama/xds/ca";
+import type { IdentitySource } from "@trama/xds";
 
 import { type ClusterLimit, ClusterLimits, type LimitedPool } from "./cluster-limits.ts";
 import { type ConnectOptions, refuseToConnect } from "./connect.ts";

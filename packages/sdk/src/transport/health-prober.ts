@@ -15,7 +15,7 @@ import {
 } from "@trama/engine";
 
 import { HttpBody } from "./body.ts";
-import { frameMessage } from "@trama/xds/grpc-frames";
+import { frameMessage } from "@trama/xds";
 import { type BodyWriter, StreamBody } from "./stream-body.ts";
 import type { UndiciTransport } from "./undici.ts";
 

@@ -2,7 +2,7 @@ import type { X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { type Clock, MeshError, type ServerTls } from "@trama/engine";
-import { certificateFacts } from "@trama/xds/ca";
+import { certificateFacts } from "@trama/xds";
 
 /** Files are looked at again by the first connection after this. */
 const checkMs = 10_000;

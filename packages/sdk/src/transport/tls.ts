@@ -7,7 +7,7 @@ import {
   type StringMatch,
   type UpstreamTls,
 } from "@trama/engine";
-import { type Identity, identityOf, type SpiffeId } from "@trama/xds/ca";
+import { type Identity, identityOf, type SpiffeId } from "@trama/xds";
 
 import { compileRegex } from "../env/regex.ts";
 

@@ -1,4 +1,4 @@
-// The identity of this process, apart from the xDS client: light to import, for everything heavy comes with the first use.
+// The identity of this process, apart from the xDS client.
 export { certificateFacts, identityOf, parseSpiffeId } from "./certificate.ts";
 export type { CertificateFacts, SpiffeId } from "./certificate.ts";
 export { pemBlocks } from "./check.ts";

@@ -1,7 +1,9 @@
 import type { Clock } from "@trama/engine";
+import { create, IstioCertificateRequestSchema, istioCertificateService } from "@trama/proto/lean";
 
 import type { XdsServer } from "../bootstrap.ts";
 import type { CallError } from "../stream/credentials.ts";
+import { callUnary } from "../stream/grpc-transport.ts";
 import type { ClientCertificate } from "../stream/transport.ts";
 import { IdentityError } from "./identity.ts";
 
@@ -34,14 +36,10 @@ const permissionDenied = 7;
 
 /**
  * The certificate service of a control plane over gRPC. Roots, token and our present certificate are read anew for each call (I3, I4), on a
- * connection of its own. The codec is loaded with the first call.
+ * connection of its own.
  */
 export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000): Signer {
   return async (csrPem, lifeSeconds, certificate, signal) => {
-    const [{ create, IstioCertificateRequestSchema, istioCertificateService }, { callUnary }] = await Promise.all([
-      import("@trama/proto/lean"),
-      import("../stream/grpc-transport.ts"),
-    ]);
     const options = { server, certificate: () => Promise.resolve(certificate) };
     const request = create(IstioCertificateRequestSchema, { csr: csrPem, validityDuration: BigInt(lifeSeconds) });
     const patience = new AbortController();

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import { identityOf } from "@trama/xds/ca";
+import { identityOf } from "@trama/xds";
 import { X509Certificate } from "node:crypto";
 
 import { makeCertificate, spiffe } from "../../../kit/certs.ts";
