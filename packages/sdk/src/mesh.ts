@@ -8,6 +8,7 @@ import type { Dispatcher } from "undici";
 import { ProtectedServer } from "./adapters/http-server.ts";
 import { isHttp2Server, ProtectedHttp2Server } from "./adapters/http2-server.ts";
 import { type InterceptorOptions, meshInterceptor } from "./adapters/interceptor.ts";
+import { meshFetch } from "./adapters/mesh-fetch.ts";
 import type { MeshDispatcher } from "./adapters/undici.ts";
 import type { DnsClusters } from "./dns.ts";
 import { TramaError } from "./errors.ts";
@@ -16,7 +17,6 @@ import { type GuardedServer, internals, type MeshInternals } from "./internals.t
 import { createRegistry } from "./metrics.ts";
 import type { Settings } from "./settings.ts";
 import type { UndiciTransport } from "./transport/undici.ts";
-import { Dispatcher1Wrapper } from "./undici-parts.ts";
 
 /** Everything a membership holds; made by `join`. */
 export interface MeshParts {
@@ -53,12 +53,7 @@ export class JoinedMesh implements Mesh {
   constructor(parts: MeshParts) {
     this.#parts = parts;
     this.dispatcher = parts.dispatcher;
-    let wrapper: object | undefined;
-    this.fetch = (input, init) => {
-      // Node's own fetch speaks an older dispatcher interface.
-      wrapper ??= new Dispatcher1Wrapper(parts.dispatcher);
-      return globalThis.fetch(input, { ...init, dispatcher: wrapper as never });
-    };
+    this.fetch = meshFetch(parts.dispatcher);
     internals.set(this, this.#internals());
   }
 

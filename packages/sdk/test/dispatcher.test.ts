@@ -16,6 +16,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import { listening } from "../../../test/kit/listening.ts";
 import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } from "../../../test/kit/mesh-config.ts";
+import { meshFetch } from "../src/adapters/mesh-fetch.ts";
 import { type ClientWorld, clientWorld } from "./client-world.ts";
 
 let noLeaks: () => Promise<void>;
@@ -354,6 +355,33 @@ test("back-pressure: a reader that stops stops the server, and memory stays flat
 
   const up = await request("http://reviews/", { dispatcher, method: "POST", body: source() });
   expect(await up.body.text()).toBe(String(size));
+});
+
+test.each([
+  ["a stream of Node's", (pieces: AsyncIterable<Buffer>) => Readable.from(pieces)],
+  ["a generator", (pieces: AsyncIterable<Buffer>) => pieces],
+])("fetch keeps nothing of a body that is %s", async (_name, bodyOf) => {
+  const size = 64 * 1024 * 1024;
+  const before = process.memoryUsage().arrayBuffers;
+  let kept = 0;
+  async function* pieces(): AsyncGenerator<Buffer> {
+    const piece = Buffer.alloc(65_536);
+    for (let written = 0; written < size; written += piece.length) yield piece;
+    kept = process.memoryUsage().arrayBuffers - before;
+  }
+  const { dispatcher } = world(
+    reviews([
+      await serve((incoming, response) => {
+        let got = 0;
+        incoming.on("data", (chunk: Buffer) => (got += chunk.length));
+        incoming.on("end", () => response.end(String(got)));
+      }),
+    ]),
+  );
+  const init = { method: "POST", body: bodyOf(pieces()), duplex: "half" } as unknown as RequestInit;
+  const answer = await meshFetch(dispatcher)("http://reviews/", init);
+  expect(await answer.text()).toBe(String(size));
+  expect(kept).toBeLessThan(size / 2);
 });
 
 test("a stream that fails aborts the request with its own error", async () => {
