@@ -1,5 +1,5 @@
 import type { BalancerConfig, ClusterConfig } from "../../packages/engine/src/config.ts";
-import { CallKey, compileHash } from "../../packages/engine/src/hash/call-key.ts";
+import { RouteKey, compileHash } from "../../packages/engine/src/hash/call-key.ts";
 import { makeCall } from "../kit/call.ts";
 import { testEnv } from "../kit/env.ts";
 import { cluster, endpoints } from "../kit/mesh-config.ts";
@@ -24,8 +24,9 @@ export const byUser = compileHash([{ kind: "header", name: "user", rewrite: unde
 /** For those who hash: what calls of many users look like once they know their keys. */
 export const keyed = Array.from({ length: 256 }, (_, at) => {
   const made = makeCall({ headers: { user: `user-${at}` } });
-  made.key = new CallKey(byUser);
-  made.key.known(made);
+  const key = new RouteKey(byUser);
+  made.key = key;
+  key.known(made);
   return made;
 });
 

@@ -7,7 +7,7 @@ import {
 import type { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 
 import type { Redirect, Rule } from "../model/route.ts";
-import type { StaticRule } from "./routes.ts";
+import type { StaticRule } from "./static-rules.ts";
 
 type Action = MessageInitShape<typeof RouteSchema>["action"] & {};
 

@@ -25,8 +25,8 @@ import { localCluster, localClusterName } from "./own-cluster.ts";
 import { clusterName, fullNames, readAuthority, readInboundName } from "./names.ts";
 import { isUnspecified, ownPort } from "./own-port.ts";
 import { ownCors } from "./server-hosts.ts";
-import { type StaticRule, routes } from "./routes.ts";
-import { hashKeys, sameForAll, staticRules } from "./static-rules.ts";
+import { routes } from "./routes.ts";
+import { type StaticRule, hashKeys, sameForAll, staticRules } from "./static-rules.ts";
 import { type Target, find } from "./target.ts";
 
 type Maker = (model: Model, node: NodeView, name: string) => Recipe | undefined;

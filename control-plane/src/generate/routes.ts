@@ -10,7 +10,7 @@ import { HTTPFaultSchema } from "@trama/proto/envoy/extensions/filters/http/faul
 import { FractionalPercent_DenominatorType } from "@trama/proto/envoy/type/v3/percent_pb.js";
 import type { HashKey } from "../model/balancer.ts";
 import type { MeshSettings } from "../model/mesh.ts";
-import { type Fault, type PathRewrite, type Rule, type RuleMatch, defaultRetry } from "../model/route.ts";
+import { type Fault, type PathRewrite, type Rule, defaultRetry } from "../model/route.ts";
 import type { Service } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { answerAction, answerLimit } from "./answers.ts";
@@ -20,6 +20,7 @@ import { headerFields } from "./header-changes.ts";
 import { clusterName, spellings } from "./names.ts";
 import { retryHints, retryPolicy } from "./retries.ts";
 import { isPlain, routeMatch } from "./route-match.ts";
+import type { StaticRule } from "./static-rules.ts";
 import { durationOf, pack, wireResource } from "./wire.ts";
 
 export const faultFilter = "envoy.filters.http.fault";
@@ -35,19 +36,6 @@ export interface RoutesInput {
   /** Without rules: what the balancer of the service goes by. */
   readonly hash: readonly HashKey[];
   readonly kind: NodeView["kind"];
-}
-
-/** A rule with those of its matches that exist for this port and caller, and its destinations' ports filled in. */
-export interface StaticRule {
-  readonly rule: Rule;
-  /** Empty: every request. */
-  readonly matches: readonly RuleMatch[];
-  /** In the order of the rule's destinations. */
-  readonly ports: readonly number[];
-  /** In the order of its mirrors. */
-  readonly mirrorPorts: readonly number[];
-  /** What the balancers of the destinations go by. */
-  readonly hash: readonly HashKey[];
 }
 
 /** What was found out of a rule beyond what it says. */

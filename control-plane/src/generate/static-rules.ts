@@ -1,10 +1,22 @@
 import type { HashKey } from "../model/balancer.ts";
 import { type DestinationPolicy, effectiveTraffic } from "../model/destination.ts";
 import { type Model, destinationPolicy, serviceOf } from "../model/model.ts";
-import { type RouteTable, type RuleMatch, type Target, destinationPort } from "../model/route.ts";
+import { type RouteTable, type Rule, type RuleMatch, type Target, destinationPort } from "../model/route.ts";
 import { hasLabels } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
-import type { StaticRule } from "./routes.ts";
+
+/** A rule with those of its matches that exist for this port and caller, and its destinations' ports filled in. */
+export interface StaticRule {
+  readonly rule: Rule;
+  /** Empty: every request. */
+  readonly matches: readonly RuleMatch[];
+  /** In the order of the rule's destinations. */
+  readonly ports: readonly number[];
+  /** In the order of its mirrors. */
+  readonly mirrorPorts: readonly number[];
+  /** What the balancers of the destinations go by. */
+  readonly hash: readonly HashKey[];
+}
 
 /** What can be decided now: the port called and the caller are known. Rules of which no match is left do not exist. */
 export function staticRules(model: Model, node: NodeView, table: RouteTable, port: number): readonly StaticRule[] {

@@ -1,5 +1,5 @@
 import { MeshError } from "./errors.ts";
-import type { CallKey } from "./hash/call-key.ts";
+import type { Hash64 } from "./hash/xxhash64.ts";
 import type { HeaderList } from "./headers.ts";
 import type { Transport } from "./transport.ts";
 import { CallRecord } from "./record.ts";
@@ -43,6 +43,12 @@ export interface CopyBudget {
 
 /** A body that is not there. */
 export const noBody: RequestBody = { canReplay: () => true };
+
+/** What consistent hashing goes by for one call. */
+export interface CallKey extends Hash64 {
+  /** Whether there is a key at all; then `high` and `low` are it. Worked out when it is first asked for. */
+  known(call: Call): boolean;
+}
 
 /** Who is at the other end of an inbound connection, established from the verified certificate of that connection. */
 export interface Peer {

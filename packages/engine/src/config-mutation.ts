@@ -1,5 +1,5 @@
 // What a route does to a call on its way, as plain data. Part of MeshConfig (`config.ts`).
-import type { StringMatch } from "./config.ts";
+import type { StringMatch } from "./config-match.ts";
 
 /** Changes to the fields of a request before it is sent, and of its answer before the caller sees it. */
 export interface HeaderOperations {

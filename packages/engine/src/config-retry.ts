@@ -1,4 +1,4 @@
-import type { HeaderMatch } from "./config.ts";
+import type { HeaderMatch } from "./config-match.ts";
 
 export interface RetryPolicy {
   /**

@@ -1,10 +1,12 @@
 import type { BalancerConfig, HashPolicy } from "./config-balancing.ts";
 import type { HealthCheckConfig, OutlierConfig } from "./config-health.ts";
+import type { HeaderMatch, PathMatch, QueryMatch, StringMatch } from "./config-match.ts";
 import type { CorsConfig, HeaderOperations, MirrorPolicy, RedirectAction, Rewrite } from "./config-mutation.ts";
 import type { HedgePolicy, RetryPolicy } from "./config-retry.ts";
 
 export type * from "./config-balancing.ts";
 export type * from "./config-health.ts";
+export type * from "./config-match.ts";
 export type * from "./config-retry.ts";
 
 /**
@@ -138,36 +140,6 @@ export interface RouteMatch {
   readonly query: readonly QueryMatch[];
   /** Share of requests that may match, rolled per request; `undefined` = all (R32). */
   readonly fractionPerMillion: number | undefined;
-}
-
-export type PathMatch =
-  | { readonly kind: "prefix"; readonly value: string; readonly ignoreCase: boolean }
-  | { readonly kind: "exact"; readonly value: string; readonly ignoreCase: boolean }
-  /** Whole path segments: `/a` matches `/a` and `/a/b`, not `/ab`. */
-  | { readonly kind: "segments"; readonly value: string; readonly ignoreCase: boolean }
-  | { readonly kind: "regex"; readonly value: string };
-
-export type StringMatch =
-  | { readonly kind: "exact" | "prefix" | "suffix" | "contains"; readonly value: string; readonly ignoreCase: boolean }
-  | { readonly kind: "regex"; readonly value: string };
-
-export interface HeaderMatch {
-  /** Lower case; `:authority`, `:method` and `:path` are the pseudo headers. */
-  readonly name: string;
-  readonly test:
-    | { readonly kind: "present"; readonly present: boolean }
-    /** Half open: start ≤ value < end. */
-    | { readonly kind: "range"; readonly start: number; readonly end: number }
-    | { readonly kind: "string"; readonly match: StringMatch };
-  readonly invert: boolean;
-  /** Compare a missing header as empty text (`treat_missing_header_as_empty`). */
-  readonly missingIsEmpty: boolean;
-}
-
-export interface QueryMatch {
-  readonly name: string;
-  /** `undefined`: the parameter must be present. */
-  readonly match: StringMatch | undefined;
 }
 
 export type RouteAction =

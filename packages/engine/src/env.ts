@@ -1,7 +1,7 @@
 import type { Alarm } from "./alarm.ts";
 import type { Call } from "./call.ts";
 import type { ClusterConfig, ClusterInfo, EndpointConfig } from "./config.ts";
-import type { Admission } from "./inbound/admission.ts";
+import type { Layer } from "./service.ts";
 
 /** Time, injected. Monotonic for everything that measures, wall only for certificates. */
 export interface Clock {
@@ -78,7 +78,7 @@ export interface Env {
   /** Compiles a policy regex; throws with a message for people when the pattern is not RE2. */
   readonly regex: (pattern: string) => Regex;
   /** What stands before the servers of this process; absent: everything is let in. */
-  readonly admission?: Admission | undefined;
+  readonly admission?: { readonly layer: Layer } | undefined;
   /** Paths of health probes, which no limit of a port refuses. Default `/healthz`, `/livez`, `/readyz`. */
   readonly exempt?: readonly string[] | undefined;
   /** Absent: health checks that a cluster asks for are not made. */

@@ -25,7 +25,8 @@ import type { IdentitySource } from "@trama/xds";
 
 import { cluster, endpoint, forward, listener, meshConfig, retryPolicy, route } from "../../../test/kit/mesh-config.ts";
 import { seededRandom } from "../../../test/kit/random.ts";
-import { type GrpcClient, MeshChannel } from "../src/adapters/grpc-channel.ts";
+import { MeshChannel } from "../src/adapters/grpc-channel.ts";
+import type { GrpcClient } from "../src/adapters/grpc-core.ts";
 import { HostLookup } from "../src/adapters/host-lookup.ts";
 import { internals } from "../src/internals.ts";
 import type { Mesh } from "../src/mesh-types.ts";

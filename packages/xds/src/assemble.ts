@@ -9,12 +9,12 @@ import type {
   RouteConfiguration,
 } from "@trama/engine";
 
-import type { DecodedChain } from "./resources/filter-chain.ts";
+import { clusterNames } from "./cluster-names.ts";
+import type { DecodedChain, DecodedHttp } from "./resources/filter-chain.ts";
 import type { DecodedCluster } from "./resources/cluster.ts";
-import type { DecodedHttp, DecodedInbound, DecodedListener, DecodedOutbound } from "./resources/listener.ts";
+import type { DecodedInbound, DecodedListener, DecodedOutbound } from "./resources/listener.ts";
 import type { Entry } from "./resource-table.ts";
 import { localClusterName } from "./resources/zone-aware.ts";
-import { clusterNames } from "./subscriptions.ts";
 
 /** A listener that the process asked for: the root of what is subscribed. */
 export interface Root {

@@ -1,7 +1,8 @@
 import type { RouteConfiguration } from "@trama/engine";
 
 import type { Assembly, Root, Tables } from "./assemble.ts";
-import type { DecodedHttp } from "./resources/listener.ts";
+import { clusterNames } from "./cluster-names.ts";
+import type { DecodedHttp } from "./resources/filter-chain.ts";
 import { localClusterName } from "./resources/zone-aware.ts";
 
 /** Names to ask for, by type. */
@@ -55,23 +56,4 @@ export function wanted(roots: Iterable<Root>, tables: Tables, assembly: Assembly
     if (assembly.needsLocal(name, newest)) found.endpoint.add(localClusterName);
   }
   return found;
-}
-
-const names = new WeakMap<RouteConfiguration, readonly string[]>();
-
-/** Every cluster that a route configuration names, weight zero and mirrors included (R36). Once for each configuration. */
-export function clusterNames(routes: RouteConfiguration): readonly string[] {
-  const known = names.get(routes);
-  if (known !== undefined) return known;
-  const found = new Set<string>();
-  for (const host of routes.virtualHosts) {
-    for (const { action } of host.routes) {
-      if (action.kind !== "forward") continue;
-      for (const cluster of action.clusters) found.add(cluster.name);
-      for (const { cluster } of action.mirrors ?? []) found.add(cluster);
-    }
-  }
-  const list = [...found];
-  names.set(routes, list);
-  return list;
 }

@@ -6,7 +6,7 @@ import { Cluster } from "../../../packages/engine/src/cluster/cluster.ts";
 import { compile } from "../../../packages/engine/src/compile.ts";
 import type { BalancerConfig } from "../../../packages/engine/src/config.ts";
 import { MeshError } from "../../../packages/engine/src/errors.ts";
-import { CallKey } from "../../../packages/engine/src/hash/call-key.ts";
+import { RouteKey } from "../../../packages/engine/src/hash/call-key.ts";
 import { sendToCluster } from "../../../packages/engine/src/resilience/attempts.ts";
 import { RetryPlan } from "../../../packages/engine/src/resilience/retry-policy.ts";
 import type { Sink } from "../../../packages/engine/src/service.ts";
@@ -34,7 +34,7 @@ for (const weight of ["equal", "unequal"] as const)
 group("the key of a call", () => {
   const one = makeCall({ headers: { accept: "text/plain", user: "jason@example.com" } });
   bench("made and worked out, from a header", () => {
-    const key = new CallKey(byUser);
+    const key = new RouteKey(byUser);
     return do_not_optimize(key.known(one));
   }).gc("once");
 });

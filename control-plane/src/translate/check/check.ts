@@ -8,13 +8,7 @@ import { checkPolicies } from "./policies.ts";
 import { checkRoutes } from "./routes.ts";
 import { checkServices } from "./services.ts";
 import { checkSidecars } from "./sidecars.ts";
-
-/** What the checks look at: the objects for positions, the model for what they mean together. */
-export interface Subject {
-  readonly model: Model;
-  readonly translator: Translator;
-  readonly all: <K extends Kind>(kind: K) => readonly ConfigObject<K>[];
-}
+import type { Subject } from "./subject.ts";
 
 /** More findings than anyone reads; the first ones are enough to begin with. */
 const maxFindings = 200;

@@ -6,7 +6,7 @@ import type { TrafficPolicySpec } from "../../sources/istio/destination-rule.ts"
 import { fieldPath } from "../../sources/istio/explain.ts";
 import { nearest } from "../../sources/names.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
-import type { Subject } from "./check.ts";
+import type { Subject } from "./subject.ts";
 import { place } from "./duplicates.ts";
 import { checkTrafficPorts } from "./traffic-ports.ts";
 

@@ -1,7 +1,7 @@
 import type { Diagnostic } from "../../diagnostics.ts";
 import { labelsKey } from "../../model/service.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
-import type { Subject } from "./check.ts";
+import type { Subject } from "./subject.ts";
 import { place } from "./duplicates.ts";
 
 /** PeerAuthentications and AuthorizationPolicies: one word for each workload, and selectors that select. */

@@ -8,7 +8,7 @@ import { nearest } from "../../sources/names.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
 import { mirrorsOf } from "../../sources/istio/mirror.ts";
 import { translateTarget } from "../istio/virtual-service.ts";
-import type { Subject } from "./check.ts";
+import type { Subject } from "./subject.ts";
 import { type Claim, checkClaims } from "./claims.ts";
 import { checkDelegates } from "./delegates.ts";
 import { adviseRules } from "./rule-advice.ts";

@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import type { Diagnostic } from "../../diagnostics.ts";
 import { type Endpoint, type Service, endpointPort, socketAddress } from "../../model/service.ts";
 import type { ConfigObject } from "../../sources/object.ts";
-import type { Subject } from "./check.ts";
+import type { Subject } from "./subject.ts";
 import { type Claim, checkClaims } from "./claims.ts";
 import { place } from "./duplicates.ts";
 

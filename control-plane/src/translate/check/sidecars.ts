@@ -2,7 +2,7 @@ import type { Diagnostic } from "../../diagnostics.ts";
 import { covered } from "../../model/scope.ts";
 import { labelsKey } from "../../model/service.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
-import type { Subject } from "./check.ts";
+import type { Subject } from "./subject.ts";
 import { place } from "./duplicates.ts";
 
 /** Sidecars: one for each workload, about hosts that exist; what only a proxy could do is named. */

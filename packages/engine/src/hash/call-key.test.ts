@@ -7,7 +7,7 @@ import type { Call } from "../call.ts";
 import type { HashPolicy, HashSource } from "../config.ts";
 import { HeaderList } from "../headers.ts";
 import { noFlow } from "../service.ts";
-import { CallKey, compileHash } from "./call-key.ts";
+import { RouteKey, compileHash } from "./call-key.ts";
 import { cookieValue } from "./cookie.ts";
 import { keyed } from "./keyed.ts";
 import { xxHash64 } from "./xxhash64.ts";
@@ -42,7 +42,7 @@ function plan(policies: readonly HashPolicy[], counter = { value: 0 }) {
 
 /** The key of a call; `undefined` when there is none. */
 function keyOf(policies: readonly HashPolicy[], options: CallOptions | Call): bigint | undefined {
-  const key = new CallKey(plan(policies));
+  const key = new RouteKey(plan(policies));
   const call = "record" in options ? options : makeCall(options);
   return key.known(call) ? joined(key) : undefined;
 }
@@ -85,7 +85,7 @@ describe("what is hashed (R46)", () => {
   it("the channel: one key for all calls, whatever is compiled anew", () => {
     const counter = { value: 0 };
     const keys = [1, 2, 3].map(() => {
-      const key = new CallKey(plan(all({ kind: "channel" }), counter));
+      const key = new RouteKey(plan(all({ kind: "channel" }), counter));
       expect(key.known(makeCall())).toBe(true);
       return joined(key);
     });

@@ -1,4 +1,4 @@
-import type { Call } from "../call.ts";
+import type { Call, CallKey } from "../call.ts";
 import type { HashPolicy } from "../config.ts";
 import type { Env } from "../env.ts";
 import { isPseudo, reader } from "../match/header.ts";
@@ -8,7 +8,7 @@ import { xxHash64 } from "./xxhash64.ts";
 import type { Hash64 } from "./xxhash64.ts";
 
 /** Hashes one property of a call into `into`; false when the call does not have it. */
-type Source = (call: Call, key: CallKey, into: Hash64) => boolean;
+type Source = (call: Call, key: RouteKey, into: Hash64) => boolean;
 
 /** The hash policies of one route, compiled. */
 export interface HashPlan {
@@ -21,7 +21,7 @@ export interface HashPlan {
  * The key of one call for consistent hashing. Most calls of a route may go to clusters that do not hash, so it is worked out when a
  * picker first asks, and then kept: retries ask for the same (R38).
  */
-export class CallKey implements Hash64 {
+export class RouteKey implements CallKey {
   high = 0;
   low = 0;
   /** `set-cookie` for a caller that did not have the cookie yet. */
@@ -33,7 +33,6 @@ export class CallKey implements Hash64 {
     this.#plan = plan;
   }
 
-  /** Whether there is a key at all; then `high` and `low` are it. */
   known(call: Call): boolean {
     return (this.#known ??= this.#compute(call));
   }

@@ -4,7 +4,7 @@ import type { Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import type { HeaderList } from "../headers.ts";
 import { compileString } from "./string.ts";
-import type { TextTest } from "./string.ts";
+import type { TextTest } from "./regex.ts";
 import { wireText } from "./wire-text.ts";
 
 /** A compiled condition on one header of a call. */

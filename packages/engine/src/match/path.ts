@@ -2,7 +2,7 @@ import type { PathMatch } from "../config.ts";
 import type { Env } from "../env.ts";
 import { asciiLower, hasAsciiLower } from "./ascii.ts";
 import { compileString } from "./string.ts";
-import type { TextTest } from "./string.ts";
+import type { TextTest } from "./regex.ts";
 
 /** The path of a request target, without its query. The very same text when there is none. */
 export function pathOf(target: string): string {

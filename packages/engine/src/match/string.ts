@@ -1,10 +1,7 @@
 import type { StringMatch } from "../config.ts";
 import type { Env } from "../env.ts";
 import { asciiLower, hasAsciiLower } from "./ascii.ts";
-import { compileRegex } from "./regex.ts";
-
-/** A compiled match of one text. Total: it never throws, whatever bytes the text holds. */
-export type TextTest = (text: string) => boolean;
+import { compileRegex, type TextTest } from "./regex.ts";
 
 /**
  * Compiles a string matcher into a plain comparison. Everything that can be known beforehand (letter case, an empty

@@ -9,7 +9,7 @@ import { valueTest } from "../match/header.ts";
 import type { CallTest, Quantifier } from "../match/header.ts";
 import { pathOf } from "../match/path.ts";
 import { compileString } from "../match/string.ts";
-import type { TextTest } from "../match/string.ts";
+import type { TextTest } from "../match/regex.ts";
 
 /**
  * The ways in which the application behind may understand one request path (dataplane.md §23 rule 2). A DENY holds if any of

@@ -4,7 +4,7 @@ import type { Exchange } from "../../../../test/kit/peer.ts";
 import { world } from "../../test/attempt-world.ts";
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { BalancerConfig } from "../config.ts";
-import { CallKey, compileHash } from "../hash/call-key.ts";
+import { RouteKey, compileHash } from "../hash/call-key.ts";
 import { held } from "../../test/held.ts";
 
 const ring: BalancerConfig = { kind: "ring_hash", minSize: 1_024, maxSize: 8_388_608, balanceFactor: undefined };
@@ -17,7 +17,7 @@ test("a repeated call with a key goes to the next endpoint of its key, the same 
   const plan = compileHash([policy], env, () => ({ value: 1 }))!;
   for (let round = 0; round < 3; round++) {
     const call = make({ headers: { user: "jason" } });
-    call.key = new CallKey(plan);
+    call.key = new RouteKey(plan);
     const { sink } = send(call);
     env.clock.advance(100);
     expect(sink.status).toBe(200);

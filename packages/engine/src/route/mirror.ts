@@ -8,7 +8,7 @@ import type { Layer, ResponseHead, Service, Sink } from "../service.ts";
 import type { MirrorLoad } from "../state.ts";
 import type { CallCounter } from "../telemetry/observe.ts";
 import { deadlineLayer } from "./deadline.ts";
-import type { ForwardTarget } from "./router.ts";
+import type { ForwardTarget } from "./forward-target.ts";
 import { setAuthority } from "./rewrite.ts";
 
 /**

@@ -3,8 +3,6 @@ import type {
   FilterConfig,
   FilterOverrides,
   ForwardAction,
-  HedgePolicy,
-  RetryPolicy,
   RouteConfig,
   RouteConfiguration,
   VirtualHost,
@@ -22,6 +20,7 @@ import type { LayerFor } from "../policy/overrides.ts";
 import type { Layer, Service } from "../service.ts";
 import { attemptCountLayer } from "./attempt-count.ts";
 import { deadlineLayer } from "./deadline.ts";
+import type { ForwardTarget } from "./forward-target.ts";
 import { idleLayer } from "./idle.ts";
 import { hasHeaderOperations, headerEditors, headerLayer } from "./header-operations.ts";
 import { type MirrorState, mirrorLayer } from "./mirror.ts";
@@ -31,14 +30,6 @@ import { compileRouteTable } from "./route-table.ts";
 import type { RouteFinder } from "./route-table.ts";
 import { compileSplit } from "./split.ts";
 import { compileHosts, withoutPort } from "./virtual-host.ts";
-
-/** A cluster as the router sees it. */
-export interface ForwardTarget {
-  /** What telemetry says of it, and no more: a route outlives many endpoint sets of its cluster. */
-  readonly config: ClusterInfo;
-  /** The cluster's ready-made service under this retry policy. Called when a route is compiled, never per call. */
-  service(retry: RetryPolicy | undefined, hedge?: HedgePolicy): Service;
-}
 
 /** What routes are compiled against: one consistent configuration. */
 export interface RouterDeps {

@@ -1,5 +1,6 @@
 import type { Call } from "../call.ts";
 import type { Telemetry } from "../env.ts";
+import type { HistogramSeries, MetricFamily } from "./families.ts";
 import { clientLabels, endsOnly, overflowLabels, serverLabels, withOperation } from "./labels.ts";
 import type { Labels, OwnWorkload } from "./labels.ts";
 import { Merged } from "./merged.ts";
@@ -8,29 +9,6 @@ import { noOperation, Operations } from "./operations.ts";
 import { outcomeRange, packOutcome, unpackOutcome } from "./outcome.ts";
 import { Cell, durationBounds, MessageCounts, SeriesTable } from "./series.ts";
 import type { Group } from "./series.ts";
-
-/** One metric with all its series, as plain data: whoever exports it (Prometheus text, OpenTelemetry) brings the format. */
-export type MetricFamily =
-  | {
-      readonly name: string;
-      readonly help: string;
-      readonly type: "counter";
-      readonly series: readonly { readonly labels: Labels; readonly value: number }[];
-    }
-  | {
-      readonly name: string;
-      readonly help: string;
-      readonly type: "histogram";
-      readonly series: readonly HistogramSeries[];
-    };
-
-export interface HistogramSeries {
-  readonly labels: Labels;
-  /** Cumulated, as Prometheus has them; the last `le` is `Infinity`. */
-  readonly buckets: readonly { readonly le: number; readonly count: number }[];
-  readonly sum: number;
-  readonly count: number;
-}
 
 export interface MeshMetrics extends Telemetry {
   onOpen(call: Call): void;

@@ -1,6 +1,6 @@
 import type { ClusterInfo } from "../config.ts";
 import type { MirrorOutcome } from "../env.ts";
-import type { MetricFamily } from "./metrics.ts";
+import type { MetricFamily } from "./families.ts";
 
 /**
  * Copies of calls, in a metric of their own: they are nobody's requests, so what counts requests must not hold them, and a copy that was

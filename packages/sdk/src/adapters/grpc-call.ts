@@ -20,7 +20,7 @@ import {
 
 import { type CallContext, currentContext } from "../context.ts";
 import { acceptedEncodings } from "../transport/grpc-compression.ts";
-import type { ChannelCore } from "./grpc-channel.ts";
+import type { CallOptions, ChannelCore, OutsideOwner } from "./grpc-core.ts";
 import { Inbox, type Receiver } from "./grpc-inbox.ts";
 import { OutboundMessages } from "./grpc-messages.ts";
 import { appendMetadata, type MeshStatus, statusOfError, statusOfTrailers, toMetadata } from "./grpc-status.ts";
@@ -37,18 +37,11 @@ const longestMs = 0x7fff_ffff;
 
 let numbers = 0;
 
-export interface CallOptions {
-  readonly path: string;
-  /** Milliseconds since the epoch, as grpc-js has deadlines. */
-  readonly deadline: Date | number;
-  readonly host: string | undefined;
-}
-
 /**
  * A call of a client: grpc-js's `Call` towards the application, with serialized messages; the engine's sink towards the mesh. grpc-js has
  * no say below this point: routing, retries, deadlines and connections are the engine's.
  */
-export class MeshCall implements GrpcCall, Sink, Receiver {
+export class MeshCall implements GrpcCall, Sink, Receiver, OutsideOwner {
   readonly #core: ChannelCore;
   readonly #options: CallOptions;
   readonly #number = ++numbers;

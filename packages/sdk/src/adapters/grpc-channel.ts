@@ -8,50 +8,14 @@ import {
   propagate,
 } from "@grpc/grpc-js";
 import { createRequire } from "node:module";
-import type { Call, Clock, Engine, Service, Sink, Transport } from "@trama/engine";
 
-import type { KeepAlive } from "../transport/stream-body.ts";
 import { packerOf } from "../transport/grpc-compression.ts";
-import { type CallOptions, MeshCall } from "./grpc-call.ts";
+import { MeshCall } from "./grpc-call.ts";
+import type { ChannelCore, ChannelSettings, GrpcClient } from "./grpc-core.ts";
 import { OutsideChannel, passOutside, refuseOutside } from "./grpc-outside.ts";
-import { parseTarget, type Target } from "./grpc-target.ts";
-import type { HostLookup } from "./host-lookup.ts";
-
-/** What all channels of a process share. */
-export interface GrpcClient {
-  readonly engine: Engine;
-  readonly transport: Transport;
-  readonly lookup: HostLookup;
-  readonly clock: Clock;
-  readonly random: () => number;
-  readonly outboundTrafficPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
-  readonly closed: boolean;
-}
-
-/** The options of a channel that the mesh honours; routing, balancing, retries and connections are the mesh's own. */
-export interface ChannelSettings {
-  /** -1: no limit, gRPC's default. */
-  readonly maxSendBytes: number;
-  /** 4 MiB by default. */
-  readonly maxReceiveBytes: number;
-  readonly userAgent: string;
-  readonly authority: string | undefined;
-  readonly packer: ReturnType<typeof packerOf>;
-  readonly keepAlive: KeepAlive | undefined;
-}
+import { parseTarget } from "./grpc-target.ts";
 
 type CreateCall = ChannelInterface["createCall"];
-
-/** What a call needs of its channel. */
-export interface ChannelCore extends Omit<GrpcClient, "outboundTrafficPolicy"> {
-  readonly target: Target;
-  readonly settings: ChannelSettings;
-  readonly credentials: CallCredentials | undefined;
-  /** Whether hosts that the mesh does not know are refused. */
-  readonly refusing: boolean;
-  readonly refused: Service;
-  outside(call: Call, sink: Sink, owner: MeshCall, options: CallOptions): void;
-}
 
 /** A channel of grpc-js's that leads into the mesh. */
 export class MeshChannel implements ChannelInterface {

@@ -3,7 +3,8 @@ import { credentials, type ChannelCredentials, type ChannelInterface, type Clien
 import { TramaError } from "../errors.ts";
 import { internals } from "../internals.ts";
 import type { Mesh } from "../mesh-types.ts";
-import { type GrpcClient, MeshChannel } from "./grpc-channel.ts";
+import { MeshChannel } from "./grpc-channel.ts";
+import type { GrpcClient } from "./grpc-core.ts";
 import { HostLookup } from "./host-lookup.ts";
 
 const clients = new WeakMap<Mesh, GrpcClient>();

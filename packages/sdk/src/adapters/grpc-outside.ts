@@ -18,14 +18,14 @@ import {
   type Slot,
 } from "@trama/engine";
 
-import type { CallOptions, MeshCall } from "./grpc-call.ts";
+import type { CallOptions, OutsideOwner } from "./grpc-core.ts";
 
 /** Istio's names for hosts that no service stands for (istio-api.md §18.2). */
 const passThroughCluster: ClusterInfo = { name: "PassthroughCluster", service: undefined };
 const blackHoleCluster: ClusterInfo = { name: "BlackHoleCluster", service: undefined };
 
 interface Outside {
-  readonly owner: MeshCall;
+  readonly owner: OutsideOwner;
   readonly options: CallOptions;
   readonly channel: ChannelInterface;
 }
@@ -41,7 +41,7 @@ export class OutsideChannel {
     this.#make = () => new Channel(target, credentials, options);
   }
 
-  prepare(call: Call, owner: MeshCall, options: CallOptions): void {
+  prepare(call: Call, owner: OutsideOwner, options: CallOptions): void {
     call.put(outsideSlot, { owner, options, channel: (this.#channel ??= this.#make()) });
   }
 

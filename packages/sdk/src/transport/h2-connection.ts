@@ -3,9 +3,9 @@ import type { Timer } from "@trama/engine";
 import { MeshError } from "@trama/engine";
 
 import { connect, type ConnectedPeer, plaintextPeer } from "./connect.ts";
+import type { PoolOptions } from "./endpoint-pools.ts";
 import { ageOf } from "./pool.ts";
 import type { KeepAlive } from "./stream-body.ts";
-import type { H2Pool } from "./h2-pool.ts";
 
 /** No stream begins on a connection whose peer's certificate ends within this. */
 const expiryMarginMs = 500;
@@ -25,12 +25,26 @@ const sessionOptions: SecureClientSessionOptions = {
   maxSessionMemory: Number.MAX_SAFE_INTEGER,
 };
 
+/** Whom a connection belongs to, and who is told what becomes of it. */
+export interface ConnectionOwner {
+  readonly options: PoolOptions;
+  /** How many times as long as they are told to connections wait before a ping. */
+  readonly pingFactor: number;
+  /** The server took our pings for too many (gRFC A8). */
+  calmDown(): void;
+  /** A stream has ended, so another may begin. */
+  freed(): void;
+  /** It takes no new streams any more. */
+  left(connection: H2Connection): void;
+  closed(connection: H2Connection): void;
+}
+
 /**
  * One HTTP/2 connection to an endpoint: connecting, then open, then leaving (no new streams, those under way end) and lost. It keeps the
  * process alive only while a stream is open.
  */
 export class H2Connection {
-  readonly pool: H2Pool;
+  readonly pool: ConnectionOwner;
   peer: ConnectedPeer = plaintextPeer;
   streams = 0;
   #gone = false;
@@ -45,7 +59,7 @@ export class H2Connection {
   /** Streams that may still begin. */
   #left: number;
 
-  constructor(pool: H2Pool) {
+  constructor(pool: ConnectionOwner) {
     this.pool = pool;
     this.#left = pool.options.connections?.maxRequests ?? Infinity;
   }

@@ -1,23 +1,33 @@
+import type { ClientHttp2Session } from "node:http2";
 import { MeshError } from "@trama/engine";
 
 import type { EndpointPool, PoolOptions } from "./endpoint-pools.ts";
-import { H2Connection } from "./h2-connection.ts";
-import type { H2Request } from "./h2-request.ts";
+import { type ConnectionOwner, H2Connection } from "./h2-connection.ts";
+import type { KeepAlive } from "./stream-body.ts";
 
 /** From the shortest time that gRPC allows, ten seconds, to well past the five minutes that servers permit by default. */
 const maxPingFactor = 64;
+
+/** A request as the pool sees it: something that becomes a stream. */
+export interface Streamed {
+  /** Its sink has heard the last. */
+  readonly over: boolean;
+  readonly keepAlive: KeepAlive | undefined;
+  /** False when the connection could not take it after all; then it is still waiting. */
+  begin(connection: H2Connection, session: ClientHttp2Session): boolean;
+  fail(error: MeshError): void;
+}
 
 /**
  * The HTTP/2 connections to one endpoint under one TLS setting and one identity: nearly always one. A second is opened only when the
  * first has as many streams as it may, and never while one is connecting.
  */
-export class H2Pool implements EndpointPool {
+export class H2Pool implements EndpointPool, ConnectionOwner {
   readonly options: PoolOptions;
-  /** How many times as long as they are told to connections wait before a ping. */
   pingFactor = 1;
   readonly #usable = new Set<H2Connection>();
   readonly #leaving = new Set<H2Connection>();
-  readonly #waiting: H2Request[] = [];
+  readonly #waiting: Streamed[] = [];
   /** Since somebody asked. */
   #used = true;
   #lastUsedMs = 0;
@@ -43,7 +53,7 @@ export class H2Pool implements EndpointPool {
     return this.#lastUsedMs;
   }
 
-  submit(request: H2Request): void {
+  submit(request: Streamed): void {
     this.#used = true;
     if (this.#begin(request)) return;
     const { limit, endpoint } = this.options;
@@ -60,7 +70,7 @@ export class H2Pool implements EndpointPool {
   }
 
   /** A request that was aborted while it waited. */
-  forget(request: H2Request): void {
+  forget(request: Streamed): void {
     const at = this.#waiting.indexOf(request);
     if (at < 0) return;
     this.#waiting.splice(at, 1);
@@ -77,7 +87,7 @@ export class H2Pool implements EndpointPool {
   }
 
   /** Whoever waited longest. */
-  #next(): H2Request | undefined {
+  #next(): Streamed | undefined {
     const request = this.#waiting.shift();
     if (request !== undefined && this.options.limit !== undefined) this.options.limit.pending--;
     return request;
@@ -129,7 +139,7 @@ export class H2Pool implements EndpointPool {
     this.#empty?.resolve();
   }
 
-  #begin(request: H2Request): boolean {
+  #begin(request: Streamed): boolean {
     for (const connection of this.#usable) {
       const session = connection.free;
       if (session === undefined) continue;

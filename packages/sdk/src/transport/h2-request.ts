@@ -10,7 +10,7 @@ import { type Abortable, type Attempt, type Flow, HeaderList, MeshError, type Si
 import type { BodyWriter } from "./stream-body.ts";
 import { StreamBody } from "./stream-body.ts";
 import type { H2Connection } from "./h2-connection.ts";
-import type { H2Pool } from "./h2-pool.ts";
+import type { H2Pool, Streamed } from "./h2-pool.ts";
 import { resetOf } from "./h2-reset.ts";
 import { HttpBody } from "./body.ts";
 import { pump, type SendableBody, sendable } from "./h2-body.ts";
@@ -25,7 +25,7 @@ type State = "waiting" | "open" | "over";
  * One attempt on a stream: the handler of its events, the writer of its body, and what the engine pauses and aborts. `over` means that the
  * sink has heard the last; the stream may live on until the peer knows too.
  */
-export class H2Request implements BodyWriter, Flow, Abortable {
+export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
   readonly #attempt: Attempt;
   readonly #sink: Sink;
   readonly #pool: H2Pool;

@@ -47,7 +47,6 @@ export interface Pooled {
 /** One connection, or the place for one: undici's client connects anew by itself when the peer has closed. */
 export interface Connection {
   readonly client: UndiciClient;
-  readonly pool: Pool;
   peer: ConnectedPeer;
   /** Wall-clock milliseconds; from then on it takes no new request. */
   retireAtMs: number;
@@ -290,7 +289,6 @@ export class Pool implements EndpointPool {
     });
     const connection: Connection = {
       client,
-      pool: this,
       peer: plaintextPeer,
       retireAtMs: Infinity,
       requests: 0,

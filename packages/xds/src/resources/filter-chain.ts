@@ -1,4 +1,4 @@
-import type { DownstreamTls, FilterChainMatch } from "@trama/engine";
+import type { DownstreamTls, FilterChainMatch, FilterConfig, RouteConfiguration } from "@trama/engine";
 import { FilterChainMatch_ConnectionSourceType } from "@trama/proto/lean";
 import type {
   FilterChain,
@@ -8,10 +8,16 @@ import type {
 import { type Typed, openAny } from "./any.ts";
 import { ResourceError, each, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
-import type { DecodedHttp } from "./listener.ts";
 import { cidr } from "./match.ts";
 import { downstreamTls } from "./tls.ts";
 import type { DecodeOptions } from "./type.ts";
+
+/** What an HttpConnectionManager says to a library. */
+export interface DecodedHttp {
+  readonly filters: readonly FilterConfig[];
+  /** Inline, or the name to ask for by RDS. */
+  readonly routes: RouteConfiguration | { readonly rds: string };
+}
 
 export interface DecodedChain {
   readonly name: string;

@@ -1,4 +1,4 @@
-import type { FilterConfig, InboundLimits, RouteConfiguration, ServiceInfo } from "@trama/engine";
+import type { InboundLimits, ServiceInfo } from "@trama/engine";
 import { HttpConnectionManagerSchema, ListenerSchema, typeUrls } from "@trama/proto/lean";
 import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import type { Listener } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
@@ -7,7 +7,7 @@ import type { HttpConnectionManager } from "@trama/proto/envoy/extensions/filter
 import { type Typed, decode, openAny } from "./any.ts";
 import { ResourceError, each, within } from "./error.ts";
 import { onlyFields, refuseFields } from "./fields.ts";
-import { type DecodedChain, filterChain, uniqueMatches } from "./filter-chain.ts";
+import { type DecodedChain, type DecodedHttp, filterChain, uniqueMatches } from "./filter-chain.ts";
 import { httpFilters } from "./filters/chain.ts";
 import { routeConfiguration } from "./route.ts";
 import { serviceInfo } from "./cluster.ts";
@@ -29,13 +29,6 @@ export interface DecodedInbound {
   readonly defaultChain: DecodedChain | undefined;
   readonly service: ServiceInfo | undefined;
   readonly limits: InboundLimits | undefined;
-}
-
-/** What an HttpConnectionManager says to a library. */
-export interface DecodedHttp {
-  readonly filters: readonly FilterConfig[];
-  /** Inline, or the name to ask for by RDS. */
-  readonly routes: RouteConfiguration | { readonly rds: string };
 }
 
 export const listenerType: ResourceType<DecodedListener> = {

@@ -5,7 +5,7 @@ import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/rou
 import { Cluster } from "../../../../packages/engine/src/cluster/cluster.ts";
 import type { ClusterConfig } from "../../../../packages/engine/src/config.ts";
 import { MeshError } from "../../../../packages/engine/src/errors.ts";
-import { CallKey, compileHash } from "../../../../packages/engine/src/hash/call-key.ts";
+import { RouteKey, compileHash } from "../../../../packages/engine/src/hash/call-key.ts";
 import { State } from "../../../../packages/engine/src/state.ts";
 import { compileRegex } from "../../../../packages/sdk/src/env/regex.ts";
 import { clusterType } from "../../../../packages/xds/src/resources/cluster.ts";
@@ -106,8 +106,9 @@ function endpointOf(
   return ({ method, target: path, host: authority, headers }) => {
     const call = makeCall({ method, path, authority });
     for (const [name, value] of headers) call.headers.append(name, value);
-    call.key = new CallKey(plan);
-    if (!call.key.known(call)) return undefined;
+    const key = new RouteKey(plan);
+    call.key = key;
+    if (!key.known(call)) return undefined;
     const picked = compiled.picker.pick(call);
     return picked instanceof MeshError ? picked.code : picked.config.address;
   };

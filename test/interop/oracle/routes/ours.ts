@@ -4,8 +4,8 @@ import type { Call, RouteConfiguration, Service } from "@trama/engine";
 import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/route_pb.js";
 import { ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
 
+import type { ForwardTarget } from "../../../../packages/engine/src/route/forward-target.ts";
 import { compileRoutes } from "../../../../packages/engine/src/route/router.ts";
-import type { ForwardTarget } from "../../../../packages/engine/src/route/router.ts";
 import { compileRegex } from "../../../../packages/sdk/src/env/regex.ts";
 import { listenerType } from "../../../../packages/xds/src/resources/listener.ts";
 import { routeType } from "../../../../packages/xds/src/resources/route.ts";

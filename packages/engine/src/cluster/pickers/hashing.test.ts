@@ -7,7 +7,7 @@ import type { ClusterOptions } from "../../../../../test/kit/mesh-config.ts";
 import { seededRandom } from "../../../../../test/kit/random.ts";
 import { chiSquare, chiSquareLimit } from "../../../../../test/kit/statistics.ts";
 import type { BalancerConfig } from "../../config.ts";
-import { CallKey, compileHash } from "../../hash/call-key.ts";
+import { RouteKey, compileHash } from "../../hash/call-key.ts";
 import { xxHash64 } from "../../hash/xxhash64.ts";
 import { finish } from "../../slices.ts";
 import { State } from "../../state.ts";
@@ -184,7 +184,7 @@ const plan = compileHash([{ kind: "header", name: "user", rewrite: undefined, te
 
 function pick(from: Cluster, user: string | undefined, selection = 0): Endpoint {
   const call = makeCall({ headers: user === undefined ? {} : { user } });
-  call.key = new CallKey(plan);
+  call.key = new RouteKey(plan);
   return from.picker.pick(call, selection) as Endpoint;
 }
 
