@@ -29,8 +29,9 @@ async function restOf<T>(work: Sliced<T>, now: () => number, nextTurn: () => Pro
   }
 }
 
-function someOf<T>(work: Sliced<T>, now: () => number): IteratorResult<undefined, T> {
-  const untilMs = now() + turnMs;
+/** As much of it as may hold the event loop for so long. */
+export function someOf<T>(work: Sliced<T>, now: () => number, forMs: number = turnMs): IteratorResult<undefined, T> {
+  const untilMs = now() + forMs;
   for (;;) {
     const slice = work.next();
     if (slice.done === true || now() >= untilMs) return slice;

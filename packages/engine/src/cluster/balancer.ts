@@ -1,7 +1,7 @@
 import type { BalancerConfig, MaglevConfig, RingHashConfig } from "../config.ts";
 import type { Clock } from "../env.ts";
 import type { Sliced } from "../slices.ts";
-import type { ClusterState, Cursor } from "../state.ts";
+import type { Cursor } from "../state.ts";
 import { AliasTable } from "./alias.ts";
 import type { Dice } from "./dice.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -9,7 +9,7 @@ import { byLocality } from "./locality.ts";
 import type { LocalityHosts } from "./locality.ts";
 import type { AttemptObserver } from "./observer.ts";
 import type { Picker } from "./picker.ts";
-import { hashing } from "./pickers/hashing.ts";
+import type { HashedLocality, Hashing } from "./pickers/hashing.ts";
 import { leastRequest } from "./pickers/p2c.ts";
 import { LatencyObserver, peakEwma } from "./pickers/peak-ewma.ts";
 import { pickFirst } from "./pickers/pick-first.ts";
@@ -45,21 +45,20 @@ export function* insideLocality(
 
 /**
  * The picker of one priority: a locality first, then inside it; or, with consistent hashing, one table over all of them (R45), whose
- * shares a locality that is partly unhealthy keeps, as in Envoy. `undefined`: there is nobody.
+ * shares a locality that is partly unhealthy keeps, as in Envoy. `hashing`: where they hash, who keeps the table. `undefined`: there is nobody.
  */
 export function* overLocalities(
-  config: BalancerConfig,
   localities: readonly LocalityHosts[],
   panic: boolean,
   overprovisioning: number,
-  shared: ClusterState,
   dice: Dice,
+  hashing: ((localities: readonly HashedLocality[]) => Hashing) | undefined,
 ): Sliced<Picker | undefined> {
-  if (!hashes(config)) return yield* byLocality(localities, panic, overprovisioning, dice);
+  if (hashing === undefined) return yield* byLocality(localities, panic, overprovisioning, dice);
   const serving = localities
     .map(({ weight, endpoints, ready }) => ({ weight, ready: panic ? endpoints : ready }))
     .filter(({ ready }) => ready.length > 0);
-  return serving.length === 0 ? undefined : yield* hashing(config, serving, shared, dice);
+  return serving.length === 0 ? undefined : yield* hashing(serving).over(serving, panic);
 }
 
 /** A priority first, by its share of the load in percent; where calls have keys, by the key (Envoy `choosePriority`). */

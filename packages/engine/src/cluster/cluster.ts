@@ -1,4 +1,4 @@
-import type { ClusterConfig } from "../config.ts";
+import type { ClusterConfig, MaglevConfig, RingHashConfig } from "../config.ts";
 import type { Clock, Env } from "../env.ts";
 import { MeshError } from "../errors.ts";
 import { Breaker } from "../resilience/breaker.ts";
@@ -14,6 +14,8 @@ import { rollDrops } from "./drops.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { HealthChecks } from "./health-checks.ts";
 import { LocalityHosts } from "./locality.ts";
+import { Hashing } from "./pickers/hashing.ts";
+import type { HashedLocality } from "./pickers/hashing.ts";
 import { enter, leave } from "./member.ts";
 import type { Member } from "./member.ts";
 import type { AttemptObserver } from "./observer.ts";
@@ -46,6 +48,8 @@ export class Cluster {
   #picker: Picker;
   /** Those that the picker picks from, by locality, the best priority first. */
   #serving: readonly (readonly Endpoint[])[] = [];
+  /** By priority. */
+  readonly #tables = new Map<number, Hashing>();
   /** By the priorities that a retry stays away from; made when the first one does. */
   readonly #beyond = new Map<string, Picker>();
   /** Of the keyed state, when the picker was built. */
@@ -102,7 +106,8 @@ export class Cluster {
 
   /**
    * Picks among those that take traffic now. However many changes of health there were since the last pick, they are
-   * taken in at once, here: so no pick can meet an endpoint that was barred before it.
+   * taken in at once, here: so no pick can meet an endpoint that was barred before it. (What is made anew of them later, see
+   * {@link Hashing}, passes over it until then.)
    */
   get picker(): Picker {
     if (this.#healthVersion !== this.#shared.healthVersion) finish(this.#build());
@@ -196,6 +201,7 @@ export class Cluster {
     const newest = members.at(-1);
     if (this.#member !== undefined) leave(this.#member, shared);
     if (members.at(-1) !== newest) finish(watch(shared));
+    for (const each of this.#tables.values()) each.close();
     for (const key of this.#cursors) shared.cursors.release(key);
     this.#release();
   }
@@ -235,7 +241,7 @@ export class Cluster {
     const serving: (readonly Endpoint[])[] = [];
     for (const [at, priority] of this.#priorities.entries()) {
       if (loads[at] === 0) continue;
-      const picker = yield* this.#priority(at, panic[at]!);
+      const picker = yield* this.#priority(at, panic[at]!, avoided === undefined);
       if (picker === undefined) continue;
       pickers.push(picker);
       weights.push(loads[at]!);
@@ -245,13 +251,34 @@ export class Cluster {
     return { picker: acrossPriorities(balancer, pickers, weights, this.#dice), serving };
   }
 
+  /** The table of a priority outlives changes of health. `whole`: else priorities are avoided, and it may be another one that is needed. */
+  #hashing(
+    at: number,
+    balancer: RingHashConfig | MaglevConfig,
+    serving: readonly HashedLocality[],
+    panic: boolean,
+    whole: boolean,
+  ): Hashing {
+    const known = this.#tables.get(at);
+    if (known !== undefined && (whole || known.isOver(serving, panic))) return known;
+    const made = new Hashing(balancer, this.#shared, this.#dice, this.env.clock);
+    if (whole) this.#tables.set(at, made);
+    return made;
+  }
+
   /** Zones count in the first priority alone; `undefined`: there is nobody. */
-  *#priority(at: number, panic: boolean): Sliced<Picker | undefined> {
+  *#priority(at: number, panic: boolean, whole: boolean): Sliced<Picker | undefined> {
     const { balancer, name, panicPercent = 0, zoneAware, endpoints } = this.config;
     const { overprovisioningPercent = 140 } = endpoints;
     const localities = this.#priorities[at]!;
     if (zoneAware === undefined || hashes(balancer))
-      return yield* overLocalities(balancer, localities, panic, overprovisioningPercent, this.#shared, this.#dice);
+      return yield* overLocalities(
+        localities,
+        panic,
+        overprovisioningPercent,
+        this.#dice,
+        hashes(balancer) ? (serving) => this.#hashing(at, balancer, serving, panic, whole) : undefined,
+      );
     const place = { localities, first: at === 0, panic, panicPercent, nobody: nobody(name) };
     return yield* byZone(zoneAware, place, this.#dice);
   }

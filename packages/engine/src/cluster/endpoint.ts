@@ -12,3 +12,8 @@ export interface Endpoint {
   /** Its load, for those who count something in it. Shared with every other snapshot that knows the same address (law 6). */
   readonly load: EndpointLoad;
 }
+
+/** Whether new calls go to it: by the configuration, and by what this process found out itself. */
+export function takesTraffic({ config, known }: Endpoint): boolean {
+  return known.barred === 0 && config.health === "healthy";
+}

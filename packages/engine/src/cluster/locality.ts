@@ -5,6 +5,7 @@ import type { Sliced } from "../slices.ts";
 import { BARRED } from "../state.ts";
 import { AliasTable } from "./alias.ts";
 import type { Dice } from "./dice.ts";
+import { takesTraffic } from "./endpoint.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Picker } from "./picker.ts";
 
@@ -94,10 +95,6 @@ export class LocalityHosts {
       else if (known.readyMs < 0 && endpoint.config.health === "healthy") endpoint.load.readyMs = nowMs;
     }
   }
-}
-
-function takesTraffic(endpoint: Endpoint): boolean {
-  return endpoint.known.barred === 0 && endpoint.config.health === "healthy";
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Endpoint } from "../cluster/endpoint.ts";
 import type { OutlierConfig } from "../config.ts";
-import type { Volume } from "./outlier-record.ts";
+import { inParts } from "../slices.ts";
+import type { Sliced } from "../slices.ts";
 
 /** Whether any rate can lead to an ejection: without that nobody counts answers. */
 export function judgesRates({ successRate, failurePercentage, splitLocalOrigin }: OutlierConfig): boolean {
@@ -20,35 +21,50 @@ export function successRateThreshold(rates: readonly number[], stdevFactor: numb
 
 /**
  * Calls `eject` for each outlier by rate, first by success rate, then by failure percentage, as Envoy has it; one that
- * both rules find is told twice. `endpoints` are those of which there is a record, `all` counts the others too.
+ * both rules find is told twice. `endpoints` are those of which there is a record, `all` counts the others too. In slices: what befell
+ * an endpoint meanwhile is seen, and whoever lost its record is no outlier.
  */
-export function judgeRates(
+export function* judgeRates(
   config: OutlierConfig,
   endpoints: readonly Endpoint[],
   all: number,
   side: "answers" | "local",
   eject: (endpoint: Endpoint, enforcing: number, cause: string) => void,
-): void {
+): Sliced<void> {
   const { successRate, failurePercentage } = config;
   if (all < successRate.minHosts && all < failurePercentage.minHosts) return;
   const own = side === "local" ? " of our own side" : "";
-  const volume = ({ known }: Endpoint): Volume => known.outlier![side];
   // Decided before the first one is ejected: those that go must not move the mean of those that stay.
-  const judged = endpoints.filter((each) => !each.known.outlier!.ejected && volume(each).lastTotal > 0);
-  const compared = judged.filter((each) => volume(each).lastTotal >= successRate.requestVolume);
-  const measured = judged.filter((each) => volume(each).lastTotal >= failurePercentage.requestVolume);
+  const compared: Endpoint[] = [];
+  const rates: number[] = [];
+  const measured: Endpoint[] = [];
+  const failures: number[] = [];
+  yield* inParts(endpoints.length, (from, to) => {
+    for (let at = from; at < to; at++) {
+      const endpoint = endpoints[at]!;
+      const record = endpoint.known.outlier;
+      if (record === undefined || record.ejected) continue;
+      const volume = record[side];
+      if (volume.lastTotal === 0) continue;
+      const { rate } = volume;
+      if (volume.lastTotal >= successRate.requestVolume) rates[compared.push(endpoint) - 1] = rate;
+      if (volume.lastTotal >= failurePercentage.requestVolume) failures[measured.push(endpoint) - 1] = 100 - rate;
+    }
+  });
 
   if (compared.length > 0 && compared.length >= successRate.minHosts) {
-    const rates = compared.map((each) => volume(each).rate);
     const threshold = successRateThreshold(rates, successRate.stdevFactor);
     const enforcing = side === "local" ? successRate.enforcingLocalOrigin : successRate.enforcing;
-    for (const [at, each] of compared.entries())
-      if (rates[at]! < threshold) eject(each, enforcing, `success rate${own} ${rates[at]!.toFixed(1)} %`);
+    yield* inParts(compared.length, (from, to) => {
+      for (let at = from; at < to; at++)
+        if (rates[at]! < threshold) eject(compared[at]!, enforcing, `success rate${own} ${rates[at]!.toFixed(1)} %`);
+    });
   }
   if (measured.length === 0 || measured.length < failurePercentage.minHosts) return;
   const enforcing = side === "local" ? failurePercentage.enforcingLocalOrigin : failurePercentage.enforcing;
-  for (const each of measured) {
-    const failures = 100 - volume(each).rate;
-    if (failures >= failurePercentage.threshold) eject(each, enforcing, `failures${own} ${failures.toFixed(1)} %`);
-  }
+  yield* inParts(measured.length, (from, to) => {
+    for (let at = from; at < to; at++)
+      if (failures[at]! >= failurePercentage.threshold)
+        eject(measured[at]!, enforcing, `failures${own} ${failures[at]!.toFixed(1)} %`);
+  });
 }

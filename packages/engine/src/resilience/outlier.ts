@@ -4,6 +4,8 @@ import type { OutlierConfig } from "../config.ts";
 import type { Env, Timer } from "../env.ts";
 import type { MeshError } from "../errors.ts";
 import { httpStatusOf } from "../policy/grpc-status.ts";
+import { finish, inParts, someOf } from "../slices.ts";
+import type { Sliced } from "../slices.ts";
 import { BARRED } from "../state.ts";
 import type { ClusterState } from "../state.ts";
 import { judgeRates, judgesRates } from "./outlier-rates.ts";
@@ -18,7 +20,8 @@ import { OutlierRecord } from "./outlier-record.ts";
  * it is tried by one request that may be repeated elsewhere (`probing`). Who finds no such request in an interval comes
  * back as in Envoy.
  *
- * The timer runs only while a sweep has something to do, in the rhythm that it would have had all along.
+ * The timer runs only while a sweep has something to do, in the rhythm that it would have had all along. A sweep over thousands is
+ * made a part at a time.
  */
 export class OutlierDetector implements AttemptObserver {
   readonly timed = false;
@@ -30,6 +33,11 @@ export class OutlierDetector implements AttemptObserver {
   #rates = false;
   #sweptAtMs: number;
   #timer: Timer | undefined = undefined;
+  /** A sweep that is under way, and the timer of its next part. */
+  #sweeping: Sliced<void> | undefined = undefined;
+  #next: Timer | undefined = undefined;
+  /** How many are out; `undefined`: they are to be counted. */
+  #out: number | undefined = undefined;
   /** Whose time is over and who were not tried yet. */
   #waiting: Endpoint[] = [];
 
@@ -47,8 +55,13 @@ export class OutlierDetector implements AttemptObserver {
     const before = this.#config;
     this.#config = config;
     this.#endpoints = newest?.endpoints ?? [];
+    this.#out = undefined;
     this.#rates = config !== undefined && judgesRates(config);
-    if (config === undefined) this.#pardonAll();
+    if (config === undefined) {
+      this.#next?.cancel();
+      this.#sweeping = this.#next = undefined;
+      this.#pardonAll();
+    }
     if (this.#timer !== undefined && before?.intervalMs !== config?.intervalMs) {
       this.#timer.cancel();
       this.#timer = undefined;
@@ -137,32 +150,27 @@ export class OutlierDetector implements AttemptObserver {
   /** Whether the run is dealt with, and begins anew; one that is out already goes on until it comes back. */
   #onRun(endpoint: Endpoint, enforcing: number, cause: string): boolean {
     if (endpoint.load.outlier!.ejected) return false;
-    this.#eject(endpoint, enforcing, cause);
+    this.#eject(endpoint, enforcing, cause, false);
     return true;
   }
 
-  /** If the share that may be out allows it, and the die that `enforcing` is. */
-  #eject(endpoint: Endpoint, enforcing: number, cause: string): void {
+  /** If the share that may be out allows it, and the die that `enforcing` is. `present`: it is known to be of the cluster still. */
+  #eject(endpoint: Endpoint, enforcing: number, cause: string, present: boolean): void {
     const config = this.#config!;
     const { load } = endpoint;
     if (load.outlier!.ejected) return;
     let all = 0;
-    let out = 0;
-    let known = false;
-    for (const priority of this.#endpoints)
-      for (const each of priority) {
-        all++;
-        if (each.known.outlier?.ejected === true) out++;
-        if (each.known === load) known = true;
-      }
-    // Gone from the cluster while its attempt was under way.
-    if (!known) return;
+    for (const priority of this.#endpoints) all += priority.length;
+    const out = (this.#out ??= countOut(this.#endpoints));
     const may = (100 * (out + 1)) / all <= config.maxEjectionPercent || (config.alwaysEjectOne && out === 0);
-    if (may && this.#env.random() * 100 < enforcing) this.#expel(endpoint, config, cause);
+    // It may be gone from the cluster while its attempt was under way.
+    if (!may || !(present || this.#endpoints.some((priority) => priority.some(({ known }) => known === load)))) return;
+    if (this.#env.random() * 100 < enforcing) this.#expel(endpoint, config, cause);
   }
 
   #expel(endpoint: Endpoint, config: OutlierConfig, cause: string): void {
     const record = endpoint.load.outlier!;
+    if (!record.ejected && this.#out !== undefined) this.#out++;
     record.ejected = true;
     record.halfOpenAtMs = undefined;
     record.ejectedAtMs = this.#env.clock.now();
@@ -180,6 +188,8 @@ export class OutlierDetector implements AttemptObserver {
   }
 
   #return(endpoint: Endpoint, record: OutlierRecord): void {
+    // It may be of the cluster no more.
+    this.#out = undefined;
     record.ejected = false;
     record.halfOpenAtMs = undefined;
     record.probe = undefined;
@@ -204,33 +214,56 @@ export class OutlierDetector implements AttemptObserver {
   #sweep(): void {
     const config = this.#config!;
     this.#timer = undefined;
-    const nowMs = (this.#sweptAtMs = this.#beat(config));
+    // So late that the next one is due: only where the event loop was blocked.
+    if (this.#sweeping !== undefined) finish(this.#sweeping);
+    this.#sweeping = this.#swept(config, (this.#sweptAtMs = this.#beat(config)));
+    this.#part();
+  }
+
+  #part(): void {
+    this.#next?.cancel();
+    const { clock } = this.#env;
+    const { done } = someOf(this.#sweeping!, () => clock.now());
+    this.#next = done === true ? undefined : clock.after(0, () => this.#part());
+    if (done === true) this.#sweeping = undefined;
+  }
+
+  *#swept(config: OutlierConfig, nowMs: number): Sliced<void> {
     const endpoints: Endpoint[] = [];
     let all = 0;
-    for (const priority of this.#endpoints)
-      for (const each of priority) {
-        all++;
-        const record = each.known.outlier;
-        if (record === undefined) continue;
-        endpoints.push(each);
-        if (record.ejected && isOver(record, config, nowMs)) this.#onOver(each, record, config, nowMs);
-        record.answers.turn();
-        record.local.turn();
-      }
+    // While these are the newest, nobody of them has left.
+    const members = this.#endpoints;
+    for (const priority of members) {
+      all += priority.length;
+      yield* inParts(priority.length, (from, to) => {
+        for (let at = from; at < to; at++) {
+          const each = priority[at]!;
+          const record = each.known.outlier;
+          if (record === undefined) continue;
+          endpoints.push(each);
+          if (record.ejected && isOver(record, config, nowMs)) this.#onOver(each, record, config, nowMs);
+          record.answers.turn();
+          record.local.turn();
+        }
+      });
+    }
     if (this.#rates) {
       const eject = (endpoint: Endpoint, enforcing: number, cause: string): void =>
-        this.#eject(endpoint, enforcing, cause);
-      judgeRates(config, endpoints, all, "answers", eject);
-      judgeRates(config, endpoints, all, "local", eject);
+        this.#eject(endpoint, enforcing, cause, this.#endpoints === members);
+      yield* judgeRates(config, endpoints, all, "answers", eject);
+      yield* judgeRates(config, endpoints, all, "local", eject);
     }
     let busy = false;
-    for (const { load } of endpoints) {
-      const record = load.outlier!;
-      const { returnedAtMs } = record;
-      if (!record.ejected && record.multiplier > 0 && nowMs - (returnedAtMs ?? nowMs) >= config.intervalMs)
-        record.multiplier--;
-      busy ||= record.ejected || record.multiplier > 0 || record.answers.lastTotal + record.local.lastTotal > 0;
-    }
+    yield* inParts(endpoints.length, (from, to) => {
+      for (let at = from; at < to; at++) {
+        const record = endpoints[at]!.known.outlier;
+        if (record === undefined) continue;
+        const { returnedAtMs } = record;
+        if (!record.ejected && record.multiplier > 0 && nowMs - (returnedAtMs ?? nowMs) >= config.intervalMs)
+          record.multiplier--;
+        busy ||= record.ejected || record.multiplier > 0 || record.answers.lastTotal + record.local.lastTotal > 0;
+      }
+    });
     this.#findWaiting();
     if (busy) this.#arm();
   }
@@ -283,6 +316,12 @@ export class OutlierDetector implements AttemptObserver {
     const sinceMs = this.#env.clock.now() - this.#sweptAtMs;
     return this.#sweptAtMs + Math.floor(sinceMs / intervalMs) * intervalMs;
   }
+}
+
+function countOut(endpoints: readonly (readonly Endpoint[])[]): number {
+  let out = 0;
+  for (const priority of endpoints) for (const { known } of priority) if (known.outlier?.ejected === true) out++;
+  return out;
 }
 
 /** What an answer counts as: a gRPC status by Envoy's table, and what the configuration calls a failure as a 5xx. */

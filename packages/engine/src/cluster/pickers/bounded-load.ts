@@ -31,9 +31,10 @@ export class BoundedLoad implements HashTable {
     this.#prime = primeFrom(Math.max(endpoints.length, 2));
   }
 
-  at(high: number, low: number, selection: number): number {
+  at(high: number, low: number, selection: number, takes?: (index: number) => boolean): number {
     const slots = Math.ceil(((this.#cluster.requests + 1) * this.#factor) / 100);
-    const home = this.#inner.at(high, low, selection);
+    const home = this.#inner.at(high, low, selection, takes);
+    if (home === -1) return -1;
     let least = this.#load(home, slots);
     if (least <= 1) return home;
     let best = home;
@@ -43,7 +44,7 @@ export class BoundedLoad implements HashTable {
     let at = (low >>> 0) % prime;
     const step = 1 + ((high >>> 0) % (prime - 1));
     for (let i = 0; i < prime; i++, at = (at + step) % prime) {
-      if (at >= n || at === home) continue;
+      if (at >= n || at === home || takes?.(at) === false) continue;
       const load = this.#load(at, slots);
       if (load <= 1) return at;
       if (load < least) {

@@ -8,6 +8,9 @@ import type { HashMember, HashTable } from "./hash-table.ts";
 const looksASlice = 4_096;
 const sortedAtOnce = 256;
 
+/** So many selections are tried where somebody is to be passed over: enough unless nearly nobody takes traffic. */
+const selections = 32;
+
 /**
  * Maglev's look-up table (Eisenbud et al., NSDI 2016, listing 1, with weights): each endpoint has its own permutation of all
  * entries, and in turns takes the next one that is free. Shares are exact to an entry, and a look-up is one remainder; in return a
@@ -28,7 +31,24 @@ export class Maglev implements HashTable {
     return new Maglev(yield* filled(members, size));
   }
 
-  at(high: number, low: number, selection: number): number {
+  /** Passing over is another selection, as for a retry; then entry for entry, so that whoever takes traffic is found. */
+  at(high: number, low: number, selection: number, takes?: (index: number) => boolean): number {
+    const home = this.#entry(high, low, selection);
+    if (takes === undefined) return this.#table[home]!;
+    let at = home;
+    for (let more = 1; more <= selections; more++) {
+      if (takes(this.#table[at]!)) return this.#table[at]!;
+      at = this.#entry(high, low, selection + more);
+    }
+    const { length } = this.#table;
+    for (let step = 0; step < length; step++) {
+      const owner = this.#table[(home + step) % length]!;
+      if (takes(owner)) return owner;
+    }
+    return -1;
+  }
+
+  #entry(high: number, low: number, selection: number): number {
     let h = high;
     let l = low;
     if (selection > 0) {
@@ -36,7 +56,7 @@ export class Maglev implements HashTable {
       h = ~h;
       l ^= -selection;
     }
-    return this.#table[remainder(h, l, this.#carry, this.#table.length)]!;
+    return remainder(h, l, this.#carry, this.#table.length);
   }
 }
 

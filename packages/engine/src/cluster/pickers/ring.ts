@@ -65,7 +65,8 @@ export class Ring implements HashTable {
     return this.#owner.length;
   }
 
-  at(high: number, low: number, selection: number): number {
+  /** Passing over is what a ring without their points would do, as long as the others keep their number of points. */
+  at(high: number, low: number, selection: number, takes?: (index: number) => boolean): number {
     const highs = this.#high;
     const lows = this.#low;
     const size = highs.length;
@@ -81,7 +82,22 @@ export class Ring implements HashTable {
     }
     // Behind the last point comes the first one again.
     if (from === size) from = 0;
+    if (takes !== undefined) return this.#walk(from, selection, takes);
     return this.#owner[selection === 0 ? from : (from + selection) % size]!;
+  }
+
+  /** Point for point, from this one on; `selection` counts those that take traffic. */
+  #walk(from: number, selection: number, takes: (index: number) => boolean): number {
+    const size = this.#owner.length;
+    let left = selection;
+    let found = -1;
+    for (let at = 0; at < size; at++) {
+      const owner = this.#owner[(from + at) % size]!;
+      if (!takes(owner)) continue;
+      found = owner;
+      if (left-- === 0) return owner;
+    }
+    return found;
   }
 }
 
