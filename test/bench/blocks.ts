@@ -39,7 +39,7 @@ export async function measureBlocks(
   const firsts: Turns[] = [];
   const all: Turns[] = [];
   for (let i = 0; i < times; i++) {
-    const subject = await start("blocks-mesh", "subjects/blocks-mesh.ts", [], world.environment("client"));
+    const subject = await start("blocks-mesh", "subjects/blocks-mesh.ts", [], world.environment("client"), []);
     try {
       bigEds.push((await subject.figures("arrive")) as Turns);
       const took: Turns[] = [];
@@ -77,7 +77,7 @@ function text({ longestMs, withoutGcMs }: Turns): string {
 }
 
 async function xds(world: World, change: () => Promise<void>): Promise<Blocks["xds"]> {
-  const subject = await start("blocks-xds", "subjects/blocks-xds.ts", [], await world.xdsEnvironment("client"));
+  const subject = await start("blocks-xds", "subjects/blocks-xds.ts", [], await world.xdsEnvironment("client"), []);
   try {
     const bigEds = (await subject.figures("arrive"))["longestMs"]!;
     const figures = subject.figures("change");

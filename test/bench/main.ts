@@ -5,7 +5,7 @@ import { measureGrpc } from "./grpc.ts";
 import { measureClient, measureHttp2, measureNode, measureNoise, measureServer } from "./requests.ts";
 import { microFiles, runMicro } from "./micro.ts";
 import { summarize, summaryLine, table, type Report } from "./report.ts";
-import { measureLoad, measureStartup, measureSwap } from "./startup.ts";
+import { measureLoad, measureStartup } from "./startup.ts";
 import { allocationError } from "./meter.ts";
 import type { Effort } from "./paired.ts";
 import { openWorld } from "./world.ts";
@@ -15,7 +15,7 @@ import { openWorld } from "./world.ts";
  * figures mean. `--quick` measures less, `--json` ends with one line for machines, `--pairs n` and `--only client,server,…` and
  * `--no-build` are for whoever works on a part.
  */
-const parts = ["client", "server", "noise", "node", "http2", "grpc", "startup", "swap", "blocks", "micro"] as const;
+const parts = ["client", "server", "noise", "node", "http2", "grpc", "startup", "blocks", "micro"] as const;
 const { values: options } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
@@ -61,7 +61,6 @@ try {
   if (wanted.has("grpc")) report.grpc = await measureGrpc(world, effort, progress);
   if (wanted.has("startup")) report.startup = await measureStartup(world, options.quick ? 3 : 7, progress);
   if (wanted.has("grpc")) report.load = await measureLoad(options.quick ? 3 : 7, progress);
-  if (wanted.has("swap")) report.swap = await measureSwap(options.quick ? 1 : 3, progress);
 } finally {
   await world.close();
 }

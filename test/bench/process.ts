@@ -42,7 +42,8 @@ process.on("exit", () => {
 /**
  * Starts a file of this folder as a process of its own. It runs without the condition `trama-source`, so that `trama` is the built code
  * that users install; only the few lines of the harness itself have their types stripped, once, while they load. `options` are V8's: none for
- * who measures a start, for with any that counts V8 does not take the compiled form of Node's own modules that Node brings along.
+ * who measures a start, for with any that counts V8 does not take the compiled form of Node's own modules that Node brings along;
+ * and for whatever is not compared with another side, so that V8 is as users have it.
  */
 export async function start(
   name: string,

@@ -4,7 +4,7 @@ import type { Grpc } from "./grpc.ts";
 import type { Micro } from "./micro.ts";
 import type { Http2 } from "./requests.ts";
 import { spread, type Cost, type Effort, type Pair, type Spread } from "./paired.ts";
-import type { Load, Startup, Swap } from "./startup.ts";
+import type { Load, Startup } from "./startup.ts";
 
 /** What was measured; a part that was not asked for is missing. */
 export interface Report {
@@ -18,7 +18,6 @@ export interface Report {
   grpc?: Grpc;
   load?: Load[];
   startup?: Startup;
-  swap?: Swap;
   blocks?: Blocks;
   micro?: Micro[];
   seconds?: number;
@@ -57,12 +56,11 @@ export interface Summary {
     readonly plainCpuMs: number;
     readonly plainRssMb: number;
   };
-  readonly swap?: { readonly firstMs: number; readonly medianMs: number; readonly maxMs: number };
   readonly blockMs?: { readonly endpointChange: number; readonly bigEds: number };
 }
 
 export function summarize(report: Report): Summary {
-  const { client, server, noise, node, http2, grpc, startup, swap, blocks } = report;
+  const { client, server, noise, node, http2, grpc, startup, blocks } = report;
   return {
     ...(client && { client: sideOf(client) }),
     ...(server && { server: sideOf(server) }),
@@ -82,7 +80,6 @@ export function summarize(report: Report): Summary {
       },
     }),
     ...(startup && { startup: medians(startup) }),
-    ...(swap && { swap: medians(swap) }),
     ...(blocks && { blockMs: { endpointChange: blocks.endpointChange.median, bigEds: blocks.bigEds.median } }),
   };
 }
@@ -94,10 +91,10 @@ export function summaryLine(summary: Summary): string {
 }
 
 /** Budgets of the design. */
-const budgets = { clientUs: 3, clientBytes: 1_024, grpcUs: 5, startupMs: 60, startupMb: 20, swapMs: 5, blockMs: 5 };
+const budgets = { clientUs: 3, clientBytes: 1_024, grpcUs: 5, startupMs: 60, startupMb: 20, blockMs: 5 };
 
 export function table(report: Report): string {
-  const { effort, startup, swap, blocks } = report;
+  const { effort, startup, blocks } = report;
   const lines = [
     `${new Date().toISOString().slice(0, 10)} · Node ${process.version} · ${process.platform} ${process.arch} · ${cpus().length} × ${cpus()[0]?.model.trim() || "unnamed CPU"}`,
     `${effort.pairs} pairs of fresh processes, ${effort.slices} × ${effort.sliceRequests} requests each side, ${effort.inFlight} in flight (gRPC: half as many); median [min … max] of the pairs`,
@@ -130,13 +127,6 @@ export function table(report: Report): string {
   for (const { what, cpuMs, rssMb } of report.load ?? [])
     lines.push(`import of ${what}: CPU ${range(cpuMs, 0)} ms, ${range(rssMb, 0)} MB`);
   if (report.load !== undefined) lines.push("");
-  if (swap !== undefined) {
-    lines.push(
-      `one of 10,000 endpoints changes: publish takes ${range(swap.medianMs, 2)} ms; the first time in a process ${range(swap.firstMs, 2)} ms`,
-      budget("longest block of the event loop", swap.maxMs.median, budgets.swapMs, "ms"),
-      "",
-    );
-  }
   if (blocks !== undefined) {
     lines.push(
       `longest turn of the event loop: 10,000 endpoints arrive ${range(blocks.bigEds, 1)} ms; one of them changes ${range(blocks.endpointChange, 1)} ms, the first time ${range(blocks.firstChange, 1)} ms`,

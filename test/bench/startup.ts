@@ -59,23 +59,6 @@ export async function measureLoad(times: number, progress: (text: string) => voi
   return loads;
 }
 
-export interface Swap {
-  /** In a fresh process, before any of it was optimised. */
-  readonly firstMs: Spread;
-  readonly medianMs: Spread;
-  readonly maxMs: Spread;
-}
-
-export async function measureSwap(times: number, progress: (text: string) => void): Promise<Swap> {
-  progress("one of 10,000 endpoints changes");
-  const all = await repeat(times, "swap", "subjects/swap.ts", {});
-  return {
-    firstMs: spread(all.map((one) => one["firstMs"]!)),
-    medianMs: spread(all.map((one) => one["medianMs"]!)),
-    maxMs: spread(all.map((one) => one["maxMs"]!)),
-  };
-}
-
 async function repeat(
   times: number,
   name: string,

@@ -9,6 +9,9 @@ export interface Turns {
   readonly withoutGcMs: number;
 }
 
+const napMs = 0.1;
+const never = new Int32Array(new SharedArrayBuffer(4));
+
 /** Shorter ones are not kept. */
 const leastMs = 0.2;
 
@@ -18,8 +21,9 @@ const leastMs = 0.2;
  * Linux a turn is measured by the clock alone.) What a collection waits for, because its helpers have no processor, is counted: nobody
  * keeps that.
  *
- * The loop is kept spinning meanwhile, so that each turn holds the callbacks of one look at the sockets. Watching leaves next to no
- * garbage, or it would bring about the collections that it finds.
+ * The loop takes a turn every tenth of a millisecond meanwhile, so that each holds the callbacks of one look at the sockets; in between the
+ * thread sleeps. Without that the turns themselves left 13 MB of garbage in some 60 ms, and brought about the collections that were found,
+ * and kept a processor from those who collect.
  */
 export function watchTurns(): () => Turns {
   let watching = true;
@@ -32,9 +36,9 @@ export function watchTurns(): () => Turns {
   const turn = (): void => {
     if (!watching) return;
     const toMs = performance.now();
-    const before = waited;
+    if (toMs - fromMs > leastMs) long.push({ fromMs, toMs, waitedMs: waitedMs() - waited });
+    Atomics.wait(never, 0, 0, napMs);
     waited = waitedMs();
-    if (toMs - fromMs > leastMs) long.push({ fromMs, toMs, waitedMs: waited - before });
     fromMs = performance.now();
     setImmediate(turn);
   };
