@@ -6,7 +6,7 @@ import { testEnv } from "../../../../../test/kit/env.ts";
 import { cluster, endpoints, locality } from "../../../../../test/kit/mesh-config.ts";
 import type { ClusterOptions } from "../../../../../test/kit/mesh-config.ts";
 import type { BalancerConfig } from "../../config.ts";
-import { CallKey, compileHash } from "../../hash/call-key.ts";
+import { compileHash, RouteKey } from "../../hash/call-key.ts";
 import { BARRED, State } from "../../state.ts";
 import { Cluster } from "../cluster.ts";
 import type { Endpoint } from "../endpoint.ts";
@@ -18,7 +18,7 @@ const plan = compileHash([{ kind: "header", name: "user", rewrite: undefined, te
 }))!;
 const calls = Array.from({ length: 150 }, (_, at) => {
   const call = makeCall({ headers: { user: `u${at}` } });
-  call.key = new CallKey(plan);
+  call.key = new RouteKey(plan);
   return call;
 });
 const many = endpoints(2_500);
