@@ -18,11 +18,12 @@ import type {
 
 export function endpoint(address: string, overrides: Partial<EndpointConfig> = {}): EndpointConfig {
   const colon = address.lastIndexOf(":");
-  const host = address.slice(0, colon).replace(/^\[|\]$/g, "");
+  // A Unix socket is its own text, and has no port.
+  const pipe = /^[/@]/.test(address);
   return {
     address,
-    host,
-    port: Number(address.slice(colon + 1)),
+    host: pipe ? address : address.slice(0, colon).replace(/^\[|\]$/g, ""),
+    port: pipe ? 0 : Number(address.slice(colon + 1)),
     weight: 1,
     health: "healthy",
     tlsMode: "",

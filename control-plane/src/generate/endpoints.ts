@@ -5,7 +5,7 @@ import { HealthStatus } from "@trama/proto/envoy/config/core/v3/health_check_pb.
 
 import { type PeerPolicies, mtlsMode } from "../model/access.ts";
 import { getOrMake } from "../model/host-index.ts";
-import { type Endpoint, type ServicePort, endpointPort, hasLabels } from "../model/service.ts";
+import { type Endpoint, type ServicePort, endpointPort, hasLabels, isPipe } from "../model/service.ts";
 import type { WireResource } from "../snapshot.ts";
 import type { Group, Placing } from "./locality.ts";
 import { wireResource } from "./wire.ts";
@@ -73,16 +73,19 @@ function localityEndpoints(
         hostIdentifier: {
           case: "endpoint" as const,
           value: {
-            address: {
-              address: {
-                case: "socketAddress" as const,
-                value: { address: endpoint.address, portSpecifier: { case: "portValue" as const, value: number } },
-              },
-            },
+            address: { address: place(endpoint.address, number) },
           },
         },
       };
     }),
+  };
+}
+
+function place(address: string, port: number) {
+  if (isPipe(address)) return { case: "pipe" as const, value: { path: address } };
+  return {
+    case: "socketAddress" as const,
+    value: { address, portSpecifier: { case: "portValue" as const, value: port } },
   };
 }
 

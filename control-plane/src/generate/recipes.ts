@@ -12,7 +12,7 @@ import {
 } from "../model/model.ts";
 import type { RouteTable } from "../model/route.ts";
 import { effectiveTraffic } from "../model/destination.ts";
-import type { Endpoint } from "../model/service.ts";
+import { type Endpoint, isPipe } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
 import { cluster } from "./clusters.ts";
@@ -159,6 +159,8 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   // All endpoints of a service are in the namespace of its entry.
   const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
   const subset = policy?.subsets.find((each) => each.name === target.subset)?.labels;
+  // gRPC's libraries would refuse all of it for one address that is no IP address (gRFC A27).
+  const reachable = node.kind === "grpc" ? endpoints.filter(({ address }) => !isPipe(address)) : endpoints;
   const traffic = effectiveTraffic(policy, target.subset, port.number);
   const placed = placing(traffic, node);
   return {
@@ -174,7 +176,7 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
     ],
     // A policy that looks at callers may say the same to some of them and not to others.
     shared: placed === undefined && !looksAtCallers(traffic) && !model.selecting.has(node.namespace),
-    make: () => assignment({ name, port, endpoints, subset: subset ?? {}, peers, placing: placed }),
+    make: () => assignment({ name, port, endpoints: reachable, subset: subset ?? {}, peers, placing: placed }),
   };
 }
 

@@ -35,7 +35,7 @@ export interface ServicePort {
 
 /** A workload behind a service. */
 export interface Endpoint {
-  /** An IP address, or a name where the service is resolved by DNS. */
+  /** An IP address, a name where the service is resolved by DNS, or the path of a Unix socket (`isPipe`). */
   readonly address: string;
   /** Overrides by name of the service's port. */
   readonly ports: Readonly<Record<string, number>>;
@@ -79,6 +79,11 @@ export interface Locality {
 /** Order: the workload's own map, the service's targetPort, the port's number (istio-api §5). */
 export function endpointPort(endpoint: Endpoint, port: ServicePort): number {
   return (Object.hasOwn(endpoint.ports, port.name) ? endpoint.ports[port.name] : undefined) ?? port.targetPort;
+}
+
+/** A Unix socket, by its path or, behind an `@`, by a name in no file system: it has no port. */
+export function isPipe(address: string): boolean {
+  return address.startsWith("/") || address.startsWith("@");
 }
 
 /** `ip:port`, IPv6 in brackets. */

@@ -431,8 +431,9 @@ export interface Locality {
 
 /** Its fields may be worked out when they are read: a copy names them, for a spread would not find them. */
 export interface EndpointConfig {
-  /** `host:port`, IPv6 in brackets: the key under which load, latency and pools live. */
+  /** `host:port`, IPv6 in brackets, or the path of a Unix socket: the key under which load, latency and pools live. */
   readonly address: string;
+  /** The path, where `port` is 0; one that begins with `@` is abstract, a name in no file system. */
   readonly host: string;
   readonly port: number;
   /** ≥ 1. */

@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import * as z from "zod";
 
 import { message } from "./message.ts";
-import { dnsLabel, labels, portNumber, serviceExportTo, wildcardHost } from "./values.ts";
+import { dnsLabel, isUnixSocket, labels, portNumber, serviceExportTo, wildcardHost } from "./values.ts";
 import { type WorkloadEntrySpec, workloadEntrySchema } from "./workload-entry.ts";
 
 /** ServiceEntry as validated (istio-api §4). */
@@ -122,8 +122,10 @@ function* contradictions(spec: ServiceEntrySpec): Iterable<readonly [readonly (s
       yield [["hosts", index], `DYNAMIC_DNS is for wildcards like *.example.com: write DNS for ${host}`];
   }
   for (const [index, { address }] of endpoints.entries())
-    if (resolution === "STATIC" && isIP(address) === 0)
+    if (resolution === "STATIC" && isIP(address) === 0 && !isUnixSocket(address))
       yield [["endpoints", index, "address"], `"${address}" is no IP address: STATIC takes addresses; write DNS`];
+    else if (resolution !== "STATIC" && isUnixSocket(address))
+      yield [["endpoints", index, "address"], `"${address}" is a socket of the caller's machine: write STATIC`];
   for (const [index, { protocol }] of spec.ports.entries())
     if (protocol === "HTTPS" && location === "MESH_INTERNAL")
       yield [["ports", index, "protocol"], "TLS inside the mesh is the mesh's own: declare HTTP, HTTP2 or GRPC"];

@@ -108,16 +108,25 @@ export const dnsName: z.ZodType<string> = z
   .string()
   .regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/, "must be lower-case letters, digits, hyphens and dots, at most 253");
 
-/** An IP address, IPv6 without brackets or zone, or a full host name. */
+/** An IP address, IPv6 without brackets or zone, a full host name, or a Unix socket: its path, or `@` and an abstract name. */
 export const workloadAddress: z.ZodType<string> = z.string().transform((text, context) => {
   if (isIP(text) !== 0 && !text.includes("%")) return text.toLowerCase();
-  if (text.startsWith("unix:") || text.startsWith("@")) {
-    return fail(context, "unix sockets are not supported by this release: give an IP address");
+  const socket = /^(?:unix:\/\/)?(@.*)$|^unix:(?:\/\/)?(\/.*|.*)$/s.exec(text);
+  if (socket !== null) {
+    const path = socket[1] ?? socket[2] ?? "";
+    // What fits into the kernel's structure.
+    if (/^(\/.*[^/]|@.+)$/.test(path) && !path.includes("\0") && Buffer.byteLength(path) <= 107) return path;
+    return fail(context, `"${cut(text)}" is no Unix socket: write unix:///path or unix://@name, at most 107 bytes`);
   }
   // What looks like numbers was meant as an address.
   if (!/^[\d.]*$|:/.test(text) && hostName.safeParse(text).success) return text.toLowerCase();
   return fail(context, `"${cut(text)}" is neither an IP address nor a host name`);
 });
+
+/** Of an address that was read above. */
+export function isUnixSocket(address: string): boolean {
+  return address.startsWith("/") || address.startsWith("@");
+}
 
 /** Kubernetes' rules; the values end up in metadata that is divided by `;`. */
 export const labels: z.ZodType<Readonly<Record<string, string>>> = z.record(

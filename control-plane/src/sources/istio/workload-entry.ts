@@ -1,11 +1,11 @@
 import * as z from "zod";
 
 import { message } from "./message.ts";
-import { dnsName, labels, portNumber, whole, workloadAddress } from "./values.ts";
+import { dnsName, isUnixSocket, labels, portNumber, whole, workloadAddress } from "./values.ts";
 
 /** WorkloadEntry, and an inline endpoint of a ServiceEntry, as validated (istio-api §5). */
 export interface WorkloadEntrySpec {
-  /** An IP address, or a name where the service is resolved by DNS. */
+  /** An IP address, a name where the service is resolved by DNS, or a Unix socket of the caller's machine: its path, or `@` and a name. */
   readonly address: string;
   /** Port name of the service → port of the workload. */
   readonly ports: Readonly<Record<string, number>>;
@@ -32,7 +32,9 @@ export const workloadEntrySchema: z.ZodType<WorkloadEntrySpec> = message(
     serviceAccount: dnsName.optional(),
   },
   { network: "several networks; give an address that callers reach" },
-).superRefine(({ labels: found, serviceAccount }, context) => {
+).superRefine(({ address, ports, labels: found, serviceAccount }, context) => {
+  if (isUnixSocket(address) && Object.keys(ports).length > 0)
+    context.addIssue({ code: "custom", path: ["ports"], message: "a Unix socket has no ports: remove them" });
   // Callers check the name in the certificate: without an account there is none to check.
   if (found["security.istio.io/tlsMode"] === "istio" && serviceAccount === undefined) {
     const path = ["labels", "security.istio.io/tlsMode"];

@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 
 import type { Diagnostic } from "../../diagnostics.ts";
-import { type Endpoint, type Service, endpointPort, socketAddress } from "../../model/service.ts";
+import { type Endpoint, type Service, endpointPort, isPipe, socketAddress } from "../../model/service.ts";
 import type { ConfigObject } from "../../sources/object.ts";
 import type { Subject } from "./subject.ts";
 import { type Claim, checkClaims } from "./claims.ts";
@@ -29,8 +29,16 @@ export function* checkServices({ model, translator, all }: Subject): Iterable<Di
     if (service.resolution === "static") {
       for (const workload of selected) {
         const { address } = workload.content.spec;
-        if (isIP(address) !== 0) continue;
+        if (isIP(address) !== 0 || isPipe(address)) continue;
         const text = `spec.address: ${service.host} is resolved statically, by IP addresses, and ${address} is a name: write resolution: DNS there`;
+        yield workload.error("reference", ["spec", "address"], text);
+      }
+    }
+    if (service.resolution !== "static") {
+      for (const workload of selected) {
+        const { address } = workload.content.spec;
+        if (!isPipe(address)) continue;
+        const text = `spec.address: ${service.host} is resolved by DNS, and ${address} is a socket of the caller's machine: write resolution: STATIC there`;
         yield workload.error("reference", ["spec", "address"], text);
       }
     }
@@ -82,7 +90,7 @@ function* checkAddresses(
   for (const port of service.ports) {
     const seen = new Map<string, Place>();
     for (const [at, each] of endpoints.entries()) {
-      const address = socketAddress(each.address, endpointPort(each, port));
+      const address = isPipe(each.address) ? each.address : socketAddress(each.address, endpointPort(each, port));
       const here = places[at];
       const first = seen.get(address);
       if (here === undefined) continue;

@@ -120,11 +120,12 @@ function contextOf(tls: UpstreamTls, { contexts, servers, identity }: ConnectOpt
 
 function open({ endpoint, tls, protocol }: ConnectOptions, secureContext: SecureContext | undefined): Socket {
   const { host, port } = endpoint;
-  const address: NetConnectOpts & { highWaterMark: number } = { host, port, highWaterMark: 64 * 1024 };
+  // Linux tells abstract sockets from paths by a first NUL.
+  const place = port === 0 ? { path: host.startsWith("@") ? `\0${host.slice(1)}` : host } : { host, port };
+  const address: NetConnectOpts & { highWaterMark: number } = { ...place, highWaterMark: 64 * 1024 };
   if (tls === undefined || secureContext === undefined) return connectTcp(address);
   return connectTls({
-    host,
-    port,
+    ...place,
     secureContext,
     // An empty name sends no SNI; without one Node would send the host.
     servername: tls.serverName === undefined || isIP(tls.serverName) !== 0 ? "" : tls.serverName,

@@ -44,7 +44,13 @@ function edsName(cluster: Cluster): string {
 function inline(cluster: Cluster, type: string): EndpointSet {
   const assignment = cluster.loadAssignment;
   if (assignment === undefined) throw new ResourceError(`a ${type} cluster needs load_assignment`);
-  return within("load_assignment", () => endpoints(encode(ClusterLoadAssignmentSchema, assignment), cluster.name));
+  return within("load_assignment", () => {
+    const found = endpoints(encode(ClusterLoadAssignmentSchema, assignment), cluster.name);
+    if (type !== "STATIC")
+      for (const { endpoints: all } of found.priorities.flat())
+        if (all.some(({ port }) => port === 0)) throw new ResourceError(`a ${type} cluster has names, not pipes`);
+    return found;
+  });
 }
 
 /** gRFC A37 and Envoy: one name stands for the whole cluster. */

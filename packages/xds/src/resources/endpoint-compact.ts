@@ -24,6 +24,7 @@ export class CompactEndpoint implements EndpointConfig {
   }
 
   get host(): string {
+    if (this.traits.port === 0) return this.address;
     const host = this.address.slice(0, this.address.lastIndexOf(":"));
     return host.includes(":") ? host.slice(1, -1) : host;
   }

@@ -233,7 +233,7 @@ test("broken bytes are a ResourceError, never anything else", () => {
   );
 });
 
-test("unix and internal addresses are refused by name", () => {
+test("a Unix socket is an endpoint without a port; internal addresses are refused by name", () => {
   const withAddress = (address: unknown): ClusterLoadAssignment =>
     create(ClusterLoadAssignmentSchema, {
       clusterName: "c",
@@ -244,7 +244,12 @@ test("unix and internal addresses are refused by name", () => {
         },
       ] as never,
     });
-  expect(() => read(withAddress({ address: { case: "pipe", value: { path: "/x" } } }))).toThrow("address.pipe");
+  const pipe = (path: string): ClusterLoadAssignment => withAddress({ address: { case: "pipe", value: { path } } });
+  for (const path of ["/run/reviews.sock", "@reviews", `/${"x".repeat(106)}`])
+    expect(read(pipe(path)).priorities[0]![0]!.endpoints[0]).toMatchObject({ address: path, host: path, port: 0 });
+  for (const path of ["run/x", "/", "@", "/x\0y", `/${"x".repeat(107)}`])
+    expect(() => read(pipe(path)), path).toThrow("pipe.path");
+  expect(() => read(pipe(""))).toThrow("the address is empty");
   expect(() => read(withAddress({ address: { case: "envoyInternalAddress", value: {} } }))).toThrow("envoy_internal");
   expect(read(withAddress(socketAddress("1.1.1.1", 1))).priorities).toHaveLength(1);
 });

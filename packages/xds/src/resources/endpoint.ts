@@ -90,6 +90,7 @@ function* readEndpoints(
     read: {
       hostStart: 0,
       hostEnd: 0,
+      pipe: false,
       port: 0,
       weight: 1,
       health: "healthy",
@@ -215,9 +216,11 @@ const healths: readonly EndpointConfig["health"][] = ["healthy", "healthy", "unh
 
 /** What was read of an endpoint; one object for all of them. */
 interface Reading extends EndpointMetadata, EndpointTraits {
-  /** Where its host stands. */
+  /** Where its host stands, or the path of its socket. */
   hostStart: number;
   hostEnd: number;
+  /** A Unix socket: it has no port. */
+  pipe: boolean;
   port: number;
   weight: number;
   health: EndpointConfig["health"];
@@ -231,6 +234,7 @@ function readEndpoint(state: State, outer: number): EndpointConfig {
   const end = cursor.enter(outer);
   read.tlsMode = read.workload = "";
   read.hostStart = read.hostEnd = read.port = 0;
+  read.pipe = false;
   read.hashKey = undefined;
   read.weight = 1;
   let status = 0;
@@ -246,9 +250,10 @@ function readEndpoint(state: State, outer: number): EndpointConfig {
   cursor.leave(end);
   const { port } = read;
   if (read.hostStart === read.hostEnd) throw new ResourceError("the address is empty");
-  if (port < 1 || port > 65_535) throw new ResourceError(`port ${port} is not between 1 and 65535`);
+  if (read.pipe ? port !== 0 : port < 1 || port > 65_535)
+    throw new ResourceError(`port ${port} is not between 1 and 65535`);
   if (read.weight === 0) throw new ResourceError("load_balancing_weight must be at least 1");
-  const address = addressText(cursor.bytes, read.hostStart, read.hostEnd, port);
+  const address = read.pipe ? pipePath(read, cursor) : addressText(cursor.bytes, read.hostStart, read.hostEnd, port);
   if (addresses instanceof AddressSet) {
     if (!addresses.add(address)) state.alike = true;
   } else if (addresses !== undefined) {
@@ -276,11 +281,38 @@ function readAddress(cursor: Cursor, outer: number, into: Reading): void {
   while (cursor.pos < end) {
     const tag = cursor.uint32();
     if (tag === 0x0a) readSocket(cursor, end, into);
-    else if (tag === 0x12) unsupported("endpoint.address.pipe");
+    else if (tag === 0x12) readPipe(cursor, end, into);
     else if (tag === 0x1a) unsupported("endpoint.address.envoy_internal_address");
     else cursor.skip(tag, end);
   }
   cursor.leave(end);
+}
+
+function readPipe(cursor: Cursor, outer: number, into: Reading): void {
+  const end = cursor.enter(outer);
+  into.pipe = true;
+  while (cursor.pos < end) {
+    const tag = cursor.uint32();
+    if (tag === 0x0a) {
+      into.hostEnd = cursor.enter(end);
+      into.hostStart = cursor.pos;
+      cursor.pos = into.hostEnd;
+    } else cursor.skip(tag, end); // the mode is for those who listen
+  }
+  cursor.leave(end);
+}
+
+/** What fits into a `sockaddr_un`, so that nobody connects to a path that was cut off. */
+const longestPath = 107;
+
+/** A path is its own text, as in Envoy, so that both hash it alike. */
+function pipePath({ hostStart, hostEnd }: Reading, cursor: Cursor): string {
+  const path = cursor.bytes.toString("utf8", hostStart, hostEnd);
+  if (!/^[/@]./.test(path) || path.includes("\0") || hostEnd - hostStart > longestPath)
+    throw new ResourceError(
+      `pipe.path ${JSON.stringify(path)} is neither an absolute path nor @name, of at most ${longestPath} bytes`,
+    );
+  return path;
 }
 
 function readSocket(cursor: Cursor, outer: number, into: Reading): void {
