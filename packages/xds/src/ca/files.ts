@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
-import fs from "node:fs";
 import { join } from "node:path";
 
 import { readFileText } from "../read-file.ts";
+import { writeWhole } from "../whole-file.ts";
 import { type Identity, IdentityError } from "./identity.ts";
 
 const keyFile = "key.pem";
@@ -10,15 +9,14 @@ const chainFile = "cert-chain.pem";
 const rootFile = "root-cert.pem";
 
 /**
- * Writes key, chain and roots under Istio's names. Each file is whole or not there (a new file, then renamed) and for the owner only. A
+ * Writes key, chain and roots under Istio's names. Each file is whole or not there, and for the owner only. A
  * crash between the files leaves a key and a chain that do not belong together, which {@link readKept} 's caller finds out.
  */
 export async function keep(folder: string, identity: Omit<Identity, "epoch">): Promise<void> {
   try {
-    await fs.promises.mkdir(folder, { recursive: true, mode: 0o700 });
-    await write(join(folder, rootFile), identity.rootsPem.join(""));
-    await write(join(folder, chainFile), identity.chainPem);
-    await write(join(folder, keyFile), identity.keyPem);
+    await writeWhole(join(folder, rootFile), identity.rootsPem.join(""));
+    await writeWhole(join(folder, chainFile), identity.chainPem);
+    await writeWhole(join(folder, keyFile), identity.keyPem);
   } catch (thrown) {
     throw failed(folder, "written", thrown);
   }
@@ -40,24 +38,6 @@ export async function readKept(
   }
 }
 
-async function write(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${randomUUID()}`;
-  try {
-    const file = await fs.promises.open(temporary, "wx", 0o600);
-    try {
-      await file.writeFile(text);
-      // A full disk may say so only here.
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await fs.promises.rename(temporary, path);
-  } catch (thrown) {
-    await fs.promises.rm(temporary, { force: true }).catch(() => {});
-    throw thrown;
-  }
-}
-
 const remedies: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full",
   EDQUOT: "the quota is used up",
@@ -66,6 +46,7 @@ const remedies: Readonly<Record<string, string>> = {
   EROFS: "the file system is read-only",
   ENOTDIR: "it is not a folder",
   EEXIST: "it is not a folder",
+  ENOENT: "no folder can be made there",
 };
 
 function failed(folder: string, what: string, cause: unknown): IdentityError {
