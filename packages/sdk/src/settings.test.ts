@@ -68,6 +68,9 @@ test("gRPC's variables name a bootstrap too, and what is ours goes before (BS1)"
 });
 
 test("each fault names the option and the variable", async () => {
+  const whole = makeCertificate("root").certPem;
+  // Of two certificates the second is cut off, as by a copy that was not complete.
+  const damaged = `${whole}${whole.slice(0, 200)}\n-----END CERTIFICATE-----\n`;
   const faults: [keyof MeshOptions, MeshOptions, Record<string, string>?][] = [
     ["controlPlane", { ...good(), controlPlane: undefined }],
     ["controlPlane", { ...good(), controlPlane: "http://x:1/" }],
@@ -76,6 +79,7 @@ test("each fault names the option and the variable", async () => {
     ["rootCertFile", { ...good(), rootCertFile: undefined }],
     ["rootCertFile", { ...good(), rootCertFile: "/nowhere" }],
     ["rootCert", { ...good(), rootCertFile: undefined, rootCert: "hello" }],
+    ["rootCert", { ...good(), rootCertFile: undefined, rootCert: damaged }],
     ["rootCert", { ...good(), rootCert: "both" }],
     ["token", { ...good(), token: undefined }],
     ["token", { ...good(), token: "not.a-token" }],

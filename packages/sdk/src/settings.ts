@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { type AdmissionConfig, healthPaths, type Locality, type Logger } from "@trama/engine";
 import { pemBlocks } from "@trama/xds";
@@ -206,9 +207,21 @@ function rootsOf(
       "is missing: give the PEM file with the root certificate that vouches for the control plane",
     );
   const option = rootCertFile === undefined ? "rootCert" : "rootCertFile";
-  if (pemBlocks(rootCert ?? readText(option, rootCertFile!)).length === 0)
-    throw invalid(option, "holds no certificate in PEM form");
+  const blocks = pemBlocks(rootCert ?? readText(option, rootCertFile!));
+  if (blocks.length === 0) throw invalid(option, "holds no certificate in PEM form");
+  // Node passes over those that it cannot read, and then nobody is trusted.
+  for (const [index, block] of blocks.entries())
+    if (!isCertificate(block))
+      throw invalid(option, `holds a certificate that cannot be read, number ${index + 1} of ${blocks.length}`);
   return { rootCertFile, rootCert };
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
 }
 
 type Proof = Pick<Settings, "token" | "tokenFile">;

@@ -83,12 +83,12 @@ function checkDates(leaf: X509Certificate, nowMs: number): void {
   if (nowMs < from)
     throw new IdentityError(
       "CLOCK_SKEW",
-      `the new certificate is not valid before ${leaf.validFromDate.toISOString()}, which is ${span(from - nowMs)} ahead of this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
+      `the certificate is not valid before ${leaf.validFromDate.toISOString()}, which is ${span(from - nowMs)} ahead of this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
     );
   if (nowMs >= to)
     throw new IdentityError(
       "CLOCK_SKEW",
-      `the new certificate ended at ${leaf.validToDate.toISOString()}, ${span(nowMs - to)} before this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
+      `the certificate ended at ${leaf.validToDate.toISOString()}, ${span(nowMs - to)} before this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
     );
 }
 

@@ -33,6 +33,7 @@ const transientCodes: ReadonlySet<number> = new Set([1, 4, 8, 10, 13, 14]);
 const deadlineExceeded = 4;
 const unauthenticated = 16;
 const permissionDenied = 7;
+const unimplemented = 12;
 
 /**
  * The certificate service of a control plane over gRPC. Roots, token and our present certificate are read anew for each call (I3, I4), on a
@@ -91,5 +92,9 @@ function failure(server: XdsServer, thrown: Pick<CallError, "code" | "message">)
         thrown,
       ),
     );
-  return new SigningFailure(false, new IdentityError("CA_REFUSED", `certificate refused by ${said}`, thrown));
+  const words =
+    code === unimplemented
+      ? `no certificate from ${said}; check that this is the control plane, and that it issues certificates`
+      : `certificate refused by ${said}`;
+  return new SigningFailure(false, new IdentityError("CA_REFUSED", words, thrown));
 }

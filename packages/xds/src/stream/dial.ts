@@ -28,8 +28,36 @@ export function dial(target: Target, tls: TlsMaterial | undefined, serverName: s
   }
 }
 
-/** Node sums up the attempts at several addresses in an error without a message. */
-export function connectFailure(error: Error): string {
+/** What OpenSSL calls a chain that leads to none of our roots (X509_V_ERR_…, as Node writes them). */
+const foreign: ReadonlySet<string> = new Set([
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+  "CERT_SIGNATURE_FAILURE",
+]);
+
+/** An error of `node:tls` beside its message: the alert in words, or whose certificate the server has shown. */
+interface TlsError extends Error {
+  readonly code?: string;
+  readonly reason?: string;
+  readonly host?: string;
+  readonly cert?: { readonly subjectaltname?: string };
+}
+
+/** Why there is no connection, in one line. OpenSSL's own words tell who knows its sources, and most of them come with a line break. */
+export function connectFailure(error: TlsError): string {
+  // Node sums up the attempts at several addresses in an error without a message.
   if (error instanceof AggregateError && error.message === "") return error.errors.map(textOf).join("; ");
-  return error.message;
+  const { code = "", message, reason = message } = error;
+  if (foreign.has(code)) return `its certificate is not from the root certificate that we were given (${message})`;
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    const names = error.cert?.subjectaltname;
+    return `its certificate is for ${names ? names.slice(0, 200) : "nobody"}, and we know it as ${error.host}`;
+  }
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER") return "it does not speak TLS";
+  if (code === "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL") return "it does not speak HTTP/2";
+  if (code.startsWith("ERR_SSL_")) return `the TLS handshake failed: ${reason.trim()}`;
+  return message;
 }

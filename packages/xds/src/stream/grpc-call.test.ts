@@ -1,6 +1,6 @@
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Stream } from "node:http2";
 import { createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { gzipSync } from "node:zlib";
 
 import type { GrpcMethod } from "@trama/proto/lean";
@@ -149,6 +149,16 @@ test("a body that is not gRPC is not read as if it were", async () => {
   expect(said).toEqual([]);
 });
 
+test("an answer of another type is told by its name", async () => {
+  const uri = await http2((stream) => {
+    stream.respond({ ":status": 200, "content-type": "text/html" });
+    stream.end("<html>".repeat(100));
+  });
+  const { said, ended } = open(uri);
+  await expect(ended).resolves.toEqual({ code: 2, message: "it answered with text/html, which is not gRPC" });
+  expect(said).toEqual([]);
+});
+
 test("compressed messages are read, within the limit and by the methods that we name", async () => {
   const packed = (text: string): Buffer => Buffer.concat(frameMessage(gzipSync(text), true));
   const uri = await http2((stream) => {
@@ -244,4 +254,28 @@ test("a TLS server that does not speak HTTP/2 is not spoken to", async () => {
   const server: XdsServer = { uri, channel, call: [], features: new Set() };
   await expect(open(uri, { server }).ended).resolves.toEqual({ code: 14, message: "it does not speak HTTP/2" });
   expect(bytes).toBe(0);
+});
+
+test("why a TLS connection cannot be had, in one line for people", async () => {
+  const root = makeCertificate("root");
+  const own = makeCertificate("server", { issuer: root, dnsNames: ["server.test"] });
+  const listenTls = (more: TlsOptions): Promise<string> => listen(createTlsServer({ ...more }));
+  const failure = async (uri: string, pem: string, serverName: string): Promise<string> => {
+    const channel = { kind: "tls", roots: { pem }, certificate: undefined, serverName } as const;
+    const { message } = await open(uri, { server: { uri, channel, call: [], features: new Set() } }).ended;
+    return message;
+  };
+  const good = await listenTls({ key: own.keyPem, cert: own.certPem, ALPNProtocols: ["h2"] });
+  await expect(failure(good, makeCertificate("other").certPem, "server.test")).resolves.toMatch(
+    /^its certificate is not from the root certificate that we were given \(.*\)$/,
+  );
+  await expect(failure(good, root.certPem, "control-plane.test")).resolves.toBe(
+    "its certificate is for DNS:server.test, and we know it as control-plane.test",
+  );
+  const web = await listenTls({ key: own.keyPem, cert: own.certPem, ALPNProtocols: ["http/1.1"] });
+  await expect(failure(web, root.certPem, "server.test")).resolves.toBe("it does not speak HTTP/2");
+  const plaintext = await listen(createServer((socket) => socket.end("220 hello\r\n")));
+  await expect(failure(plaintext, root.certPem, "server.test")).resolves.toBe("it does not speak TLS");
+  const old = await listenTls({ key: own.keyPem, cert: own.certPem, minVersion: "TLSv1", maxVersion: "TLSv1.1" });
+  await expect(failure(old, root.certPem, "server.test")).resolves.toMatch(/^the TLS handshake failed: [^\n]+$/);
 });

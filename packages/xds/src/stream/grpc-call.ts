@@ -62,6 +62,8 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
   #stream: ClientHttp2Stream | undefined;
   #encoding = "identity";
   #httpStatus = 0;
+  /** The type of a body that is not gRPC's. */
+  #foreignType: string | undefined;
   /** The fields that hold the status: trailers, or a head without a body. */
   #trailers: IncomingHttpHeaders | undefined;
   #opened = false;
@@ -214,10 +216,12 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
     const encoding = fields["grpc-encoding"];
     if (typeof encoding === "string") this.#encoding = encoding;
     if (fields["grpc-status"] !== undefined) this.#trailers = fields;
+    const type = fields["content-type"];
+    if (type !== undefined && !/^application\/grpc(?:$|[+;])/.test(type)) this.#foreignType = type;
   }
 
   #onData(chunk: Buffer): void {
-    if (this.#done || this.#httpStatus !== 200) return; // the body of somebody who speaks no gRPC
+    if (this.#done || this.#httpStatus !== 200 || this.#foreignType !== undefined) return; // he speaks no gRPC
     const tooLarge = this.#reader.read(chunk, (message) => this.#unread.push(message));
     if (tooLarge !== undefined)
       return this.#end(codes.resourceExhausted, `a message of ${tooLarge} bytes is too large`);
@@ -272,7 +276,13 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
         /^\d{1,3}$/.test(status) ? Number(status) : codes.unknown,
         percentDecoded(String(message ?? "")),
       );
-    if (this.#httpStatus === 200) return this.#end(codes.unknown, "the answer ended without a gRPC status");
+    if (this.#httpStatus === 200)
+      return this.#end(
+        codes.unknown,
+        this.#foreignType === undefined
+          ? "the answer ended without a gRPC status"
+          : `it answered with ${this.#foreignType.slice(0, 100)}, which is not gRPC`,
+      );
     this.#end(grpcStatusOf(this.#httpStatus), `it answered with HTTP status ${this.#httpStatus}`);
   }
 

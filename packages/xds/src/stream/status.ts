@@ -15,6 +15,6 @@ export function streamError(server: string, status: StreamStatus, node: Bootstra
       ? ["UNAUTHENTICATED", "get a new join token, and check that it is from this control plane and not expired"]
       : status.code === permissionDenied
         ? ["PERMISSION_DENIED", `the token's namespace and service account must be those of the node${whose}`]
-        : ["CONTROL_PLANE_UNREACHABLE", "check its address, its root certificate and that it runs; it is tried again"];
+        : ["CONTROL_PLANE_UNREACHABLE", "check its address, its root certificate and that it runs"];
   return new XdsError(code, `control plane ${server}: ${said}; ${remedy}`);
 }
