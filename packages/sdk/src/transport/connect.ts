@@ -60,7 +60,8 @@ export function connect(options: ConnectOptions, done: Connected): void {
   const stage = (): "CONNECT_FAILED" | "TLS_FAILED" => (connected ? "TLS_FAILED" : "CONNECT_FAILED");
   const fail = (code: "CONNECT_FAILED" | "TLS_FAILED", reason: string, cause?: unknown, own = false): void =>
     finish(new MeshError(code, `${endpoint.address}: ${reason}`, { cause, ownDelay: own }), plaintextPeer);
-  const onError = (error: NodeJS.ErrnoException): void => fail(stage(), describe(error), error);
+  const onError = (error: NodeJS.ErrnoException): void =>
+    finish(failureOf(endpoint.address, stage(), error), plaintextPeer);
   const onClose = (): void => fail(stage(), "closed before the connection stood");
   const nowMs = clock.now();
   const stalledMs = clock.stalled(nowMs);
@@ -157,6 +158,28 @@ export function refuseToConnect(
       `our own certificate ended at ${new Date(identity.notAfterMs).toISOString()} and could not be renewed; see mesh.status()`,
     );
   return undefined;
+}
+
+/**
+ * What a socket's error means. That this process or its machine can open no more is a limit of ours: it says nothing of the endpoint, and another
+ * endpoint would fare no better.
+ */
+export function failureOf(
+  address: string,
+  stage: "CONNECT_FAILED" | "TLS_FAILED",
+  error: NodeJS.ErrnoException,
+): MeshError {
+  if (error.code === "EMFILE")
+    return new MeshError(
+      "OVERFLOW",
+      `${address}: this process has as many files and sockets open as it may (EMFILE); \`ulimit -n\` says how many`,
+      { cause: error },
+    );
+  if (error.code === "ENFILE")
+    return new MeshError("OVERFLOW", `${address}: this machine can open no more files and sockets (ENFILE)`, {
+      cause: error,
+    });
+  return new MeshError(stage, `${address}: ${describe(error)}`, { cause: error });
 }
 
 /** Node sums up the attempts at several addresses in an error without a message. */
