@@ -23,7 +23,7 @@ export type { CanonicalHost } from "./match/canonical-host.ts";
 export { hasAsciiLower } from "./match/ascii.ts";
 export { compileString } from "./match/string.ts";
 export type { TextTest } from "./match/regex.ts";
-export { xxHash64 } from "./hash/xxhash64.ts";
+export { xxHash64Of } from "./hash/xxhash64.ts";
 export { compileCidr, parseAddress } from "./match/cidr.ts";
 export type { Address, AddressTest } from "./match/cidr.ts";
 export { substitutionFault } from "./match/regex.ts";

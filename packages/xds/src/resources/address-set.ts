@@ -1,4 +1,4 @@
-import { xxHash64 } from "@trama/engine";
+import { xxHash64Of } from "@trama/engine";
 
 /** More than so many of eight places are not taken. */
 const full = 5;
@@ -12,6 +12,7 @@ export class AddressSet {
   #places = new Int32Array(2 * 512);
   #size = 0;
   readonly #hash = { high: 0, low: 0 };
+  #room = Buffer.alloc(64);
 
   get size(): number {
     return this.#size;
@@ -19,8 +20,14 @@ export class AddressSet {
 
   /** False: it is known, or one of the same hash. */
   add(address: string): boolean {
+    const bytes = Buffer.from(address);
+    return this.addBytes(bytes, 0, bytes.length);
+  }
+
+  /** The same of one that stands in these bytes. */
+  addBytes(bytes: Buffer, start: number, end: number): boolean {
     if (8 * (this.#size + 1) > (this.#places.length / 2) * full) this.#grow();
-    const { high, low } = this.#hashOf(address);
+    const { high, low } = this.#hashOf(bytes, start, end);
     const at = this.#find(high, low);
     if (!this.#free(at)) return false;
     this.#put(at, high, low);
@@ -29,7 +36,8 @@ export class AddressSet {
   }
 
   delete(address: string): void {
-    const { high, low } = this.#hashOf(address);
+    const bytes = Buffer.from(address);
+    const { high, low } = this.#hashOf(bytes, 0, bytes.length);
     let hole = this.#find(high, low);
     if (this.#free(hole)) return;
     this.#size--;
@@ -44,9 +52,12 @@ export class AddressSet {
     this.#put(hole, 0, 0);
   }
 
-  #hashOf(address: string): { readonly high: number; readonly low: number } {
+  #hashOf(bytes: Buffer, start: number, end: number): { readonly high: number; readonly low: number } {
     const hash = this.#hash;
-    xxHash64(address, hash);
+    const length = end - start;
+    if (this.#room.length < length) this.#room = Buffer.alloc(2 * length);
+    for (let at = 0; at < length; at++) this.#room[at] = bytes[start + at]!;
+    xxHash64Of(this.#room, length, hash);
     if (hash.high === 0 && hash.low === 0) hash.low = 1;
     return hash;
   }

@@ -1,26 +1,39 @@
 import type { EndpointConfig } from "@trama/engine";
 
+import type { EndpointTexts } from "./endpoint-texts.ts";
+
 /** What many endpoints of an assignment have in common: one object of it does for all of them. */
 export interface EndpointTraits {
   readonly port: number;
   readonly weight: number;
   readonly health: EndpointConfig["health"];
   readonly tlsMode: string;
-  readonly workload: string;
   readonly hashKey: string | undefined;
 }
 
 /**
- * An endpoint as it is held: of ten thousand nearly all that they say is the same, and V8 copies each young object and text twice, with the
- * event loop held. So each has its address alone, and the host is cut out of it when somebody connects.
+ * An endpoint as it is held. Ten thousand of them come at once, and V8 copies each young object and text twice, with the event loop held: so
+ * this is one object for each, and its texts are made when somebody asks.
  */
 export class CompactEndpoint implements EndpointConfig {
-  readonly address: string;
   readonly traits: EndpointTraits;
+  readonly #texts: EndpointTexts;
+  readonly #index: number;
+  #address: string | undefined = undefined;
+  #workload: string | undefined = undefined;
 
-  constructor(address: string, traits: EndpointTraits) {
-    this.address = address;
+  constructor(traits: EndpointTraits, texts: EndpointTexts, index: number) {
     this.traits = traits;
+    this.#texts = texts;
+    this.#index = index;
+  }
+
+  get address(): string {
+    return (this.#address ??= this.#texts.address(this.#index));
+  }
+
+  get workload(): string {
+    return (this.#workload ??= this.#texts.workload(this.#index));
   }
 
   get host(): string {
@@ -45,10 +58,6 @@ export class CompactEndpoint implements EndpointConfig {
     return this.traits.tlsMode;
   }
 
-  get workload(): string {
-    return this.traits.workload;
-  }
-
   get hashKey(): string | undefined {
     return this.traits.hashKey;
   }
@@ -62,56 +71,17 @@ export class KnownTraits {
   readonly #known: EndpointTraits[] = [];
 
   /** `like` is not kept. */
-  of(like: EndpointTraits): EndpointTraits {
-    const { port, weight, health, tlsMode, workload, hashKey } = like;
-    // A key of its own is what it has for.
+  of({ port, weight, health, tlsMode, hashKey }: EndpointTraits): EndpointTraits {
+    const known = this.#known;
+    // Nobody else has its key. By index: before it is optimised an iterator is three objects a look.
     if (hashKey === undefined)
-      for (const each of this.#known)
-        if (
-          each.port === port &&
-          each.weight === weight &&
-          each.health === health &&
-          each.tlsMode === tlsMode &&
-          each.workload === workload
-        )
+      for (let at = 0; at < known.length; at++) {
+        const each = known[at]!;
+        if (each.port === port && each.weight === weight && each.health === health && each.tlsMode === tlsMode)
           return each;
-    const traits = { port, weight, health, tlsMode, workload, hashKey };
-    if (hashKey === undefined && this.#known.length < most) this.#known.push(traits);
+      }
+    const traits = { port, weight, health, tlsMode, hashKey };
+    if (hashKey === undefined && known.length < most) known.push(traits);
     return traits;
   }
-}
-
-const colon = 0x3a;
-const zero = 0x30;
-const digits = 5;
-
-let room = Buffer.alloc(64);
-
-/**
- * `host:port`, IPv6 in brackets, of a host that stands in these bytes from `start` to `end`. As one flat text of one byte a character:
- * put together in script it would be three objects. Ports have at most five digits.
- */
-export function addressText(bytes: Buffer, start: number, end: number, port: number): string {
-  if (room.length < end - start + digits + 3) room = Buffer.alloc(2 * (end - start) + digits + 3);
-  let at = 1;
-  let brackets = false;
-  for (let from = start; from < end; from++) {
-    const byte = bytes[from]!;
-    if (byte > 0x7f) return unusual(bytes.toString("utf8", start, end), port);
-    if (byte === colon) brackets = true;
-    room[at++] = byte;
-  }
-  if (brackets) {
-    room[0] = 0x5b;
-    room[at++] = 0x5d;
-  }
-  room[at++] = colon;
-  let scale = 1;
-  while (scale * 10 <= port) scale *= 10;
-  for (; scale >= 1; scale = Math.floor(scale / 10)) room[at++] = zero + (Math.floor(port / scale) % 10);
-  return room.toString("latin1", brackets ? 0 : 1, at);
-}
-
-function unusual(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -1,4 +1,4 @@
-import type { Cursor } from "./wire.ts";
+import type { Cursor, Span } from "./wire.ts";
 
 const encoder = new TextEncoder();
 const socketMatch = encoder.encode("envoy.transport_socket_match");
@@ -12,12 +12,11 @@ const hashKey = encoder.encode("hash_key");
 export interface EndpointMetadata {
   /** `filter_metadata["envoy.transport_socket_match"].tlsMode`; empty when nothing is said. */
   tlsMode: string;
-  /** `filter_metadata["istio"].workload`. */
-  workload: string;
+  /** Where `filter_metadata["istio"].workload` stands; at no bytes when nothing is said. */
+  workloadStart: number;
+  workloadEnd: number;
   /** `filter_metadata["envoy.lb"].hash_key`: stands for the address in consistent hashing. */
   hashKey: string | undefined;
-  /** What was said of the workload of the endpoint before, which mostly is of the same one. */
-  likely: string;
 }
 
 /** core.v3.Metadata: three texts are taken out of three of its structs, the rest is skipped unread. */
@@ -48,20 +47,28 @@ function readFilterEntry(cursor: Cursor, outer: number, into: EndpointMetadata):
       if (isIstio) continue;
       cursor.pos = start;
       isBalancing = cursor.textIs(end, loadBalancing);
-    } else if (tag === 0x12 && isSocketMatch) into.tlsMode = textIn(cursor, end, tlsMode, "istio");
-    else if (tag === 0x12 && isIstio) into.workload = into.likely = textIn(cursor, end, workload, into.likely);
-    else if (tag === 0x12 && isBalancing) {
-      const found = textIn(cursor, end, hashKey, "");
-      if (found !== "") into.hashKey = found;
+    } else if (tag === 0x12 && isSocketMatch) {
+      readText(cursor, end, tlsMode);
+      into.tlsMode = cursor.textLike(found, "istio");
+    } else if (tag === 0x12 && isIstio) {
+      readText(cursor, end, workload);
+      into.workloadStart = found.start;
+      into.workloadEnd = found.end;
+    } else if (tag === 0x12 && isBalancing) {
+      readText(cursor, end, hashKey);
+      if (found.start < found.end) into.hashKey = cursor.textLike(found, "");
     } else cursor.skip(tag, end);
   }
   cursor.leave(end);
 }
 
-/** The text under a key of a google.protobuf.Struct; empty when there is none. */
-function textIn(cursor: Cursor, outer: number, wanted: Uint8Array, likely: string): string {
+/** Where the text stands that was found last; at no bytes when there is none. */
+const found: Span = { start: 0, end: 0 };
+
+/** Finds the text under a key of a google.protobuf.Struct. */
+function readText(cursor: Cursor, outer: number, wanted: Uint8Array): void {
   const end = cursor.enter(outer);
-  let found = "";
+  found.start = found.end = 0;
   while (cursor.pos < end) {
     const tag = cursor.uint32();
     if (tag !== 0x0a) {
@@ -73,24 +80,25 @@ function textIn(cursor: Cursor, outer: number, wanted: Uint8Array, likely: strin
     while (cursor.pos < entryEnd) {
       const part = cursor.uint32();
       if (part === 0x0a) hit = cursor.textIs(entryEnd, wanted);
-      else if (part === 0x12 && hit) found = textValue(cursor, entryEnd, likely);
+      else if (part === 0x12 && hit) readValue(cursor, entryEnd);
       else cursor.skip(part, entryEnd);
     }
     cursor.leave(entryEnd);
   }
   cursor.leave(end);
-  return found;
 }
 
 /** google.protobuf.Value, of which only a text is of interest. */
-function textValue(cursor: Cursor, outer: number, likely: string): string {
+function readValue(cursor: Cursor, outer: number): void {
   const end = cursor.enter(outer);
-  let found = "";
+  found.start = found.end = 0;
   while (cursor.pos < end) {
     const tag = cursor.uint32();
-    if (tag === 0x1a) found = cursor.textLike(end, likely);
-    else cursor.skip(tag, end);
+    if (tag === 0x1a) {
+      found.end = cursor.enter(end);
+      found.start = cursor.pos;
+      cursor.pos = found.end;
+    } else cursor.skip(tag, end);
   }
   cursor.leave(end);
-  return found;
 }

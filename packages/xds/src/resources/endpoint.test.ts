@@ -1,11 +1,12 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { EndpointConfig, EndpointSet } from "@trama/engine";
+import type { EndpointSet } from "@trama/engine";
 import type { ClusterLoadAssignment } from "@trama/proto/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ClusterLoadAssignmentSchema } from "@trama/proto/envoy/config/endpoint/v3/endpoint_pb.js";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { assignment, locality, socketAddress } from "../../../../test/kit/xds-resources.ts";
+import { plain } from "../../test/plain-endpoints.ts";
 import { endpointType } from "./endpoint.ts";
 import { ResourceError } from "./error.ts";
 
@@ -147,24 +148,6 @@ test("the hand-written reader and the generated one agree", () => {
     { numRuns: 100, seed: 1 },
   );
 });
-
-/** Each endpoint with its fields as its own. */
-function plain(set: EndpointSet): EndpointSet {
-  const fields = ({ address, host, port, weight, health, tlsMode, workload, hashKey }: EndpointConfig) => ({
-    address,
-    host,
-    port,
-    weight,
-    health,
-    tlsMode,
-    workload,
-    hashKey,
-  });
-  const priorities = set.priorities.map((row) =>
-    row.map((each) => ({ ...each, endpoints: each.endpoints.map(fields) })),
-  );
-  return { ...set, priorities };
-}
 
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
 

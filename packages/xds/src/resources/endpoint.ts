@@ -3,9 +3,10 @@ import type { EndpointConfig, EndpointSet, Locality, LocalityEndpoints, Sliced }
 import { typeUrls } from "@trama/proto/lean";
 
 import { AddressSet } from "./address-set.ts";
-import { addressText, CompactEndpoint, type EndpointTraits, KnownTraits } from "./endpoint-compact.ts";
+import { CompactEndpoint, type EndpointTraits, KnownTraits } from "./endpoint-compact.ts";
 import { type EndpointMetadata, readMetadata } from "./endpoint-metadata.ts";
 import { type AssignmentIndex, indexOf, ReusedLocality, remember } from "./endpoint-reuse.ts";
+import { EndpointTexts } from "./endpoint-texts.ts";
 import { ResourceError, unsupported, within } from "./error.ts";
 import type { Decoded, ResourceType } from "./type.ts";
 import { Cursor } from "./wire.ts";
@@ -48,6 +49,7 @@ interface State {
   /** Two addresses have one hash. */
   alike: boolean;
   readonly traits: KnownTraits;
+  readonly texts: EndpointTexts;
   /** Of the assignment before: what did not change is taken over. */
   readonly before: AssignmentIndex | undefined;
   clusterName: string;
@@ -84,6 +86,7 @@ function* readEndpoints(
     addresses: texts ?? (known === undefined ? new AddressSet() : undefined),
     alike: false,
     traits: new KnownTraits(),
+    texts: new EndpointTexts(),
     before: known,
     clusterName: "",
     overprovisioning: undefined,
@@ -95,9 +98,9 @@ function* readEndpoints(
       weight: 1,
       health: "healthy",
       tlsMode: "",
-      workload: "",
+      workloadStart: 0,
+      workloadEnd: 0,
       hashKey: undefined,
-      likely: "",
     },
     endpoint: -1,
   };
@@ -110,6 +113,7 @@ function* readEndpoints(
   }
   // Most likely one is there twice: whoever compares texts can say where.
   if (state.alike) return yield* readEndpoints(bytes, name, undefined, new Set());
+  state.texts.settle();
   if (state.clusterName === "" && name === undefined) throw new ResourceError("cluster_name is empty");
   const set: EndpointSet = {
     name: state.clusterName || (name ?? ""),
@@ -225,15 +229,14 @@ interface Reading extends EndpointMetadata, EndpointTraits {
   weight: number;
   health: EndpointConfig["health"];
   tlsMode: string;
-  workload: string;
   hashKey: string | undefined;
 }
 
 function readEndpoint(state: State, outer: number): EndpointConfig {
-  const { cursor, addresses, traits, read } = state;
+  const { cursor, addresses, traits, texts, read } = state;
   const end = cursor.enter(outer);
-  read.tlsMode = read.workload = "";
-  read.hostStart = read.hostEnd = read.port = 0;
+  read.tlsMode = "";
+  read.hostStart = read.hostEnd = read.port = read.workloadStart = read.workloadEnd = 0;
   read.pipe = false;
   read.hashKey = undefined;
   read.weight = 1;
@@ -253,15 +256,18 @@ function readEndpoint(state: State, outer: number): EndpointConfig {
   if (read.pipe ? port !== 0 : port < 1 || port > 65_535)
     throw new ResourceError(`port ${port} is not between 1 and 65535`);
   if (read.weight === 0) throw new ResourceError("load_balancing_weight must be at least 1");
-  const address = read.pipe ? pipePath(read, cursor) : addressText(cursor.bytes, read.hostStart, read.hostEnd, port);
-  if (addresses instanceof AddressSet) {
-    if (!addresses.add(address)) state.alike = true;
-  } else if (addresses !== undefined) {
-    if (addresses.has(address)) throw new ResourceError(`address ${address} is there twice`);
-    addresses.add(address);
-  }
+  if (read.pipe) checkPath(read, cursor);
   read.health = healths[status] ?? "unhealthy";
-  return new CompactEndpoint(address, traits.of(read));
+  const { hostStart, hostEnd, workloadStart, workloadEnd } = read;
+  const index = texts.add(cursor.bytes, hostStart, hostEnd, port, workloadStart, workloadEnd);
+  const found = new CompactEndpoint(traits.of(read), texts, index);
+  if (addresses instanceof AddressSet) {
+    if (!texts.enter(addresses, index)) state.alike = true;
+  } else if (addresses !== undefined) {
+    if (addresses.has(found.address)) throw new ResourceError(`address ${found.address} is there twice`);
+    addresses.add(found.address);
+  }
+  return found;
 }
 
 /** Endpoint → Address → SocketAddress. */
@@ -306,13 +312,12 @@ function readPipe(cursor: Cursor, outer: number, into: Reading): void {
 const longestPath = 107;
 
 /** A path is its own text, as in Envoy, so that both hash it alike. */
-function pipePath({ hostStart, hostEnd }: Reading, cursor: Cursor): string {
+function checkPath({ hostStart, hostEnd }: Reading, cursor: Cursor): void {
   const path = cursor.bytes.toString("utf8", hostStart, hostEnd);
   if (!/^[/@]./.test(path) || path.includes("\0") || hostEnd - hostStart > longestPath)
     throw new ResourceError(
       `pipe.path ${JSON.stringify(path)} is neither an absolute path nor @name, of at most ${longestPath} bytes`,
     );
-  return path;
 }
 
 function readSocket(cursor: Cursor, outer: number, into: Reading): void {

@@ -6,6 +6,12 @@ const fixed64 = 1;
 const lengthDelimited = 2;
 const fixed32 = 5;
 
+/** Where something stands in the bytes. */
+export interface Span {
+  start: number;
+  end: number;
+}
+
 /**
  * A place in protobuf bytes. For the one resource that is too large for the generated decoder: no closures, no copies,
  * no text that nobody asked for. Whatever is wrong with the bytes is a ResourceError.
@@ -56,24 +62,17 @@ export class Cursor {
     return text;
   }
 
-  /** Reads a text which probably is this one, and then makes no new one. Compared in script: texts are short, and calls out of it dear. */
-  textLike(end: number, likely: string): string {
-    const start = this.pos;
-    const stop = this.enter(end);
-    const { length } = likely;
-    if (stop - this.pos === length) {
+  /** A text which probably is this one, and then makes no new one. Compared in script: texts are short, and calls out of it dear. */
+  textLike({ start, end }: Span, likely: string): string {
+    if (end - start === likely.length) {
       let same = 0;
-      for (; same < length; same++) {
+      for (; same < likely.length; same++) {
         const code = likely.charCodeAt(same);
-        if (code > 0x7f || code !== this.bytes[this.pos + same]) break;
+        if (code > 0x7f || code !== this.bytes[start + same]) break;
       }
-      if (same === length) {
-        this.pos = stop;
-        return likely;
-      }
+      if (same === likely.length) return likely;
     }
-    this.pos = start;
-    return this.text(end);
+    return this.bytes.toString("utf8", start, end);
   }
 
   /** Reads a text and says whether it is this one. */
