@@ -11,7 +11,8 @@ import { createEngine } from "./engine.ts";
 import { MeshError } from "./errors.ts";
 import { finish, inTurns } from "./slices.ts";
 import type { Sliced } from "./slices.ts";
-import { BARRED, State } from "./state.ts";
+import { BARRED } from "./cluster/endpoint-load.ts";
+import { State } from "./state.ts";
 
 const ring: BalancerConfig = { kind: "ring_hash", minSize: 1_024, maxSize: 8_388_608, balanceFactor: undefined };
 const maglev: BalancerConfig = { kind: "maglev", tableSize: 65_537, balanceFactor: 150 };

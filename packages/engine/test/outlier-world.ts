@@ -7,7 +7,8 @@ import type { Endpoint } from "../src/cluster/endpoint.ts";
 import type { OutlierConfig } from "../src/config.ts";
 import { MeshError } from "../src/errors.ts";
 import type { MeshErrorCode } from "../src/errors.ts";
-import { BARRED, State } from "../src/state.ts";
+import { BARRED } from "../src/cluster/endpoint-load.ts";
+import { State } from "../src/state.ts";
 import type { ClusterState } from "../src/state.ts";
 import { held } from "./held.ts";
 

@@ -4,7 +4,8 @@ import { testEnv } from "../../../../test/kit/env.ts";
 import { cluster, endpoint, endpoints, locality } from "../../../../test/kit/mesh-config.ts";
 import type { BalancerConfig } from "../config.ts";
 import { MeshError } from "../errors.ts";
-import { BARRED, State } from "../state.ts";
+import { BARRED } from "./endpoint-load.ts";
+import { State } from "../state.ts";
 import { Cluster } from "./cluster.ts";
 import { held } from "../../test/held.ts";
 

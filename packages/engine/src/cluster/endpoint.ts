@@ -1,5 +1,5 @@
 import type { EndpointConfig } from "../config.ts";
-import type { EndpointLoad } from "../state.ts";
+import type { EndpointLoad } from "./endpoint-load.ts";
 
 /** An endpoint that may take traffic: what the configuration says of it, and what it is doing right now. */
 export interface Endpoint {

@@ -5,7 +5,8 @@ import type { ClusterOptions } from "../../../../test/kit/mesh-config.ts";
 import { seededRandom } from "../../../../test/kit/random.ts";
 import type { HealthCheckConfig } from "../config.ts";
 import type { HealthAnswer } from "../env.ts";
-import { BARRED, State } from "../state.ts";
+import { BARRED } from "./endpoint-load.ts";
+import { State } from "../state.ts";
 import { Cluster } from "./cluster.ts";
 import { held } from "../../test/held.ts";
 

@@ -2,14 +2,19 @@ import type { ClusterConfig, HealthCheckConfig } from "../config.ts";
 import type { Env, HealthAnswer, HealthProber, Timer } from "../env.ts";
 import { inParts } from "../slices.ts";
 import type { Sliced } from "../slices.ts";
-import { BARRED } from "../state.ts";
-import type { ClusterState } from "../state.ts";
+import { BARRED } from "./endpoint-load.ts";
 import type { Endpoint } from "./endpoint.ts";
+import type { Membership } from "./member.ts";
 
 /** Checks of one cluster under way at a time: ten thousand endpoints must not be asked in one breath. */
 const MAX_UNDER_WAY = 64;
 /** As with attempts: a time-out that we handle later than this says that our own event loop was blocked. */
 const LATE_MS = 50;
+
+interface Watched extends Membership {
+  /** Hears of endpoints that answered well, where there is such a detector. */
+  readonly outlier: { checkSucceeded(endpoint: Endpoint): void } | undefined;
+}
 
 /**
  * Active health checks of one cluster, with Envoy's thresholds and intervals. Belongs to keyed state: a change of
@@ -20,7 +25,7 @@ const LATE_MS = 50;
  */
 export class HealthChecks {
   readonly #cluster: string;
-  readonly #shared: ClusterState;
+  readonly #shared: Watched;
   readonly #env: Env;
   readonly #prober: HealthProber;
   readonly #checks = new Map<string, Check>();
@@ -30,7 +35,7 @@ export class HealthChecks {
   #round = 0;
   #config: ClusterConfig | undefined = undefined;
 
-  constructor(cluster: string, shared: ClusterState, env: Env, prober: HealthProber) {
+  constructor(cluster: string, shared: Watched, env: Env, prober: HealthProber) {
     this.#cluster = cluster;
     this.#shared = shared;
     this.#env = env;

@@ -1,6 +1,6 @@
 import type { EndpointConfig } from "../config.ts";
-import { goneLoad, idleLoad, newEndpointLoad } from "../state.ts";
-import type { EndpointLoad, EndpointLoads } from "../state.ts";
+import { goneLoad, idleLoad, newEndpointLoad } from "./endpoint-load.ts";
+import type { EndpointLoad, EndpointLoads } from "./endpoint-load.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 /** What all endpoints that came with one member have in common. */

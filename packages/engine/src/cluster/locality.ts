@@ -2,7 +2,7 @@ import type { Locality } from "../config.ts";
 import type { Clock } from "../env.ts";
 import { inParts } from "../slices.ts";
 import type { Sliced } from "../slices.ts";
-import { BARRED } from "../state.ts";
+import { BARRED } from "./endpoint-load.ts";
 import { AliasTable } from "./alias.ts";
 import type { Dice } from "./dice.ts";
 import { takesTraffic } from "./endpoint.ts";

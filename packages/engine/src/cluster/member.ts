@@ -1,7 +1,7 @@
 import type { ClusterConfig, EndpointConfig, Locality } from "../config.ts";
 import { inParts } from "../slices.ts";
 import type { Sliced } from "../slices.ts";
-import type { ClusterState } from "../state.ts";
+import type { EndpointLoads } from "./endpoint-load.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { HeldEndpoint } from "./held-endpoint.ts";
 import type { Arrival } from "./held-endpoint.ts";
@@ -31,11 +31,25 @@ export interface Member {
   uses: number;
 }
 
+/** What the members of a cluster have in common with each other and with those who watch over their health; outlives each of them. */
+export interface Membership {
+  /** The clusters of this name in all snapshots in use, the newest last: that one says what is detected and checked. */
+  readonly members: Member[];
+  /** By `host:port`. */
+  readonly endpoints: EndpointLoads;
+  /** Grows with every change of `EndpointLoad.barred`: pickers that were built for another one are out of date. */
+  healthVersion: number;
+  /** Endpoints that wait for a request that tries them. */
+  probes: number;
+  /** Whether anybody called it ever: health checks are rarer before. */
+  called: boolean;
+}
+
 /**
  * Makes the newest member. What the one before had already, the very same configuration, is taken over; the rest is looked up in the
  * keyed state and made. Ended by one {@link leave}.
  */
-export function* enter(config: ClusterConfig, shared: ClusterState): Sliced<Member> {
+export function* enter(config: ClusterConfig, shared: Membership): Sliced<Member> {
   const before = shared.members.at(-1);
   const made: HeldEndpoint[] = [];
   let done = false;
@@ -86,7 +100,7 @@ export function* enter(config: ClusterConfig, shared: ClusterState): Sliced<Memb
  * Endpoints of one address in different members have one load, from here on: who looks at one of them must see what is counted in the
  * other. `gone`: those of the newest member that its successor has not. Does nothing while nothing but endpoints comes, or goes.
  */
-function* share(made: readonly HeldEndpoint[], gone: readonly HeldEndpoint[], { members }: ClusterState): Sliced<void> {
+function* share(made: readonly HeldEndpoint[], gone: readonly HeldEndpoint[], { members }: Membership): Sliced<void> {
   if (made.length === 0) return;
   const others = new Map<string, HeldEndpoint>();
   for (const list of [...members.map((each) => each.gone), gone])
@@ -103,7 +117,7 @@ function* share(made: readonly HeldEndpoint[], gone: readonly HeldEndpoint[], { 
 }
 
 /** Ends a use of the member; with the last one, what no other member in use has is released. */
-export function leave(member: Member, shared: ClusterState): void {
+export function leave(member: Member, shared: Membership): void {
   if (--member.uses > 0) return;
   const { members, endpoints: loads } = shared;
   const at = members.indexOf(member);

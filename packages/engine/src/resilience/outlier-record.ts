@@ -1,5 +1,3 @@
-import type { Endpoint } from "../cluster/endpoint.ts";
-
 /** Answers of one interval, and of the one before it, which is complete and is what rates are judged by. */
 export class Volume {
   success = 0;
@@ -42,7 +40,7 @@ export class OutlierRecord {
   /** Its time is over since, and it waits for a request that tries it. */
   halfOpenAtMs: number | undefined = undefined;
   /** That request is under way: the object that its attempt was given, so that no older attempt is taken for it. */
-  probe: Endpoint | undefined = undefined;
+  probe: object | undefined = undefined;
 
   forgetRuns(): void {
     this.consecutive5xx = this.consecutiveGateway = this.consecutiveLocal = 0;

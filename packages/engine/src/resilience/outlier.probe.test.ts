@@ -4,7 +4,7 @@ import type { ClusterOptions } from "../../../../test/kit/mesh-config.ts";
 import { answers, fails, waits } from "../../../../test/kit/peer.ts";
 import type { Answer } from "../../../../test/kit/peer.ts";
 import { world } from "../../test/attempt-world.ts";
-import { BARRED } from "../state.ts";
+import { BARRED } from "../cluster/endpoint-load.ts";
 import { held } from "../../test/held.ts";
 
 const policy = { retryOn: ["5xx"], retries: 1 };

@@ -1,4 +1,5 @@
 import type { Endpoint } from "../cluster/endpoint.ts";
+import type { Membership } from "../cluster/member.ts";
 import type { AttemptObserver } from "../cluster/observer.ts";
 import type { OutlierConfig } from "../config.ts";
 import type { Env, Timer } from "../env.ts";
@@ -6,8 +7,7 @@ import type { MeshError } from "../errors.ts";
 import { httpStatusOf } from "../policy/grpc-status.ts";
 import { finish, inParts, someOf } from "../slices.ts";
 import type { Sliced } from "../slices.ts";
-import { BARRED } from "../state.ts";
-import type { ClusterState } from "../state.ts";
+import { BARRED } from "../cluster/endpoint-load.ts";
 import { judgeRates, judgesRates } from "./outlier-rates.ts";
 import { OutlierRecord } from "./outlier-record.ts";
 
@@ -26,7 +26,7 @@ import { OutlierRecord } from "./outlier-record.ts";
 export class OutlierDetector implements AttemptObserver {
   readonly timed = false;
   readonly #cluster: string;
-  readonly #shared: ClusterState;
+  readonly #shared: Membership;
   readonly #env: Env;
   #config: OutlierConfig | undefined = undefined;
   #endpoints: readonly (readonly Endpoint[])[] = [];
@@ -41,7 +41,7 @@ export class OutlierDetector implements AttemptObserver {
   /** Whose time is over and who were not tried yet. */
   #waiting: Endpoint[] = [];
 
-  constructor(cluster: string, shared: ClusterState, env: Env) {
+  constructor(cluster: string, shared: Membership, env: Env) {
     this.#cluster = cluster;
     this.#shared = shared;
     this.#env = env;

@@ -5,7 +5,8 @@ import { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.j
 
 import { Cluster } from "../../../../packages/engine/src/cluster/cluster.ts";
 import type { Endpoint } from "../../../../packages/engine/src/cluster/endpoint.ts";
-import { BARRED, State } from "../../../../packages/engine/src/state.ts";
+import { BARRED } from "../../../../packages/engine/src/cluster/endpoint-load.ts";
+import { State } from "../../../../packages/engine/src/state.ts";
 import { clusterType } from "../../../../packages/xds/src/resources/cluster.ts";
 import { makeCall } from "../../../kit/call.ts";
 import { testEnv } from "../../../kit/env.ts";

@@ -7,7 +7,8 @@ import { cluster, endpoints, locality } from "../../../../../test/kit/mesh-confi
 import type { ClusterOptions } from "../../../../../test/kit/mesh-config.ts";
 import type { BalancerConfig } from "../../config.ts";
 import { compileHash, RouteKey } from "../../hash/call-key.ts";
-import { BARRED, State } from "../../state.ts";
+import { BARRED } from "../endpoint-load.ts";
+import { State } from "../../state.ts";
 import { Cluster } from "../cluster.ts";
 import type { Endpoint } from "../endpoint.ts";
 

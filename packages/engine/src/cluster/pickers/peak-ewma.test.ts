@@ -6,7 +6,7 @@ import { cluster, endpoints } from "../../../../../test/kit/mesh-config.ts";
 import type { PeakEwmaConfig } from "../../config.ts";
 import { MeshError } from "../../errors.ts";
 import { State } from "../../state.ts";
-import type { Latency } from "../../state.ts";
+import type { Latency } from "../endpoint-load.ts";
 import { Cluster } from "../cluster.ts";
 import type { Endpoint } from "../endpoint.ts";
 import { measured } from "./peak-ewma.ts";

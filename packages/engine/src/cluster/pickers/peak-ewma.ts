@@ -1,8 +1,8 @@
 import type { PeakEwmaConfig } from "../../config.ts";
 import type { Clock } from "../../env.ts";
 import type { MeshError } from "../../errors.ts";
-import { neverMeasured } from "../../state.ts";
-import type { EndpointLoad, Latency } from "../../state.ts";
+import { neverMeasured } from "../endpoint-load.ts";
+import type { EndpointLoad, Latency } from "../endpoint-load.ts";
 import type { Dice } from "../dice.ts";
 import type { Endpoint } from "../endpoint.ts";
 import type { AttemptObserver } from "../observer.ts";
