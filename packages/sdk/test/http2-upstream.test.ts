@@ -438,38 +438,3 @@ test("interim answers come as undici gives them", async () => {
     server.close();
   }
 });
-
-test("a head that is too large to be sent is the request's own fault: it is not tried, and its connection lives", async () => {
-  let streams = 0;
-  const server = await serve(
-    (stream) => {
-      streams++;
-      stream.respond({ ":status": 200 });
-      stream.end("ok");
-    },
-    http2.createServer({ settings: { maxHeaderListSize: 20_000 } }),
-  );
-  const client = world(server.address);
-  const ask = (length: number): Promise<unknown> =>
-    request(url, { headers: { "x-big": "z".repeat(length) }, dispatcher: client.dispatcher }).then(
-      async ({ body }) => await body.text(),
-      (error: unknown) => error,
-    );
-  try {
-    expect(await ask(10)).toBe("ok");
-    // What the server said that it takes, and what Node could send at most.
-    for (const length of [20_000, 70_000, 1_000_000])
-      expect(await ask(length)).toMatchObject({
-        code: "BAD_REQUEST",
-        sent: false,
-        message: expect.stringMatching(
-          /127\.0\.0\.1:\d+: a request head of \d+ bytes in \d+ fields is too large/,
-        ) as string,
-      });
-    expect(await ask(19_000)).toBe("ok");
-    expect([streams, server.sessions.size]).toEqual([2, 1]);
-  } finally {
-    await client.close();
-    server.close();
-  }
-});

@@ -73,6 +73,14 @@ export class H2Connection {
         this.#gone = true;
         return done(error);
       }
+      // Otherwise it would take no stream, and the next one would be made at once, over and over.
+      if (clock.wall() >= peer.notAfterMs - expiryMarginMs) {
+        this.#gone = true;
+        socket!.destroy();
+        const ended = new Date(peer.notAfterMs).toISOString();
+        const text = `${options.endpoint.address}: by our clock the server's certificate ends, or has ended, at ${ended}`;
+        return done(new MeshError("TLS_FAILED", text));
+      }
       this.peer = peer;
       this.#retireAtMs = Math.min(peer.notAfterMs - expiryMarginMs, clock.wall() + ageOf(options.connections, random));
       const session = connectH2("http://endpoint.invalid", { ...sessionOptions, createConnection: () => socket! });
