@@ -17,6 +17,7 @@ import {
   pemBlocks,
   readBootstrap,
   readFileText,
+  SharedConnection,
   type XdsClient,
   type XdsError,
 } from "@trama/xds";
@@ -89,7 +90,8 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
     admission,
     exempt: settings.exempt,
   });
-  const identity = identityFor(bootstrap, settings, { clock, random, log });
+  const shared = new SharedConnection();
+  const identity = identityFor(bootstrap, settings, { clock, random, log }, shared);
   const [server] = bootstrap.servers;
   /** The control plane cannot be reached: what was kept will do, if there is something. */
   const away = Promise.withResolvers<void>();
@@ -107,7 +109,11 @@ async function joinAs(settings: Settings, release: () => void): Promise<Mesh> {
   const xds = createXdsClient({
     bootstrap,
     transport: (one) =>
-      createGrpcTransport({ server: one, certificate: () => Promise.resolve(showable(identity, clock.wall())) }),
+      createGrpcTransport({
+        server: one,
+        certificate: () => Promise.resolve(showable(identity, clock.wall())),
+        shared,
+      }),
     clock,
     random,
     log,
@@ -265,6 +271,7 @@ function identityFor(
   bootstrap: Bootstrap,
   settings: Settings,
   env: Pick<Parameters<typeof createIdentity>[0], "clock" | "random" | "log">,
+  shared: SharedConnection,
 ): IdentitySource {
   if (isAnonymous(bootstrap)) return noIdentity();
   const provider = bootstrap.certificateProviders.get("default");
@@ -296,7 +303,7 @@ function identityFor(
     );
   return createIdentity({
     ...env,
-    sign: grpcSigner(server, env.clock),
+    sign: grpcSigner(server, env.clock, shared),
     roots: async () => pemBlocks("pem" in roots ? roots.pem : await readRoots(roots.file)),
     expected,
     lifeSeconds: settings.certificateLifeSeconds,

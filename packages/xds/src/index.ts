@@ -10,5 +10,6 @@ export { fileLastGood } from "./last-good-file.ts";
 export type { LastGoodOptions, LastGoodStore } from "./last-good.ts";
 export type * from "./status.ts";
 export { frameMessage, type Message, MessageReader } from "./stream/grpc-frames.ts";
+export { SharedConnection } from "./stream/grpc-connection.ts";
 export { type GrpcTransportOptions, createGrpcTransport } from "./stream/grpc-transport.ts";
 export type * from "./stream/transport.ts";

@@ -3,6 +3,7 @@ import { create, IstioCertificateRequestSchema, istioCertificateService } from "
 
 import type { XdsServer } from "../bootstrap.ts";
 import type { CallError } from "../stream/credentials.ts";
+import type { SharedConnection } from "../stream/grpc-connection.ts";
 import { callUnary } from "../stream/grpc-transport.ts";
 import type { ClientCertificate } from "../stream/transport.ts";
 import { IdentityError } from "./identity.ts";
@@ -37,11 +38,11 @@ const unimplemented = 12;
 
 /**
  * The certificate service of a control plane over gRPC. Roots, token and our present certificate are read anew for each call (I3, I4), on a
- * connection of its own.
+ * connection of its own; the first request, for which there is no certificate to show, shares the stream's.
  */
-export function grpcSigner(server: XdsServer, clock: Clock, timeoutMs = 10_000): Signer {
+export function grpcSigner(server: XdsServer, clock: Clock, shared?: SharedConnection, timeoutMs = 10_000): Signer {
   return async (csrPem, lifeSeconds, certificate, signal) => {
-    const options = { server, certificate: () => Promise.resolve(certificate) };
+    const options = { server, certificate: () => Promise.resolve(certificate), shared };
     const request = create(IstioCertificateRequestSchema, { csr: csrPem, validityDuration: BigInt(lifeSeconds) });
     const patience = new AbortController();
     const timer = clock.after(timeoutMs, () => patience.abort());

@@ -1,4 +1,10 @@
-import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import {
+  createSecureServer,
+  createServer as createHttp2Server,
+  type Http2SecureServer,
+  type Http2Server,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { gzipSync } from "node:zlib";
@@ -11,6 +17,7 @@ import { leakCheck } from "../../../../test/kit/leak-check.ts";
 import { listening } from "../../../../test/kit/listening.ts";
 import type { XdsServer } from "../bootstrap.ts";
 import { GrpcCall, type GrpcTransportOptions } from "./grpc-call.ts";
+import { SharedConnection } from "./grpc-connection.ts";
 import { frameMessage } from "./grpc-frames.ts";
 import type { StreamStatus } from "./transport.ts";
 
@@ -34,7 +41,7 @@ const method: GrpcMethod<string, string> = {
   },
 };
 
-async function listen(server: Server | Http2Server): Promise<string> {
+async function listen(server: Server | Http2Server | Http2SecureServer): Promise<string> {
   server.on("connection", (socket: Socket) => socket.on("error", () => {}));
   const { address, close } = await listening(server as Server);
   cleanups.push(close);
@@ -278,4 +285,79 @@ test("why a TLS connection cannot be had, in one line for people", async () => {
   await expect(failure(plaintext, root.certPem, "server.test")).resolves.toBe("it does not speak TLS");
   const old = await listenTls({ key: own.keyPem, cert: own.certPem, minVersion: "TLSv1", maxVersion: "TLSv1.1" });
   await expect(failure(old, root.certPem, "server.test")).resolves.toMatch(/^the TLS handshake failed: [^\n]+$/);
+});
+
+test("calls without a certificate of ours share a connection while it stands, and each ends by itself", async () => {
+  const sockets: Socket[] = [];
+  const streams: ServerHttp2Stream[] = [];
+  const server = createHttp2Server();
+  server.on("connection", (socket: Socket) => sockets.push(socket));
+  server.on("stream", (stream) => {
+    stream.on("error", () => {});
+    streams.push(stream);
+    stream.on("data", (chunk: Buffer) => {
+      if (chunk.includes("finish")) answer(stream, chunk);
+    });
+  });
+  const uri = await listen(server);
+  const at: XdsServer = { uri, channel: { kind: "insecure" }, call: [], features: new Set() };
+  const shared = new SharedConnection();
+  const long = open(uri, { server: at, shared });
+  const early = open(uri, { server: at, shared });
+  await Promise.all([long.opened, early.opened]);
+  const late = open(uri, { server: at, shared });
+  await late.opened;
+  expect(sockets.length).toBe(1);
+
+  // The orderly end of one, the giving up of another: the third goes on.
+  early.call.send("finish");
+  await expect(early.ended).resolves.toEqual({ code: 0, message: "" });
+  expect(early.said).toEqual(["finish"]);
+  const [, , third] = streams;
+  const reset = new Promise<number | undefined>((resolve) => third!.on("close", () => resolve(third!.rstCode)));
+  late.call.close();
+  await expect(reset).resolves.toBe(8);
+
+  // What is not the same has one of its own.
+  const other = open(uri, { server: { ...at }, shared: new SharedConnection() });
+  await other.opened;
+  expect(sockets.length).toBe(2);
+
+  // The loss of the connection is everybody's, and the next call has a new one.
+  const another = open(uri, { server: at, shared });
+  await another.opened;
+  expect(sockets.length).toBe(2);
+  sockets[0]!.destroy();
+  for (const each of [long, another])
+    await expect(each.ended).resolves.toEqual({ code: 14, message: "the connection was lost" });
+  const next = open(uri, { server: at, shared });
+  await next.opened;
+  expect(sockets.length).toBe(3);
+
+  // The last one to leave ends it.
+  const closed = new Promise((resolve) => sockets[2]!.on("close", resolve));
+  next.call.close();
+  await closed;
+});
+
+test("a call that shows a certificate has a connection of its own, and one with other roots", async () => {
+  const root = makeCertificate("root");
+  const own = makeCertificate("server", { issuer: root, dnsNames: ["server.test"] });
+  const shows = makeCertificate("client", { issuer: root });
+  const server = createSecureServer({ key: own.keyPem, cert: own.certPem });
+  let connections = 0;
+  server.on("secureConnection", () => connections++);
+  const uri = await listen(server);
+  const tls = { kind: "tls", certificate: undefined, serverName: "server.test" } as const;
+  const at: XdsServer = { uri, channel: { ...tls, roots: { pem: root.certPem } }, call: [], features: new Set() };
+  const shared = new SharedConnection();
+  const certificate = { certificatePem: shows.certPem, privateKeyPem: shows.keyPem };
+  const twice = [open(uri, { server: at, shared }), open(uri, { server: at, shared })];
+  const alone = open(uri, { server: at, shared, certificate: () => Promise.resolve(certificate) });
+  await Promise.all([...twice, alone].map(({ opened }) => opened));
+  expect(connections).toBe(2);
+  const moreRoots = { pem: root.certPem + makeCertificate("another root").certPem };
+  const elsewhere = open(uri, { server: { ...at, channel: { ...tls, roots: moreRoots } }, shared });
+  await elsewhere.opened;
+  expect(connections).toBe(3);
 });

@@ -1,12 +1,4 @@
-import {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  connect as connectHttp2,
-  constants,
-  type IncomingHttpHeaders,
-} from "node:http2";
-import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { type ClientHttp2Session, type ClientHttp2Stream, constants, type IncomingHttpHeaders } from "node:http2";
 
 import { grpcStatusOf } from "@trama/engine";
 import type { GrpcMethod } from "@trama/proto/lean";
@@ -14,13 +6,18 @@ import type { GrpcMethod } from "@trama/proto/lean";
 import type { XdsServer } from "../bootstrap.ts";
 import { textOf } from "../errors.ts";
 import { codeOfReset, codes } from "./codes.ts";
-import { authorizations, CallError, type TlsMaterial, tlsMaterial } from "./credentials.ts";
-import { connectFailure, dial } from "./dial.ts";
+import { authorizations, CallError, tlsMaterial } from "./credentials.ts";
+import {
+  type ConnectionOptions,
+  type ConnectionUser,
+  GrpcConnection,
+  type SharedConnection,
+} from "./grpc-connection.ts";
 import { frameMessage, type Message, MessageReader } from "./grpc-frames.ts";
 import { parseTarget } from "./target.ts";
 import type { BidiStream, ClientCertificate, StreamHandlers } from "./transport.ts";
 
-export interface GrpcTransportOptions {
+export interface GrpcTransportOptions extends ConnectionOptions {
   /** Where to, and how to trust and be trusted; from the bootstrap. */
   readonly server: XdsServer;
   /**
@@ -30,24 +27,16 @@ export interface GrpcTransportOptions {
   readonly certificate?: (() => Promise<ClientCertificate | undefined>) | undefined;
   /** Largest response, in bytes; a larger one ends the stream. Default 64 MiB. */
   readonly maxMessageBytes?: number | undefined;
-  /** A ping after this long without traffic. Default 300,000: servers that follow gRPC's defaults cut off faster ones. */
-  readonly keepAliveMs?: number | undefined;
-  /** How long the server may be silent where it has to say something: while a connection is made, and after a ping. Default 20,000. */
-  readonly silenceMs?: number | undefined;
+  /** With whom calls without a certificate of ours share a connection. Default: nobody. */
+  readonly shared?: SharedConnection | undefined;
 }
-
-/**
- * Bytes that the server may send before we have taken them. gRPC's usual 64 KiB make a large response wait for the way there and back too
- * often; a megabyte came in one turn of the event loop, and held it for 3 to 6 ms.
- */
-const windowBytes = 256 * 1024;
 
 /**
  * One call of a gRPC method over HTTP/2 (grpc `doc/PROTOCOL-HTTP2.md`), on a connection of its own, so that what rotates (roots, certificate,
  * token) is always fresh: credentials are read, then it connects, then the request goes out with the first bytes, and it is open
  * when the server has said its settings. From there to `close` or `onEnd`. docs/adr/0007 says why grpc-js does not do this.
  */
-export class GrpcCall<Request, Response> implements BidiStream<Request> {
+export class GrpcCall<Request, Response> implements BidiStream<Request>, ConnectionUser {
   readonly #options: GrpcTransportOptions;
   readonly #method: GrpcMethod<Request, Response>;
   readonly #handlers: StreamHandlers<Response>;
@@ -57,8 +46,9 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
   #endEarly = false;
   /** Complete, and not handed on while paused. No more than one chunk's. */
   #unread: Message[] = [];
-  #socket: Socket | undefined;
-  #session: ClientHttp2Session | undefined;
+  #connection: GrpcConnection | undefined;
+  /** What the request begins with, once there are credentials. */
+  #head: Record<string, string | string[]> = {};
   #stream: ClientHttp2Stream | undefined;
   #encoding = "identity";
   #httpStatus = 0;
@@ -66,8 +56,6 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
   #foreignType: string | undefined;
   /** The fields that hold the status: trailers, or a head without a body. */
   #trailers: IncomingHttpHeaders | undefined;
-  #opened = false;
-  #pinged = false;
   #paused = false;
   #allRead = false;
   #done = false;
@@ -118,20 +106,13 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
   // ── the connection ─────────────────────────────────────────────────────────────────────────────────────────────
 
   async #start(): Promise<void> {
-    const { server, certificate } = this.#options;
+    const { server, certificate, shared } = this.#options;
     const target = parseTarget(server.uri);
     if (target === undefined) throw new CallError(codes.unavailable, `${server.uri} is not the address of a server`);
     const [tls, tokens] = await Promise.all([tlsMaterial(server, certificate), authorizations(server.call)]);
     if (this.#done) return;
     const serverName = server.channel.kind === "tls" ? server.channel.serverName : undefined;
-    const socket = dial(target, tls, serverName);
-    this.#socket = socket;
-    socket.setNoDelay(true);
-    socket.setTimeout(this.#silenceMs, () => this.#fail(`no connection within ${this.#silenceMs} ms`));
-    socket.on("error", (error: Error) => this.#fail(connectFailure(error)));
-    // Node closes the streams first and the session after them, as if the peer had cancelled each: this comes before both.
-    socket.prependListener("close", () => this.#lost());
-    const head = {
+    this.#head = {
       ":method": "POST",
       ":scheme": tls === undefined ? "http" : "https",
       ":path": this.#method.path,
@@ -142,26 +123,14 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
       "grpc-accept-encoding": "identity,deflate,gzip",
       ...(tokens.length > 0 && { authorization: tokens }),
     };
-    socket.once(tls === undefined ? "connect" : "secureConnect", () => this.#connected(socket, tls, head));
+    const make = (): GrpcConnection => new GrpcConnection(this.#options, target, tls, serverName);
+    this.#connection = shared === undefined ? make() : shared.get(server, tls, make);
+    this.#connection.join(this);
   }
 
-  #connected(socket: Socket, tls: TlsMaterial | undefined, head: Record<string, string | string[]>): void {
-    if (this.#done) return;
-    if (tls !== undefined && (socket as TLSSocket).alpnProtocol !== "h2") return this.#fail("it does not speak HTTP/2");
-    socket.setTimeout(0);
-    const session = connectHttp2("http://control-plane.invalid", {
-      createConnection: () => socket,
-      settings: { enablePush: false, initialWindowSize: windowBytes },
-    });
-    this.#session = session;
-    session.on("error", (error: Error) => this.#fail(error.message));
-    session.on("timeout", () => this.#silent(session));
-    session.setTimeout(this.#silenceMs);
-    session.once("connect", () => {
-      if (!session.destroyed) session.setLocalWindowSize(windowBytes); // it throws on one that was given up meanwhile
-    });
-    session.once("remoteSettings", () => this.#open(session));
-    const stream = this.#request(session, head);
+  /** See {@link ConnectionUser}. */
+  onConnected(session: ClientHttp2Session): void {
+    const stream = this.#request(session);
     if (stream === undefined) return;
     this.#stream = stream;
     stream.on("response", (fields) => this.#onHead(fields));
@@ -176,37 +145,25 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
     if (this.#endEarly) stream.end();
   }
 
-  #request(session: ClientHttp2Session, head: Record<string, string | string[]>): ClientHttp2Stream | undefined {
+  /** See {@link ConnectionUser}. */
+  onOpen(): void {
+    this.#handlers.onOpen();
+  }
+
+  /** See {@link ConnectionUser}. */
+  onLost(reason: string | undefined): void {
+    if (reason !== undefined) this.#fail(reason);
+    else if (this.#trailers !== undefined) this.#finish();
+    else this.#fail("the connection was lost");
+  }
+
+  #request(session: ClientHttp2Session): ClientHttp2Stream | undefined {
     try {
-      return session.request(head, { endStream: false });
+      return session.request(this.#head, { endStream: false });
     } catch (error) {
       this.#fail(textOf(error)); // two tokens, for instance
       return undefined;
     }
-  }
-
-  /** Requests are on their way, to somebody who speaks HTTP/2 (R10). */
-  #open(session: ClientHttp2Session): void {
-    if (this.#opened || this.#done) return;
-    this.#opened = true;
-    session.setTimeout(this.#options.keepAliveMs ?? 300_000);
-    this.#handlers.onOpen();
-  }
-
-  #silent(session: ClientHttp2Session): void {
-    if (this.#done) return;
-    if (!this.#opened) return this.#fail(`no answer within ${this.#silenceMs} ms`);
-    if (this.#pinged) return this.#fail(`no answer to a ping within ${this.#silenceMs} ms`);
-    this.#pinged = true;
-    session.setTimeout(this.#silenceMs);
-    session.ping(() => {
-      this.#pinged = false;
-      if (!this.#done) session.setTimeout(this.#options.keepAliveMs ?? 300_000);
-    });
-  }
-
-  get #silenceMs(): number {
-    return this.#options.silenceMs ?? 20_000;
   }
 
   // ── what comes back ────────────────────────────────────────────────────────────────────────────────────────────
@@ -288,11 +245,6 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
 
   // ── the end ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #lost(): void {
-    if (this.#trailers !== undefined) this.#finish();
-    else this.#fail("the connection was lost");
-  }
-
   #fail(reason: string): void {
     this.#end(codes.unavailable, reason);
   }
@@ -308,8 +260,7 @@ export class GrpcCall<Request, Response> implements BidiStream<Request> {
     this.#early = [];
     this.#unread = [];
     this.#stream?.close(constants.NGHTTP2_CANCEL);
-    this.#session?.destroy();
-    this.#socket?.destroy();
+    this.#connection?.leave(this);
   }
 }
 

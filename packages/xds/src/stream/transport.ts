@@ -1,12 +1,12 @@
 import type { GrpcMethod } from "@trama/proto/lean";
 
 /**
- * How the ADS state machine reaches a server: one bidirectional stream at a time, over a connection of its own. A port,
- * so that the state machine is tested without sockets.
+ * How the ADS state machine reaches a server: one bidirectional stream at a time. A port, so that the state machine is tested
+ * without sockets.
  */
 export interface StreamTransport {
   /**
-   * Opens a stream on a new connection, with roots, certificate and token read anew. Never throws: what fails is told
+   * Opens a stream, with roots, certificate and token read anew. Never throws: what fails is told
    * by `onEnd`. Handlers are called asynchronously, and never again after `onEnd` or {@link BidiStream.close}.
    */
   open<Request, Response>(
@@ -29,7 +29,7 @@ export interface BidiStream<Request> {
   /** Idempotent. No more than what was already on its way is buffered; the rest waits in the peer (R25). */
   pause(): void;
   resume(): void;
-  /** Ends the stream and its connection. Idempotent; no handler is called afterwards. */
+  /** Ends the stream, and its connection where nobody shares it. Idempotent; no handler is called afterwards. */
   close(): void;
 }
 
