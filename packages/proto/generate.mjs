@@ -33,6 +33,7 @@ const work = join(here, ".cache");
 rmSync(work, { recursive: true, force: true });
 const files = copyClosure(entries, join(work, "proto"));
 admitIgnoreEmpty(join(work, "proto/validate/validate.proto"));
+admitErrorMatcher(join(work, "proto/envoy/extensions/upstreams/http/v3/http_protocol_options.proto"));
 buf(join(work, "proto"), join(work, "gen"));
 gatherDescriptors(files, join(work, "gen"));
 writeFileList(files, join(work, "gen"));
@@ -63,6 +64,19 @@ function admitIgnoreEmpty(file) {
   const text = readFileSync(file, "utf8");
   const patched = text.replace(/(optional bool strict = 25[^;]*;\r?\n)/, "$1  optional bool ignore_empty = 26;\n");
   if (patched === text) throw new Error("validate.proto has changed: StringRules.strict is not where it was");
+  writeFileSync(file, patched);
+}
+
+/** Which answers outlier detection takes for failures: newer than the file (Envoy 1.35). */
+function admitErrorMatcher(file) {
+  const text = readFileSync(file, "utf8");
+  const matcher = "envoy.config.common.matcher.v3.MatchPredicate";
+  const field = `  message OutlierDetection { ${matcher} error_matcher = 1; }\n  OutlierDetection outlier_detection = 8;\n`;
+  const patched = text
+    .replace(/^import /m, `import "envoy/config/common/matcher/v3/matcher.proto";\nimport `)
+    .replace(/(header_validation_config = 7[^;]*;\r?\n)/, `$1${field}`);
+  if (!patched.includes(field))
+    throw new Error("http_protocol_options.proto has changed: its last field is not where it was");
   writeFileSync(file, patched);
 }
 

@@ -73,7 +73,7 @@ export function cluster(input: ClusterInput): WireResource {
       },
     },
     ...transport(input, traffic, serverName(id)),
-    ...httpOptions(port, traffic.pool),
+    ...httpOptions(port, traffic, kind),
   });
 }
 

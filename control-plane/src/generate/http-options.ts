@@ -6,8 +6,10 @@ import type {
 } from "@trama/proto/envoy/config/core/v3/protocol_pb.js";
 import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 
-import type { ConnectionPool } from "../model/destination.ts";
+import type { ConnectionPool, TrafficPolicy } from "../model/destination.ts";
 import type { ServicePort } from "../model/service.ts";
+import type { NodeView } from "../snapshot.ts";
+import { errorMatcher } from "./outlier.ts";
 import { durationOf, pack } from "./wire.ts";
 
 type ClusterInit = MessageInitShape<typeof ClusterSchema>;
@@ -22,10 +24,14 @@ export function protocolOf(port: ServicePort, pool: ConnectionPool | undefined):
 /** How connections of a cluster live and what they speak. What is not said stays off the wire: the client's own default holds. */
 export function httpOptions(
   port: ServicePort,
-  pool: ConnectionPool | undefined,
+  traffic: Partial<TrafficPolicy>,
+  kind: NodeView["kind"],
 ): Pick<ClusterInit, "typedExtensionProtocolOptions" | "upstreamConnectionOptions"> {
+  const { pool } = traffic;
   const common = commonOptions(pool);
-  const upstream = upstreamOptions(protocolOf(port, pool), common !== undefined, pool);
+  const errors = errorMatcher(traffic, kind);
+  const needed = common !== undefined || errors !== undefined;
+  const upstream = upstreamOptions(protocolOf(port, pool), needed, pool);
   const keepAliveMs = pool?.tcpKeepAliveMs;
   return {
     ...(upstream === undefined
@@ -35,6 +41,7 @@ export function httpOptions(
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(HttpProtocolOptionsSchema, {
               ...(common === undefined ? {} : { commonHttpProtocolOptions: common }),
               upstreamProtocolOptions: upstream,
+              ...(errors === undefined ? {} : { outlierDetection: { errorMatcher: errors } }),
             }),
           },
         }),

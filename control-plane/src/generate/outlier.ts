@@ -1,5 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { JsonObject } from "@bufbuild/protobuf";
+import type { MatchPredicateSchema } from "@trama/proto/envoy/config/common/matcher/v3/matcher_pb.js";
 import type { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 
 import type { OutlierPolicy, TrafficPolicy } from "../model/destination.ts";
@@ -41,19 +42,31 @@ function detection(outlier: OutlierPolicy): MessageInitShape<typeof ClusterSchem
   };
 }
 
-/** What Envoy's message has no field for; an Envoy counts 500 … 599 in any case. */
+type Predicate = Exclude<MessageInitShape<typeof MatchPredicateSchema>, { $typeName: string }>;
+
+/** Which answers are failures, where the policy says it: all others are successes then. It goes with the protocol's options. */
+export function errorMatcher({ outlier }: Partial<TrafficPolicy>, kind: NodeView["kind"]): Predicate | undefined {
+  if (outlier === undefined || kind === "grpc") return undefined;
+  const ranges: { start: number; end: number }[] = [];
+  for (const status of outlier.errorStatuses) {
+    const last = ranges.at(-1);
+    if (last?.end === status) last.end++;
+    else ranges.push({ start: status, end: status + 1 });
+  }
+  const rules = ranges.map(({ start, end }): Predicate => {
+    const value = { start: BigInt(start), end: BigInt(end) };
+    const header = { name: ":status", headerMatchSpecifier: { case: "rangeMatch" as const, value } };
+    return { rule: { case: "httpResponseHeadersMatch", value: { headers: [header] } } };
+  });
+  return rules.length < 2 ? rules[0] : { rule: { case: "orMatch", value: { rules } } };
+}
+
+/** What Envoy's messages have no field for. */
 export function outlierMetadata(
   { outlier }: Partial<TrafficPolicy>,
   probing: boolean,
   kind: NodeView["kind"],
 ): Record<string, JsonObject> {
-  if (outlier === undefined || kind !== "trama") return {};
-  const { errorStatuses } = outlier;
-  if (errorStatuses.length === 0 && probing) return {};
-  return {
-    "trama.outlier_detection": {
-      ...(probing ? {} : { probing }),
-      ...(errorStatuses.length === 0 ? {} : { error_statuses: errorStatuses.map((status) => [status, status]) }),
-    },
-  };
+  if (outlier === undefined || kind !== "trama" || probing) return {};
+  return { "trama.outlier_detection": { probing } };
 }

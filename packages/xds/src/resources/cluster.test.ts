@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import type { MatchPredicateSchema } from "@trama/proto/envoy/config/common/matcher/v3/matcher_pb.js";
 import { RawBufferSchema } from "@trama/proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
 import type { CertificateValidationContextSchema } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { UpstreamTlsContextSchema } from "@trama/proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
@@ -82,15 +83,19 @@ test("outlier detection: every knob arrives, and what Envoy has no field for com
     successfulActiveHealthCheckUnejectHost: false,
     alwaysEjectOneHost: true,
   };
-  const own = {
-    probing: false,
-    error_statuses: [
-      [429, 429],
-      [500, 599],
-    ],
+  const filterMetadata = { "trama.outlier_detection": { probing: false } };
+  const status = (
+    start: bigint,
+    end: bigint,
+  ): Exclude<MessageInitShape<typeof MatchPredicateSchema>, { $typeName: string }> => {
+    const headers = [{ name: ":status", headerMatchSpecifier: { case: "rangeMatch" as const, value: { start, end } } }];
+    return { rule: { case: "httpResponseHeadersMatch", value: { headers } } };
   };
-  const filterMetadata = { "trama.outlier_detection": own };
-  expect(read({ outlierDetection: detection, metadata: { filterMetadata } }).outlier).toEqual({
+  const typedExtensionProtocolOptions = errorMatcher({
+    rule: { case: "orMatch", value: { rules: [status(429n, 430n), status(500n, 600n)] } },
+  });
+  const metadata = { filterMetadata };
+  expect(read({ outlierDetection: detection, metadata, typedExtensionProtocolOptions }).outlier).toEqual({
     consecutive5xx: 1,
     enforcingConsecutive5xx: 5,
     consecutiveGatewayFailure: 10,
@@ -113,6 +118,35 @@ test("outlier detection: every knob arrives, and what Envoy has no field for com
     ],
     probing: false,
   });
+});
+
+function errorMatcher(matcher: MessageInitShape<typeof MatchPredicateSchema>) {
+  const options = any(HttpProtocolOptionsSchema, {
+    upstreamProtocolOptions: {
+      case: "explicitHttpConfig",
+      value: { protocolConfig: { case: "httpProtocolOptions", value: {} } },
+    },
+    outlierDetection: { errorMatcher: matcher },
+  });
+  return { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options };
+}
+
+test("error_matcher: Istio's exact statuses; what is no status is refused by name", () => {
+  const header = (name: string, headerMatchSpecifier: object) => ({
+    rule: { case: "httpResponseHeadersMatch", value: { headers: [{ name, headerMatchSpecifier }] } },
+  });
+  const statuses = (rule: object) =>
+    read({ outlierDetection: {}, typedExtensionProtocolOptions: errorMatcher(rule as never) }).outlier!.errorStatuses;
+  const exact = { case: "stringMatch", value: { matchPattern: { case: "exact", value: "503" } } };
+  expect(statuses(header(":status", exact))).toEqual([{ from: 503, to: 503 }]);
+  expect(statuses(header(":status", { case: "exactMatch", value: "404" }))).toEqual([{ from: 404, to: 404 }]);
+  expect(() => statuses(header("x-failed", exact))).toThrow(
+    "outlier_detection.error_matcher.http_response_headers_match.headers[0]: a condition on x-failed",
+  );
+  expect(() => statuses(header(":status", { case: "exactMatch", value: "x" }))).toThrow("no range of statuses");
+  expect(() => statuses(header(":status", { case: "presentMatch", value: true }))).toThrow("presentMatch");
+  expect(() => statuses({ rule: { case: "notMatch", value: header(":status", exact) } })).toThrow("notMatch");
+  expect(() => statuses({ rule: { case: "anyMatch", value: true } })).toThrow("anyMatch");
 });
 
 test.each([

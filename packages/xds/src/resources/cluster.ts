@@ -65,6 +65,7 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
     harmless,
   );
   const source = discovery(cluster);
+  const { errorStatuses, ...spoken } = connections(cluster);
   return {
     name: cluster.name,
     service: serviceInfo(cluster.metadata),
@@ -74,10 +75,12 @@ function decodeCluster(cluster: Cluster, options: DecodeOptions): DecodedCluster
     connectTimeoutMs: connectTimeout(cluster),
     ...tls(cluster, options),
     breaker: within("circuit_breakers", () => breaker(cluster.circuitBreakers)),
-    outlier: within("outlier_detection", () => outlierDetection(cluster.outlierDetection, cluster.metadata)),
+    outlier: within("outlier_detection", () =>
+      outlierDetection(cluster.outlierDetection, cluster.metadata, errorStatuses),
+    ),
     healthCheck: within("health_checks", () => healthCheck(cluster.healthChecks)),
     panicPercent: within("common_lb_config", () => panicPercent(cluster.commonLbConfig)),
-    ...connections(cluster),
+    ...spoken,
   };
 }
 

@@ -1,4 +1,4 @@
-import type { ConnectionConfig } from "@trama/engine";
+import type { ConnectionConfig, OutlierConfig } from "@trama/engine";
 import { HttpProtocolOptionsSchema } from "@trama/proto/lean";
 import type { Cluster } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 import type { Duration } from "@bufbuild/protobuf/wkt";
@@ -8,6 +8,7 @@ import type { HttpProtocolOptions } from "@trama/proto/envoy/extensions/upstream
 import { openAny } from "./any.ts";
 import { durationMs } from "./duration.ts";
 import { ResourceError, unsupported, within } from "./error.ts";
+import { errorStatuses } from "./error-statuses.ts";
 import { onlyFields } from "./fields.ts";
 
 type Mutable = { -readonly [K in keyof ConnectionConfig]: ConnectionConfig[K] };
@@ -16,6 +17,8 @@ type Mutable = { -readonly [K in keyof ConnectionConfig]: ConnectionConfig[K] };
 export function connections(cluster: Cluster): {
   readonly http2: boolean;
   readonly connections: ConnectionConfig | undefined;
+  /** Answers that outlier detection takes for failures; `undefined`: 500 … 599. */
+  readonly errorStatuses: OutlierConfig["errorStatuses"];
 } {
   const found: Mutable = {
     idleTimeoutMs: undefined,
@@ -26,6 +29,7 @@ export function connections(cluster: Cluster): {
     tcpKeepAliveMs: undefined,
   };
   let http2 = false;
+  let errors: OutlierConfig["errorStatuses"];
   if (cluster.http2ProtocolOptions !== undefined) {
     http2 = true;
     const options = cluster.http2ProtocolOptions;
@@ -35,19 +39,26 @@ export function connections(cluster: Cluster): {
     for (const [name, any] of Object.entries(cluster.typedExtensionProtocolOptions)) {
       const typed = openAny(any);
       if (typed.typeName !== HttpProtocolOptionsSchema.typeName) return unsupported(name);
-      if (readOptions(typed.as(HttpProtocolOptionsSchema), found)) http2 = true;
+      const options = typed.as(HttpProtocolOptionsSchema);
+      if (readOptions(options, found)) http2 = true;
+      const matcher = options.outlierDetection?.errorMatcher;
+      if (matcher !== undefined) errors = within("outlier_detection.error_matcher", () => errorStatuses(matcher));
     }
     return undefined;
   });
   const time = cluster.upstreamConnectionOptions?.tcpKeepalive?.keepaliveTime;
   if (time !== undefined && time > 0) found.tcpKeepAliveMs = time * 1_000;
   const said = Object.values(found).some((value) => value !== undefined);
-  return { http2, connections: said ? found : undefined };
+  return { http2, connections: said ? found : undefined, errorStatuses: errors };
 }
 
 /** Returns whether HTTP/2 is spoken. */
 function readOptions(options: HttpProtocolOptions, found: Mutable): boolean {
-  onlyFields(options, ["commonHttpProtocolOptions", "upstreamProtocolOptions"], ["upstreamHttpProtocolOptions"]);
+  onlyFields(
+    options,
+    ["commonHttpProtocolOptions", "upstreamProtocolOptions", "outlierDetection"],
+    ["upstreamHttpProtocolOptions"],
+  );
   const common = options.commonHttpProtocolOptions;
   if (common !== undefined) {
     // The rest bounds what a proxy passes on; the limits of our own parsers are fixed.

@@ -8,13 +8,14 @@ import { ResourceError } from "./error.ts";
 import { onlyFields } from "./fields.ts";
 
 /**
- * `outlier_detection` with Envoy's defaults (dataplane.md §2.1). Absent is off; present and empty is on. What Envoy's message has
- * no field for comes in `metadata.filter_metadata["trama.outlier_detection"]`: `probing` (bool) and `error_statuses`
- * (`[[from, to], …]`).
+ * `outlier_detection` with Envoy's defaults (dataplane.md §2.1). Absent is off; present and empty is on. Which statuses
+ * are failures is said among the protocol's options; and what Envoy has no field for, `probing` (bool), in
+ * `metadata.filter_metadata["trama.outlier_detection"]`.
  */
 export function outlierDetection(
   detection: OutlierDetection | undefined,
   metadata: Metadata | undefined,
+  errorStatuses: OutlierConfig["errorStatuses"],
 ): OutlierConfig | undefined {
   if (detection === undefined) return undefined;
   onlyFields(detection, known);
@@ -74,7 +75,8 @@ export function outlierDetection(
       ),
     },
     unejectOnHealthCheck: detection.successfulActiveHealthCheckUnejectHost ?? true,
-    ...ownSettings(metadata),
+    probing: probing(metadata),
+    errorStatuses,
   };
 }
 
@@ -110,19 +112,8 @@ function percent(value: number | undefined, field: string, fallback: number): nu
   return value ?? fallback;
 }
 
-function ownSettings(metadata: Metadata | undefined): Pick<OutlierConfig, "probing" | "errorStatuses"> {
-  const own = metadata?.filterMetadata["trama.outlier_detection"];
-  const probing: unknown = own?.["probing"];
-  const ranges: unknown = own?.["error_statuses"];
-  if (probing !== undefined && typeof probing !== "boolean")
-    throw new ResourceError("probing is neither true nor false");
-  if (ranges === undefined) return { probing: probing ?? true, errorStatuses: undefined };
-  if (!Array.isArray(ranges)) throw new ResourceError("error_statuses is no list of ranges");
-  const errorStatuses = ranges.map((range: unknown) => {
-    const [from, to] = Array.isArray(range) ? (range as unknown[]) : [];
-    if (typeof from !== "number" || typeof to !== "number" || from > to)
-      throw new ResourceError("error_statuses holds something that is no range of statuses");
-    return { from, to };
-  });
-  return { probing: probing ?? true, errorStatuses };
+function probing(metadata: Metadata | undefined): boolean {
+  const own: unknown = metadata?.filterMetadata["trama.outlier_detection"]?.["probing"];
+  if (own !== undefined && typeof own !== "boolean") throw new ResourceError("probing is neither true nor false");
+  return own ?? true;
 }

@@ -1,8 +1,10 @@
 import { Cluster_DiscoveryType, Cluster_LbPolicy } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import type { MatchPredicateSchema } from "@trama/proto/envoy/config/common/matcher/v3/matcher_pb.js";
+import { HttpProtocolOptionsSchema } from "@trama/proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import type { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
 import type { OutlierDetectionSchema } from "@trama/proto/envoy/config/cluster/v3/outlier_detection_pb.js";
 
-import { assignment, duration } from "../../../kit/xds-resources.ts";
+import { any, assignment, duration } from "../../../kit/xds-resources.ts";
 import type { Init } from "../../envoy/observe.ts";
 import type { Chance } from "../chance.ts";
 import type { WireRequest } from "../http1.ts";
@@ -22,6 +24,33 @@ export interface EjectionCase {
 
 const failures: readonly Outcome[] = [500, 501, 502, 503, 504, 503, "reset"];
 const fine: readonly Outcome[] = [200, 204, 404, 429];
+
+/** Which statuses are failures, in each of the forms that we read. */
+function errorOptions(chance: Chance): NonNullable<Init<typeof ClusterSchema>["typedExtensionProtocolOptions"]> {
+  const status = (): string => String(chance.pick([404, 429, 500, 502, 503]));
+  const one = (): Init<typeof MatchPredicateSchema> => {
+    const start = BigInt(chance.int(200, 510));
+    const range = { start, end: start + BigInt(chance.int(1, 100)) };
+    const headerMatchSpecifier = chance.pick([
+      { case: "rangeMatch" as const, value: range },
+      { case: "exactMatch" as const, value: status() },
+      { case: "stringMatch" as const, value: { matchPattern: { case: "exact" as const, value: status() } } },
+    ]);
+    const headers = [{ name: ":status", headerMatchSpecifier }];
+    return { rule: { case: "httpResponseHeadersMatch", value: { headers } } };
+  };
+  const several = (): Init<typeof MatchPredicateSchema> => ({
+    rule: { case: "orMatch", value: { rules: chance.list(2, 4, one) } },
+  });
+  const options = any(HttpProtocolOptionsSchema, {
+    upstreamProtocolOptions: {
+      case: "explicitHttpConfig",
+      value: { protocolConfig: { case: "httpProtocolOptions", value: {} } },
+    },
+    outlierDetection: { errorMatcher: chance.either(one, several) },
+  });
+  return { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options };
+}
 
 /**
  * Everything that ejects as it happens. Nothing here goes by time: the sweep comes every ten minutes, and what it judges, success rates and
@@ -78,6 +107,7 @@ export function ejectionCase(
       lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,
       connectTimeout: duration(5_000),
       outlierDetection: detection(chance, split),
+      ...(chance.maybe(0.3) && { typedExtensionProtocolOptions: errorOptions(chance) }),
       loadAssignment: assignment(name, chance.maybe(0.3) ? [...used, closed] : used),
     },
     requests: Array.from({ length: requests }, (_, number) => ({
