@@ -24,6 +24,7 @@ import { statusServer } from "./http.ts";
 import { type ControlPlaneMetrics, controlPlaneMetrics } from "./metrics.ts";
 import { grpcPort } from "./server.ts";
 import type { SnapshotSource } from "./snapshot.ts";
+import { sparingly } from "./sparing-log.ts";
 import type { ClientStatus, ControlPlaneStatus } from "./status.ts";
 
 /** A control plane that runs. */
@@ -135,7 +136,7 @@ export async function runControlPlane(options: ControlPlaneOptions, environment:
     const port = grpcPort({ ...portOptions, host: config.host, port: config.port });
     const authenticate = authenticator(tokenKey, config.trustDomain, () => clock.now());
     const { identifier } = config;
-    const adsOptions = { source, clock, random, limits, identifier, events: adsEvents(log, metrics) };
+    const adsOptions = { source, clock, random, limits, identifier, events: adsEvents(log, metrics, clock) };
     const ads = adsServer({ ...adsOptions, authenticate, connections: port.connections });
     port.offer(aggregatedDiscoveryService, ads.service);
     port.offer(istioCertificateService, certificateService(ca, authenticate, certificateEvents(log, metrics)));
@@ -213,16 +214,21 @@ function logDiagnostics(log: Logger, diagnostics: readonly Diagnostic[]): void {
 }
 
 /** What is worth a line in the log, besides the metrics. */
-function adsEvents(log: Logger, { ads }: ControlPlaneMetrics): AdsEvents {
+function adsEvents(log: Logger, { ads }: ControlPlaneMetrics, clock: Clock): AdsEvents {
+  const ofStrangers = sparingly(clock);
+  const ofClients = sparingly(clock);
   return {
     ...ads,
     acked: () => {},
     identified: (node) => log.debug({ node: node.id, namespace: node.namespace, kind: node.kind }, "node connected"),
     nacked(node, typeUrl, text) {
       ads.nacked(node, typeUrl, text);
-      log.warn({ node: node.id, typeUrl, nack: text }, "a client refused its configuration");
+      ofClients((more) =>
+        log.warn({ node: node.id, typeUrl, nack: text, ...more }, "a client refused its configuration"),
+      );
     },
-    unknownType: (node, typeUrl) => log.warn({ node: node.id, typeUrl }, "a client asks for a type that is not served"),
+    unknownType: (node, typeUrl) =>
+      ofClients((more) => log.warn({ node: node.id, typeUrl, ...more }, "a client asks for a type that is not served")),
     sendTimedOut(node, typeUrl) {
       ads.sendTimedOut(node, typeUrl);
       log.warn({ node: node.id, typeUrl }, "a client that takes nothing any more was cut");
@@ -233,7 +239,7 @@ function adsEvents(log: Logger, { ads }: ControlPlaneMetrics): AdsEvents {
     },
     refused(peer, code, why) {
       ads.refused();
-      log.warn({ peer, code, why }, "a stream was refused");
+      ofStrangers((more) => log.warn({ peer, code, why, ...more }, "a stream was refused"));
     },
   };
 }

@@ -8,10 +8,10 @@ import type {
 
 import { AuthError } from "../auth/auth-error.ts";
 import { type Identity, spiffeId } from "../auth/identity.ts";
+import { bucket } from "../bucket.ts";
 import { type Clock, delay } from "../clock.ts";
 import type { Snapshot, SnapshotSource } from "../snapshot.ts";
 import type { ClientStatus } from "../status.ts";
-import { acceptRate } from "./accept-rate.ts";
 import { type AnyRequest, delta, type Dialect, sotw } from "./dialect.ts";
 import { type AdsLimits, StreamFault } from "./limits.ts";
 import type { AdsCall } from "./plaintext.ts";
@@ -73,7 +73,8 @@ export function adsServer(options: AdsServerOptions): AdsServer {
   const { source, clock, limits, events, connections } = options;
   const streams = new Set<OpenStream>();
   const perIdentity = new Map<string, number>();
-  const permit = acceptRate(clock, limits.acceptRate, limits.acceptBurst);
+  // S29: a storm of reconnects leaves time for pushes.
+  const permit = bucket(clock, limits.acceptRate, limits.acceptBurst);
   let opening = 0;
   let closing = false;
 

@@ -1,7 +1,7 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "./clock.ts";
 
-/** S29: a bucket of permits that fills at a steady rate, so that a storm of reconnects leaves time for pushes. */
-export function acceptRate(clock: Clock, perSecond: number, burst: number): () => boolean {
+/** Permits that come at a steady rate and are saved up to `burst`. The result takes one, or says that there is none. */
+export function bucket(clock: Clock, perSecond: number, burst: number): () => boolean {
   let permits = burst;
   let filledAt = clock.now();
   return () => {
