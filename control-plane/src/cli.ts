@@ -60,7 +60,8 @@ export const exitCodes: Readonly<Record<"ok" | "faults" | "usage" | "failed", nu
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
   const [command, ...rest] = args;
   try {
-    switch (command) {
+    // Behind a command as well.
+    switch (rest.includes("--help") || rest.includes("-h") ? "help" : command) {
       case "run":
         return await run(rest, terminal);
       case "token":

@@ -112,7 +112,8 @@ describe("the command line", () => {
       ["check", "--bogus"],
     ])
       expect(await cli(...args)).toMatchObject({ code: exitCodes.usage, out: "" });
-    expect(await cli("--help")).toMatchObject({ code: exitCodes.ok, err: "" });
+    for (const args of [["--help"], ["help"], ["run", "--help"], ["check", "-h"]])
+      expect(await cli(...args)).toMatchObject({ code: exitCodes.ok, err: "" });
   });
 
   test("token refuses illegal names and lives", async () => {
