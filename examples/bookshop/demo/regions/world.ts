@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ControlPlaneReady, Reading } from "../messages.ts";
@@ -20,6 +20,8 @@ export interface World {
   restart(region: Region): Promise<void>;
   /** Every answer of the region comes so much later; 0 heals it. */
   delay(region: Region, ms: number): void;
+  /** Gives every try, and every call, so many times the time that the YAML says. */
+  stretch(factor: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -27,6 +29,9 @@ export async function openWorld(meshDir: string, perSecond: number, progress: (t
   const runDir = await mkdtemp(join(tmpdir(), "trama-regions-"));
   const workloadsDir = join(runDir, "workloads");
   await mkdir(workloadsDir);
+  // A copy: nothing in the checkout changes.
+  const policyDir = join(runDir, "mesh");
+  await cp(meshDir, policyDir, { recursive: true });
   const running = new Map<string, Running>();
   const launch = (name: string, ...rest: [string, readonly string[], NodeJS.ProcessEnv?]): Running => {
     const started = start(name, ...rest);
@@ -45,7 +50,7 @@ export async function openWorld(meshDir: string, perSecond: number, progress: (t
       join(runDir, "control-plane"),
       "0",
       "catalog,reader",
-      meshDir,
+      policyDir,
       workloadsDir,
     ]).next("control-plane");
     const environment = (account: string, workload: string, region: string): NodeJS.ProcessEnv => ({
@@ -108,6 +113,12 @@ export async function openWorld(meshDir: string, perSecond: number, progress: (t
         await open(region);
         await register();
       },
+      async stretch(factor) {
+        const file = join(policyDir, "catalog.yaml");
+        const yaml = await readFile(file, "utf8");
+        await writeFile(`${file}.new`, stretched(yaml, factor));
+        await rename(`${file}.new`, file);
+      },
       delay: (region, ms) => void running.get(region)?.child.send({ kind: "late", ms }),
       close,
     };
@@ -115,4 +126,11 @@ export async function openWorld(meshDir: string, perSecond: number, progress: (t
     await close();
     throw error;
   }
+}
+
+function stretched(yaml: string, factor: number): string {
+  const [call, tries] = ["timeout: 2s", "perTryTimeout: 60ms"];
+  if (!yaml.includes(call) || !yaml.includes(tries))
+    throw new Error("the time-outs are not where the demo expects them");
+  return yaml.replace(call, `timeout: ${2 * factor}s`).replace(tries, `perTryTimeout: ${60 * factor}ms`);
 }
