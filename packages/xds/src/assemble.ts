@@ -10,6 +10,7 @@ import type {
 } from "@trama/engine";
 
 import { clusterNames } from "./cluster-names.ts";
+import { Needs } from "./needs.ts";
 import type { DecodedChain, DecodedHttp } from "./resources/filter-chain.ts";
 import type { DecodedCluster } from "./resources/cluster.ts";
 import type { DecodedInbound, DecodedListener, DecodedOutbound } from "./resources/listener.ts";
@@ -25,15 +26,30 @@ export interface Root {
   readonly resource: string;
 }
 
-export interface Lookup<T> {
+/** The resources of one type, as the assembly sees them. */
+export interface Resources<T> {
   get(name: string): Entry<T> | undefined;
+  /** From now on it is asked for. */
+  want(name: string): void;
+  /** It is not any more, and what is known of it is forgotten. */
+  unwant(name: string): void;
 }
 
 export interface Tables {
-  readonly listener: Lookup<DecodedListener>;
-  readonly route: Lookup<RouteConfiguration>;
-  readonly cluster: Lookup<DecodedCluster>;
-  readonly endpoint: Lookup<EndpointSet>;
+  readonly listener: Resources<DecodedListener>;
+  readonly route: Resources<RouteConfiguration>;
+  readonly cluster: Resources<DecodedCluster>;
+  readonly endpoint: Resources<EndpointSet>;
+}
+
+/** Names of resources of which something new is known, by type. */
+export type Touched = Partial<Record<keyof Tables, Iterable<string>>>;
+
+/** What the process asks for now. */
+export interface Asked {
+  byResource(resource: string): Root | undefined;
+  /** Those that it asks for since the last time this was called, or does not any more, by name at the control plane. */
+  takeMoved(): Iterable<string>;
 }
 
 /** Where a root stands. */
@@ -57,16 +73,38 @@ interface Assembled {
   readonly config: ClusterConfig;
 }
 
+/** `absent`: it is known that there is none, and calls to it, and only those, are answered NO_CLUSTER. */
+type Made = Assembled | "absent" | "pending";
+
+interface RootState {
+  outcome: Outcome;
+  published: Published | undefined;
+}
+
 /**
  * Makes one consistent MeshConfig out of resources that arrive one by one, in any order (R26, R27). A listener appears when all
  * that it needs is known: its routes, and each cluster they name with its endpoints, or the word that there is none. Until a
  * new version is complete the old one stays published. What did not change keeps its identity (R14).
+ *
+ * It also says what is to be asked for: the listeners that the process needs, and whatever those refer to. References of what was last
+ * received count, and also those of what is in force, for as long as that is not replaced (R26). The rest is no longer wanted.
+ *
+ * A process may know thousands of hosts, and each response concerns one or two: only what depends on it is looked at.
  */
 export class Assembly {
   #config: MeshConfig = { outbound: new Map(), inbound: new Map(), clusters: new Map() };
-  readonly #published = new Map<string, Published>();
-  readonly #outcomes = new Map<string, Outcome>();
-  #clusters = new Map<string, Assembled>();
+  readonly #roots = new Map<string, RootState>();
+  /** Those in force, which a published listener names. */
+  readonly #clusters = new Map<string, Assembled>();
+  /** Of all that are named by somebody; what is missing here is made when it is asked for. */
+  readonly #made = new Map<string, Made>();
+  /** What the roots need: newest and in force. */
+  readonly #routes = new Needs();
+  readonly #named = new Needs();
+  /** Clusters that the published listeners name. */
+  readonly #used = new Needs();
+  /** Assignments that clusters need. */
+  readonly #endpoints = new Needs();
   readonly #place: Locality | undefined;
 
   /** `place`: where this process says that it is; what looks at zones needs it. */
@@ -78,96 +116,220 @@ export class Assembly {
     return this.#config;
   }
 
-  /** What is in force for a root, by its resource name. */
-  published(resource: string): Published | undefined {
-    return this.#published.get(resource);
-  }
-
   outcome(resource: string): Outcome {
-    return this.#outcomes.get(resource) ?? { kind: "waiting", waitingFor: "the listener" };
+    return this.#roots.get(resource)?.outcome ?? { kind: "waiting", waitingFor: "the listener" };
   }
 
-  /** The endpoints' name that a cluster in force has, for as long as a newer one is not complete. */
-  endpointsInForce(cluster: string): string | undefined {
-    const endpoints = this.#clusters.get(cluster)?.cluster.endpoints;
-    return endpoints !== undefined && "eds" in endpoints ? endpoints.eds : undefined;
-  }
-
-  /**
-   * Whether the endpoints of the caller's own cluster matter to a cluster, in its newest version or the one in force. Nobody waits for
-   * them: until they are known, zones do not count.
-   */
-  needsLocal(cluster: string, newest: DecodedCluster | undefined): boolean {
-    if (this.#place === undefined) return false;
-    const { zoneAware } = newest ?? this.#clusters.get(cluster)?.cluster ?? {};
-    return zoneAware !== undefined && zoneAware.routingPercent > 0;
-  }
-
-  /** Looks at everything anew; true when the configuration changed. */
-  update(roots: Iterable<Root>, tables: Tables): boolean {
-    const clusters = new ClusterAssembly(tables, this.#clusters, this.#place);
-    const outbound = new Map<string, OutboundListener>();
-    const inbound = new Map<string, InboundListener>();
-    const alive = new Set<string>();
-    for (const root of roots) {
-      alive.add(root.resource);
-      this.#updateRoot(root, tables, clusters);
-      const published = this.#published.get(root.resource);
-      if (published?.side === "outbound") {
-        outbound.set(root.key, published.config);
-        clusters.use(clusterNames(published.config.routes));
-      } else if (published !== undefined) inbound.set(root.key, published.config);
+  /** Looks at what was touched, and at all that depends on it; true when the configuration changed. Wants and unwants resources. */
+  update(asked: Asked, tables: Tables, touched: Touched): boolean {
+    const change = new Change(this.#config);
+    const stale = this.#stale(touched);
+    const dirty = new Set(asked.takeMoved());
+    for (const resource of touched.listener ?? []) if (this.#roots.has(resource)) dirty.add(resource);
+    for (const name of touched.route ?? []) for (const resource of this.#routes.of(name)) dirty.add(resource);
+    for (const name of stale) {
+      this.#made.delete(name);
+      for (const resource of this.#named.of(name)) dirty.add(resource);
     }
-    for (const resource of this.#outcomes.keys()) {
-      if (alive.has(resource)) continue;
-      this.#outcomes.delete(resource);
-      this.#published.delete(resource);
-    }
-    this.#clusters = clusters.used;
-    return this.#replace(outbound, inbound, clusters.configs());
+    for (const resource of dirty) this.#updateRoot(resource, asked.byResource(resource), tables, change);
+    for (const name of change.named) stale.add(name);
+    for (const name of change.used) stale.add(name);
+    for (const name of stale) this.#putInForce(name, tables, change);
+    for (const name of stale) this.#needEndpoints(name, tables, change);
+    settle(tables.route, this.#routes, change.routes);
+    settle(tables.cluster, this.#named, change.named);
+    settle(tables.endpoint, this.#endpoints, change.endpoints);
+    const config = change.result();
+    const changed = config !== this.#config;
+    this.#config = config;
+    return changed;
   }
 
-  #updateRoot(root: Root, tables: Tables, clusters: ClusterAssembly): void {
+  /** Clusters that are to be made anew. */
+  #stale(touched: Touched): Set<string> {
+    const stale = new Set<string>();
+    for (const name of touched.cluster ?? []) if (this.#named.has(name)) stale.add(name);
+    for (const name of touched.endpoint ?? []) for (const cluster of this.#endpoints.of(name)) stale.add(cluster);
+    return stale;
+  }
+
+  #updateRoot(resource: string, root: Root | undefined, tables: Tables, change: Change): void {
+    const before = this.#roots.get(resource);
+    if (root === undefined) {
+      if (before?.published !== undefined) change.root(before.published, undefined);
+      if (before !== undefined) tables.listener.unwant(resource);
+      this.#roots.delete(resource);
+      return this.#need(resource, [], [], undefined, change);
+    }
+    if (before === undefined) tables.listener.want(resource);
+    const state = this.#assemble(root, before?.published, tables);
+    this.#roots.set(resource, state);
+    if (state.published !== before?.published) change.root(before?.published, state.published);
+    const newest = tables.listener.get(resource)?.value;
+    const https = [...(newest === undefined ? [] : httpsOf(newest)), ...publishedHttps(state.published)];
+    const current = new Set<RouteConfiguration>();
+    for (const http of root.side === "outbound" ? https : []) {
+      const found = routesOf(http, tables);
+      if (!("kind" in found)) current.add(found);
+    }
+    const routes = https.flatMap((http) => ("rds" in http.routes ? [http.routes.rds] : []));
+    this.#need(resource, routes, [...current], state.published, change);
+  }
+
+  #assemble(root: Root, before: Published | undefined, tables: Tables): RootState {
     const entry = tables.listener.get(root.resource);
-    const before = this.#published.get(root.resource);
-    const outcome = (value: Outcome): void => void this.#outcomes.set(root.resource, value);
     if (entry?.value === undefined) {
-      this.#published.delete(root.resource);
-      if (entry?.state === "DOES_NOT_EXIST") return outcome({ kind: "missing" });
-      if (entry?.failed !== undefined) return outcome({ kind: "invalid", message: entry.failed.message });
-      return outcome({ kind: "waiting", waitingFor: `listener ${root.resource}` });
+      const outcome: Outcome =
+        entry?.state === "DOES_NOT_EXIST"
+          ? { kind: "missing" }
+          : entry?.failed !== undefined
+            ? { kind: "invalid", message: entry.failed.message }
+            : { kind: "waiting", waitingFor: `listener ${root.resource}` };
+      return { outcome, published: undefined };
     }
     const next =
       entry.value.kind === "outbound"
-        ? outboundListener(root, entry.value, before, tables, clusters)
+        ? outboundListener(root, entry.value, before, tables, (name) => this.#resolve(name, tables))
         : inboundListener(root, entry.value, before, tables);
-    if ("side" in next) this.#published.set(root.resource, next);
     // What is incomplete leaves the old one in force (R27).
-    outcome("side" in next || before !== undefined ? { kind: "found" } : next);
+    if ("side" in next) return { outcome: { kind: "found" }, published: next };
+    return { outcome: before === undefined ? next : { kind: "found" }, published: before };
   }
 
-  #replace(
-    outbound: Map<string, OutboundListener>,
-    inbound: Map<string, InboundListener>,
-    clusters: Map<string, ClusterConfig>,
-  ): boolean {
-    const old = this.#config;
-    const config: MeshConfig = {
-      outbound: same(old.outbound, outbound) ? old.outbound : outbound,
-      inbound: same(old.inbound, inbound) ? old.inbound : inbound,
-      clusters: same(old.clusters, clusters) ? old.clusters : clusters,
+  #need(
+    resource: string,
+    routes: readonly string[],
+    current: readonly RouteConfiguration[],
+    published: Published | undefined,
+    change: Change,
+  ): void {
+    const inForce = published?.side === "outbound" ? clusterNames(published.config.routes) : [];
+    const only = current.length === 1 && published?.side === "outbound" && current[0] === published.config.routes;
+    this.#routes.set(resource, routes, change.routes);
+    this.#named.set(resource, only ? inForce : [...current.flatMap(clusterNames), ...inForce], change.named);
+    this.#used.set(resource, inForce, change.used);
+  }
+
+  #resolve(name: string, tables: Tables): Made {
+    let made = this.#made.get(name);
+    if (made === undefined) {
+      made = this.#make(name, tables);
+      this.#made.set(name, made);
+    }
+    return made;
+  }
+
+  #make(name: string, tables: Tables): Made {
+    const entry = tables.cluster.get(name);
+    if (entry?.value === undefined) {
+      return entry === undefined || entry.state === "REQUESTED" ? "pending" : "absent";
+    }
+    const before = this.#clusters.get(name);
+    const endpoints = endpointsOf(entry.value, tables);
+    // Until the endpoints of a changed cluster are known, the old cluster stays as it was.
+    if (endpoints === undefined) return before ?? "pending";
+    const { zoneAware, ...cluster } = entry.value;
+    const local = zoneAware && this.#place && tables.endpoint.get(localClusterName)?.value;
+    if (before?.cluster === entry.value && before.endpoints === endpoints && before.local === local) return before;
+    const zones = zoneAware && {
+      zoneAware: { ...zoneAware, local: local && { locality: this.#place!, endpoints: local } },
     };
-    if (config.outbound === old.outbound && config.inbound === old.inbound && config.clusters === old.clusters)
-      return false;
-    this.#config = config;
-    return true;
+    return { cluster: entry.value, endpoints, local, config: { ...cluster, ...zones, name, endpoints } };
+  }
+
+  /** The newest that is complete, for as long as a published listener names it. */
+  #putInForce(name: string, tables: Tables, change: Change): void {
+    const before = this.#clusters.get(name);
+    const made = this.#used.has(name) ? this.#resolve(name, tables) : undefined;
+    const now = typeof made === "string" ? undefined : made;
+    if (now === before) return;
+    change.cluster(name, now?.config);
+    if (now !== undefined) this.#clusters.set(name, now);
+    else {
+      this.#clusters.delete(name);
+      // What was made for others may have been the one that was in force.
+      this.#made.delete(name);
+    }
+  }
+
+  /**
+   * Nobody waits for the endpoints of the caller's own cluster, where they matter to this one, in its newest version or the one in force:
+   * until they are known, zones do not count.
+   */
+  #needEndpoints(name: string, tables: Tables, change: Change): void {
+    const found: string[] = [];
+    if (this.#named.has(name)) {
+      const newest = tables.cluster.get(name)?.value;
+      const inForce = this.#clusters.get(name)?.cluster;
+      for (const each of [newest, inForce])
+        if (each !== undefined && "eds" in each.endpoints) found.push(each.endpoints.eds);
+      const { zoneAware } = newest ?? inForce ?? {};
+      if (this.#place !== undefined && zoneAware !== undefined && zoneAware.routingPercent > 0)
+        found.push(localClusterName);
+    } else this.#made.delete(name);
+    this.#endpoints.set(name, found, change.endpoints);
   }
 }
 
-function same<T>(a: ReadonlyMap<string, T>, b: ReadonlyMap<string, T>): boolean {
-  if (a.size !== b.size) return false;
-  for (const [key, value] of a) if (b.get(key) !== value) return false;
-  return true;
+/** What becomes of a configuration: its maps are copied when the first of their entries changes. */
+class Change {
+  readonly #old: MeshConfig;
+  #outbound: Map<string, OutboundListener> | undefined = undefined;
+  #inbound: Map<string, InboundListener> | undefined = undefined;
+  #clusters: Map<string, ClusterConfig> | undefined = undefined;
+  /** Names that came to be needed, or are not any more. */
+  readonly routes: Set<string> = new Set();
+  readonly named: Set<string> = new Set();
+  readonly used: Set<string> = new Set();
+  readonly endpoints: Set<string> = new Set();
+
+  constructor(old: MeshConfig) {
+    this.#old = old;
+  }
+
+  root(before: Published | undefined, now: Published | undefined): void {
+    if (before?.side === "outbound") (this.#outbound ??= new Map(this.#old.outbound)).delete(before.config.name);
+    else if (before !== undefined) (this.#inbound ??= new Map(this.#old.inbound)).delete(before.config.name);
+    if (now?.side === "outbound") (this.#outbound ??= new Map(this.#old.outbound)).set(now.config.name, now.config);
+    else if (now !== undefined) (this.#inbound ??= new Map(this.#old.inbound)).set(now.config.name, now.config);
+  }
+
+  cluster(name: string, config: ClusterConfig | undefined): void {
+    this.#clusters ??= new Map(this.#old.clusters);
+    if (config === undefined) this.#clusters.delete(name);
+    else this.#clusters.set(name, config);
+  }
+
+  /** The old one where nothing changed. */
+  result(): MeshConfig {
+    const { outbound, inbound, clusters } = this.#old;
+    if (this.#outbound === undefined && this.#inbound === undefined && this.#clusters === undefined) return this.#old;
+    return {
+      outbound: this.#outbound ?? outbound,
+      inbound: this.#inbound ?? inbound,
+      clusters: this.#clusters ?? clusters,
+    };
+  }
+}
+
+function settle(resources: Resources<unknown>, needs: Needs, moved: ReadonlySet<string>): void {
+  for (const name of moved) {
+    if (needs.has(name)) resources.want(name);
+    else resources.unwant(name);
+  }
+}
+
+function httpsOf(listener: DecodedListener): readonly DecodedHttp[] {
+  return listener.kind === "outbound" ? [listener.http] : chainsOf(listener).map((chain) => chain.http);
+}
+
+function publishedHttps(published: Published | undefined): readonly DecodedHttp[] {
+  if (published === undefined) return [];
+  return published.side === "outbound" ? [published.http] : httpsOf(published.decoded);
+}
+
+function chainsOf({ chains, defaultChain }: DecodedInbound): readonly DecodedChain[] {
+  return defaultChain === undefined ? chains : [...chains, defaultChain];
 }
 
 type Incomplete = Exclude<Outcome, { kind: "found" } | { kind: "missing" }>;
@@ -179,12 +341,12 @@ function outboundListener(
   { http }: DecodedOutbound,
   before: Published | undefined,
   tables: Tables,
-  clusters: ClusterAssembly,
+  resolve: (cluster: string) => Made,
 ): Published | Incomplete {
   const routes = routesOf(http, tables);
   if ("kind" in routes) return routes;
   for (const name of clusterNames(routes)) {
-    if (clusters.resolve(name) === "pending") return { kind: "waiting", waitingFor: `cluster ${name}` };
+    if (resolve(name) === "pending") return { kind: "waiting", waitingFor: `cluster ${name}` };
   }
   if (before?.side === "outbound" && before.http === http && before.config.routes === routes) return before;
   return { side: "outbound", http, config: { name: root.key, filters: http.filters, routes } };
@@ -198,7 +360,7 @@ function inboundListener(
 ): Published | Incomplete {
   const old = before?.side === "inbound" ? before : undefined;
   const chains: FilterChain[] = [];
-  for (const chain of [...decoded.chains, ...(decoded.defaultChain ? [decoded.defaultChain] : [])]) {
+  for (const chain of chainsOf(decoded)) {
     const routes = routesOf(chain.http, tables);
     if ("kind" in routes) return routes;
     chains.push(chainConfig(chain, routes));
@@ -230,67 +392,12 @@ function routesOf(http: DecodedHttp, tables: Tables): RouteConfiguration | Incom
 
 // ── clusters ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Clusters of one update, each made at most once. */
-class ClusterAssembly {
-  /** Those that a published listener names. */
-  readonly used: Map<string, Assembled> = new Map();
-  readonly #tables: Tables;
-  readonly #before: ReadonlyMap<string, Assembled>;
-  readonly #place: Locality | undefined;
-  readonly #made = new Map<string, Assembled | "absent" | "pending">();
-
-  constructor(tables: Tables, before: ReadonlyMap<string, Assembled>, place: Locality | undefined) {
-    this.#tables = tables;
-    this.#before = before;
-    this.#place = place;
-  }
-
-  /** `absent`: it is known that there is none, and calls to it, and only those, are answered NO_CLUSTER. */
-  resolve(name: string): Assembled | "absent" | "pending" {
-    let made = this.#made.get(name);
-    if (made === undefined) {
-      made = this.#make(name);
-      this.#made.set(name, made);
-    }
-    return made;
-  }
-
-  use(names: Iterable<string>): void {
-    for (const name of names) {
-      const cluster = this.resolve(name);
-      if (typeof cluster !== "string") this.used.set(name, cluster);
-    }
-  }
-
-  configs(): Map<string, ClusterConfig> {
-    return new Map(Array.from(this.used, ([name, { config }]) => [name, config]));
-  }
-
-  #make(name: string): Assembled | "absent" | "pending" {
-    const entry = this.#tables.cluster.get(name);
-    if (entry?.value === undefined) {
-      return entry === undefined || entry.state === "REQUESTED" ? "pending" : "absent";
-    }
-    const before = this.#before.get(name);
-    const endpoints = this.#endpoints(entry.value);
-    // Until the endpoints of a changed cluster are known, the old cluster stays as it was.
-    if (endpoints === undefined) return before ?? "pending";
-    const { zoneAware, ...cluster } = entry.value;
-    const local = zoneAware && this.#place && this.#tables.endpoint.get(localClusterName)?.value;
-    if (before?.cluster === entry.value && before.endpoints === endpoints && before.local === local) return before;
-    const zones = zoneAware && {
-      zoneAware: { ...zoneAware, local: local && { locality: this.#place!, endpoints: local } },
-    };
-    return { cluster: entry.value, endpoints, local, config: { ...cluster, ...zones, name, endpoints } };
-  }
-
-  #endpoints({ endpoints }: DecodedCluster): EndpointSet | undefined {
-    if (!("eds" in endpoints)) return endpoints;
-    const entry = this.#tables.endpoint.get(endpoints.eds);
-    if (entry?.value !== undefined) return entry.value;
-    // No endpoints is unreachable, not invalid (R43).
-    return entry === undefined || entry.state === "REQUESTED" ? undefined : noEndpoints;
-  }
+function endpointsOf({ endpoints }: DecodedCluster, tables: Tables): EndpointSet | undefined {
+  if (!("eds" in endpoints)) return endpoints;
+  const entry = tables.endpoint.get(endpoints.eds);
+  if (entry?.value !== undefined) return entry.value;
+  // No endpoints is unreachable, not invalid (R43).
+  return entry === undefined || entry.state === "REQUESTED" ? undefined : noEndpoints;
 }
 
 const noEndpoints: EndpointSet = { name: "", priorities: [], drops: [] };

@@ -1,7 +1,7 @@
 import { inTurns } from "@trama/engine";
 import type { EndpointSet, MeshConfig, RouteConfiguration, Sliced } from "@trama/engine";
 
-import { Assembly, type Root } from "./assemble.ts";
+import { Assembly, type Root, type Touched } from "./assemble.ts";
 import type { XdsServer } from "./bootstrap.ts";
 import type { XdsClient, XdsClientOptions } from "./client-face.ts";
 import { XdsError } from "./errors.ts";
@@ -25,7 +25,6 @@ import type { Fault, Update } from "./stream/session.ts";
 import { sotwSessions } from "./stream/sotw.ts";
 import { streamError } from "./stream/status.ts";
 import type { StreamStatus } from "./stream/transport.ts";
-import { wanted } from "./subscriptions.ts";
 
 /** Makes a client; it does nothing until `start()`. */
 export function createXdsClient(options: XdsClientOptions): XdsClient {
@@ -120,7 +119,7 @@ class Client implements XdsClient, ServersUser {
       onRemoval: strict ? "drop" : onRemoval,
       dropRefused: strict,
       check,
-      onExpired: () => this.#changed(),
+      onExpired: (expired) => this.#changed({ [name]: [expired] }),
     });
   }
 
@@ -141,7 +140,7 @@ class Client implements XdsClient, ServersUser {
 
   async restore(): Promise<boolean> {
     const found = (await this.#lastGood?.restore()) ?? false;
-    if (found && !this.#closed) this.#changed();
+    if (found && !this.#closed) this.#changed({});
     return found;
   }
 
@@ -198,7 +197,7 @@ class Client implements XdsClient, ServersUser {
     this.#syncing = true;
     queueMicrotask(() => {
       this.#syncing = false;
-      if (!this.#closed) this.#changed();
+      if (!this.#closed) this.#changed({});
     });
   }
 
@@ -251,7 +250,8 @@ class Client implements XdsClient, ServersUser {
       this.#lastGood?.forget(update.typeUrl, name);
     }
     if (table.changes !== before) this.#lastGood?.changed();
-    const published = this.#refresh();
+    const names = [...update.resources.map((resource) => resource.name), ...update.removed];
+    const published = this.#refresh({ [table.name]: names });
     if (published === undefined) return faults; // what it led to is asked for after the acknowledgement
     // What is no longer wanted was forgotten just now; the server must hear of it before it could be wanted again.
     this.#servers.sync();
@@ -260,33 +260,28 @@ class Client implements XdsClient, ServersUser {
 
   unanswered(typeUrl: string, names: readonly string[]): boolean {
     const table = this.#byTypeUrl.get(typeUrl);
-    let changed = table !== undefined && this.#restoreTable(table);
-    if (changed) this.#unconfirm(); // a server that says nothing is no better than one that is away
-    for (const name of names) if (table?.unanswered(name)) changed = true;
-    if (changed) void this.#refresh();
-    return changed;
+    if (table === undefined) return false;
+    const restored = this.#restoreTable(table);
+    if (restored.length > 0) this.#unconfirm(); // a server that says nothing is no better than one that is away
+    const touched = [...restored, ...names.filter((name) => table.unanswered(name))];
+    if (touched.length > 0) void this.#refresh({ [table.name]: touched });
+    return touched.length > 0;
   }
 
   // ── what changed ───────────────────────────────────────────────────────────────────────────────────────────────
 
   /** For changes that no response brought. */
-  #changed(): void {
-    void this.#refresh();
+  #changed(touched: Touched): void {
+    void this.#refresh(touched);
     this.#servers.sync();
     this.#servers.fallBack();
   }
 
   /** Assembles, publishes what changed, and settles what is wanted and who waits. Never throws. */
-  #refresh(): Promise<void> | undefined {
+  #refresh(touched: Touched): Promise<void> | undefined {
     let changed = false;
-    do {
-      changed = this.#assembly.update(this.#roots.all(), this.#tables) || changed;
-      const names = wanted(this.#roots.all(), this.#tables, this.#assembly);
-      this.#tables.listener.want(names.listener);
-      this.#tables.route.want(names.route);
-      this.#tables.cluster.want(names.cluster);
-      this.#tables.endpoint.want(names.endpoint);
-    } while (this.#restoreWanted());
+    for (let next: Touched | undefined = touched; next !== undefined; next = this.#restoreWanted())
+      changed = this.#assembly.update(this.#roots, this.#tables, next) || changed;
     // Nobody is told of what is not in force yet.
     const published = changed ? this.#publish() : this.#publishing;
     if (published === undefined) {
@@ -296,16 +291,18 @@ class Client implements XdsClient, ServersUser {
     return published.then(() => this.#settle());
   }
 
-  /** A server that can be asked has the first word; while there is none, what was kept serves. True: there is more to assemble. */
-  #restoreWanted(): boolean {
-    if (this.#confirmed) return false;
-    return [...this.#byTypeUrl.values()].filter((table) => this.#restoreTable(table)).length > 0;
+  /** A server that can be asked has the first word; while there is none, what was kept serves. `undefined`: there is no more to assemble. */
+  #restoreWanted(): Touched | undefined {
+    if (this.#confirmed || this.#lastGood === undefined) return undefined;
+    const restored = Array.from(this.#byTypeUrl.values(), (table) => [table.name, this.#restoreTable(table)] as const);
+    return restored.some(([, names]) => names.length > 0) ? Object.fromEntries(restored) : undefined;
   }
 
-  #restoreTable(table: AnyTable): boolean {
+  /** The names of which there was something. */
+  #restoreTable(table: AnyTable): string[] {
     const { typeUrl } = table;
     const lastGood = this.#lastGood;
-    if (lastGood === undefined) return false;
+    if (lastGood === undefined) return [];
     return table.restore(
       this.#options.bootstrap.servers[0].uri,
       (name) => lastGood.get(typeUrl, name),
@@ -391,7 +388,7 @@ class Client implements XdsClient, ServersUser {
       log.warn(this.#lastError.message, fields);
     }
     if (this.#lastGood === undefined) this.#tell();
-    else void this.#refresh(); // who still waits for an answer may have it from what was kept
+    else void this.#refresh({}); // who still waits for an answer may have it from what was kept
     // Waiting longer does not help somebody who is refused, unless there is another server; the next stream tries all the same.
     if (this.#servers.fallBack() || worked || this.#lastError === undefined) return;
     if (this.#lastError.code !== "CONTROL_PLANE_UNREACHABLE") this.#roots.fail(this.#lastError);

@@ -47,7 +47,7 @@ export interface TableOptions<T> {
   /** A further check of a decoded value against the name that was asked for; throws ResourceError. */
   readonly check?: ((name: string, value: T) => void) | undefined;
   /** A time to live ran out: the resource counts as removed (R21). */
-  readonly onExpired: () => void;
+  readonly onExpired: (name: string) => void;
 }
 
 /** From this size on a resource is decoded ahead: some hundred endpoints. */
@@ -60,12 +60,16 @@ export class ResourceTable<T> {
   readonly #entries = new Map<string, OwnEntry<T>>();
   /** What was decoded before its turn, or why it could not be, by its bytes. */
   readonly #ahead = new WeakMap<Uint8Array, Decoded<T> | ResourceError>();
-  #names: ReadonlySet<string> = new Set();
+  #names: ReadonlySet<string> | undefined = undefined;
   #changes = 0;
 
   constructor(options: TableOptions<T>) {
     this.#options = options;
     this.typeUrl = options.type.typeUrl;
+  }
+
+  get name(): ResourceTypeName {
+    return this.#options.name;
   }
 
   get(name: string): Entry<T> | undefined {
@@ -77,23 +81,22 @@ export class ResourceTable<T> {
     return this.#changes;
   }
 
-  /** The names wanted now. */
+  /** The names wanted now; the very same set until others are. */
   get names(): ReadonlySet<string> {
-    return this.#names;
+    return (this.#names ??= new Set(this.#entries.keys()));
   }
 
-  /** From now on these names are wanted and no others; what is known of a dropped one is forgotten. */
-  want(names: ReadonlySet<string>): void {
-    this.#names = names;
-    // Runs for each response, over all that is held: by keys, for pairs would be garbage each.
-    for (const name of this.#entries.keys()) {
-      if (names.has(name)) continue;
-      this.#entries.get(name)?.expiry?.cancel();
-      this.#entries.delete(name);
-    }
-    for (const name of names) {
-      if (!this.#entries.has(name)) this.#entries.set(name, newEntry());
-    }
+  /** From now on this name is wanted. Idempotent. */
+  want(name: string): void {
+    if (this.#entries.has(name)) return;
+    this.#names = undefined;
+    this.#entries.set(name, newEntry());
+  }
+
+  /** Not any more; what is known of it is forgotten. Idempotent. */
+  unwant(name: string): void {
+    this.#entries.get(name)?.expiry?.cancel();
+    if (this.#entries.delete(name)) this.#names = undefined;
   }
 
   /** Accepted versions of this server's, for the first request of a stream (R22). A removed resource has none: it may come back as it was (R13). */
@@ -192,11 +195,11 @@ export class ResourceTable<T> {
   // ── what an earlier process kept ───────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Takes what was kept for the names that are still waited for, through the same checks as if the server had sent it; true if there
+   * Takes what was kept for the names that are still waited for, through the same checks as if the server had sent it; gives the names of which there
    * was something. `refused` is told of what does not pass them, perhaps because this release is stricter.
    */
-  restore(source: string, find: (name: string) => KeptResource | undefined, refused: (name: string) => void): boolean {
-    let found = false;
+  restore(source: string, find: (name: string) => KeptResource | undefined, refused: (name: string) => void): string[] {
+    const found: string[] = [];
     for (const [name, entry] of this.#entries) {
       if (entry.state !== "REQUESTED") continue;
       const kept = find(name);
@@ -207,7 +210,7 @@ export class ResourceTable<T> {
         entry.version = kept.version;
         entry.source = source;
         entry.knownMs = kept.knownMs;
-        found = true;
+        found.push(name);
       } catch (error) {
         this.#options.log.warn(`the kept ${this.#options.name} ${name} is not used: ${textOf(error)}`);
         refused(name);
@@ -254,7 +257,7 @@ export class ResourceTable<T> {
     if (raw.ttlMs === undefined || raw.ttlMs === 0) return;
     entry.expiry = this.#options.clock.after(raw.ttlMs, () => {
       this.remove(raw.name, false);
-      this.#options.onExpired();
+      this.#options.onExpired(raw.name);
     });
   }
 }

@@ -1,6 +1,6 @@
 import { type Clock, type Timer, parseAddress } from "@trama/engine";
 
-import type { Outcome, Root } from "./assemble.ts";
+import type { Asked, Outcome, Root } from "./assemble.ts";
 import { type Bootstrap, inboundListenerTemplate } from "./bootstrap.ts";
 import { XdsError } from "./errors.ts";
 
@@ -25,20 +25,23 @@ interface Waiter {
 }
 
 /** The listeners that this process asked for, in the order of last asking, and who waits for an answer about them. */
-export class Roots {
+export class Roots implements Asked {
   readonly #options: RootsOptions;
   readonly #byResource = new Map<string, OwnRoot>();
+  #moved = new Set<string>();
 
   constructor(options: RootsOptions) {
     this.#options = options;
   }
 
-  all(): IterableIterator<Root> {
-    return this.#byResource.values();
-  }
-
   byResource(resource: string): Root | undefined {
     return this.#byResource.get(resource);
+  }
+
+  takeMoved(): Iterable<string> {
+    const moved = this.#moved;
+    this.#moved = new Set();
+    return moved;
   }
 
   /** Idempotent. `added`: it was not wanted before. */
@@ -54,6 +57,7 @@ export class Roots {
       const message = `${this.#options.maxNames} names are asked for and all of them are waited for; raise maxNames`;
       return { answer: Promise.reject(new XdsError("LIMIT_EXCEEDED", message)), added: false };
     }
+    if (known === undefined) this.#moved.add(resource);
     const root: OwnRoot = known ?? { side, key, resource, waiters: new Set() };
     // To the end: the names at the front are those that nobody asked about for longest.
     this.#byResource.delete(resource);
@@ -67,6 +71,7 @@ export class Roots {
     const root = this.#byResource.get(resource);
     if (root?.side !== side) return false;
     this.#byResource.delete(resource);
+    this.#moved.add(resource);
     const error = new XdsError("CLOSED", `${key} was released while it was waited for`, { field: resource });
     for (const waiter of root.waiters) waiter.settle(error);
     return true;
@@ -142,7 +147,9 @@ export class Roots {
       oldest = root;
       break;
     }
-    return oldest !== undefined && this.#byResource.delete(oldest.resource);
+    if (oldest === undefined) return false;
+    this.#moved.add(oldest.resource);
+    return this.#byResource.delete(oldest.resource);
   }
 
   /** BS10, BS11: the templates say how a listener is called at the control plane. */

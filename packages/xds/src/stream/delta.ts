@@ -24,6 +24,8 @@ export const openDelta: OpenSession = (options) => new DeltaSession(options);
 interface TypeState {
   /** Name → number of the request that subscribed it. Differences are made against it (R22). */
   readonly sent: Map<string, number>;
+  /** What was wanted when they were last compared. */
+  wanted: ReadonlySet<string>;
 }
 
 class DeltaSession implements Session {
@@ -72,11 +74,13 @@ class DeltaSession implements Session {
     let state = this.#types.get(typeUrl);
     if (state === undefined) {
       if (wanted.size === 0) return;
-      state = { sent: new Map() };
+      state = { sent: new Map(), wanted };
       this.#types.set(typeUrl, state);
       this.#first(typeUrl, state, wanted);
       return;
     }
+    if (state.wanted === wanted) return;
+    state.wanted = wanted;
     const added: string[] = [];
     const dropped: string[] = [];
     for (const name of wanted) if (!state.sent.has(name)) added.push(name);

@@ -34,7 +34,7 @@ export interface SessionOptions {
 
 /** Who wants resources and takes them; outlives sessions. Its answers decide between ACK and NACK. */
 export interface Subscriber {
-  /** What is wanted now. Types in the order in which they are asked for. */
+  /** What is wanted now. Types in the order in which they are asked for; the very same set says that nothing has changed. */
   wanted(): ReadonlyMap<string, ReadonlySet<string>>;
   /** Name → version of the accepted resources of a type, for the first request of a stream (R22). */
   versions(typeUrl: string): Readonly<Record<string, string>>;
