@@ -1,11 +1,11 @@
 import type { EventEmitter } from "node:events";
-import type { TLSSocket } from "node:tls";
+import type { ClientHttp2Session } from "node:http2";
 
 import { serveSubject } from "../subject.ts";
 
 /**
- * What a join takes at the least, by Node's built-in modules alone: to load them, a key, and two calls to the control plane on connections
- * of their own, one for the certificate and one for the configuration. The control plane refuses both, after it has looked at the token.
+ * What a join takes at the least, by Node's built-in modules alone: to load them, a key, and two calls to the control plane on one connection,
+ * one for the certificate and one for the configuration. The control plane refuses both, after it has looked at the token.
  */
 const startRss = process.memoryUsage.rss();
 const startCpu = process.threadCpuUsage();
@@ -20,10 +20,10 @@ const importCpu = process.threadCpuUsage(startCpu);
 const [host = "", port] = (process.env["TRAMA_CONTROL_PLANE"] ?? "").split(":");
 const ca = readFileSync(process.env["TRAMA_ROOT_CERT_FILE"] ?? "", "utf8");
 const token = readFileSync(process.env["TRAMA_TOKEN_FILE"] ?? "", "utf8").trim();
-const sockets = await Promise.all([
-  call("/istio.v1.auth.IstioCertificateService/CreateCertificate"),
-  call("/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"),
-  signedRequest(),
+const [session] = await Promise.all([connect(), signedRequest()]);
+await Promise.all([
+  call(session, "/istio.v1.auth.IstioCertificateService/CreateCertificate"),
+  call(session, "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"),
 ]);
 const certificate = new X509Certificate(ca);
 certificate.verify(certificate.publicKey);
@@ -36,7 +36,7 @@ await serveSubject({
     rssBytes: process.memoryUsage.rss() - startRss,
   },
   close() {
-    for (const socket of sockets) socket?.destroy();
+    session.destroy();
     return Promise.resolve();
   },
 });
@@ -52,9 +52,8 @@ function signedRequest(): Promise<undefined> {
   });
 }
 
-function call(path: string): Promise<TLSSocket> {
+function connect(): Promise<ClientHttp2Session> {
   return new Promise((resolve, reject) => {
-    const fails = (emitter: EventEmitter): void => void emitter.on("error", reject);
     const socket = connectTls({
       host,
       port: Number(port),
@@ -63,17 +62,27 @@ function call(path: string): Promise<TLSSocket> {
       ALPNProtocols: ["h2"],
       checkServerIdentity: (_name, shown) => checkServerIdentity(host, shown),
     });
-    fails(socket);
+    fails(socket, reject);
     socket.once("secureConnect", () => {
-      const session = connectHttp2("http://control-plane.invalid", { createConnection: () => socket });
-      fails(session);
-      const head = { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" };
-      const stream = session.request({ ...head, authorization: `Bearer ${token}` });
-      fails(stream);
-      stream.on("data", () => {});
-      stream.on("close", () => resolve(socket));
-      // An empty message.
-      stream.end(Buffer.alloc(5));
+      const made = connectHttp2("http://control-plane.invalid", { createConnection: () => socket });
+      fails(made, reject);
+      resolve(made);
     });
   });
+}
+
+function call(on: ClientHttp2Session, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const head = { ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" };
+    const stream = on.request({ ...head, authorization: `Bearer ${token}` });
+    fails(stream, reject);
+    stream.on("data", () => {});
+    stream.on("close", resolve);
+    // An empty message.
+    stream.end(Buffer.alloc(5));
+  });
+}
+
+function fails(emitter: EventEmitter, reject: (error: Error) => void): void {
+  emitter.on("error", reject);
 }
