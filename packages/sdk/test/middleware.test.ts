@@ -1,7 +1,6 @@
 import { once } from "node:events";
 import http, { type RequestListener } from "node:http";
 import https from "node:https";
-import type { AddressInfo } from "node:net";
 import type { Server as TlsServer } from "node:tls";
 import { type Call, createEngine, type RbacConfig } from "@trama/engine";
 import connect from "express";
@@ -10,6 +9,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { makeCertificate, spiffe } from "../../../test/kit/certs.ts";
 import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
+import { type Listening, listening } from "../../../test/kit/listening.ts";
 import { meshConfig } from "../../../test/kit/mesh-config.ts";
 import { until } from "../../../test/kit/until.ts";
 import { guarded, middleware, type MeshMiddleware, peerOf } from "../src/adapters/middleware.ts";
@@ -67,15 +67,10 @@ function world(identity: unknown = testIdentity(root, "shop", "reviews")): World
   return made;
 }
 
-async function listen(server: http.Server | https.Server): Promise<{ address: string; port: number }> {
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  closers.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  return { address: `127.0.0.1:${port}`, port };
+async function listen(server: http.Server | https.Server): Promise<Listening> {
+  const made = await listening(server);
+  closers.push(made.close);
+  return made;
 }
 
 const application: RequestListener = (incoming, response) =>

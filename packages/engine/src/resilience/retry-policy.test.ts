@@ -5,6 +5,7 @@ import { retryPolicy } from "../../../../test/kit/mesh-config.ts";
 import { answers } from "../../../../test/kit/peer.ts";
 import { TestSink } from "../../../../test/kit/sink.ts";
 import type { HeaderMatch } from "../config.ts";
+import { MeshError, type MeshErrorCode } from "../errors.ts";
 import { HeaderList } from "../headers.ts";
 import { sendToCluster } from "./attempts.ts";
 import { RetryPlan } from "./retry-policy.ts";
@@ -38,6 +39,53 @@ describe("retriable-headers", () => {
 
   it("are only looked at under the word", () => {
     expect(wants([present("x-later")], { "x-later": "" }, ["5xx"])).toBe(false);
+  });
+});
+
+describe("each word of retry_on takes what it names, and nothing else", () => {
+  const plan = (...retryOn: string[]): RetryPlan =>
+    new RetryPlan(retryPolicy({ retryOn, statusCodes: [425] }), testEnv());
+  const none = HeaderList.empty();
+
+  it.each([
+    ["cancelled", 1],
+    ["deadline-exceeded", 4],
+    ["resource-exhausted", 8],
+    ["internal", 13],
+    ["unavailable", 14],
+  ] as const)("%s: status %i, in the head and in the trailers", (word, own) => {
+    for (let status = 0; status <= 16; status++) {
+      expect([word, status, plan(word).wantsGrpcStatus(status)]).toEqual([word, status, status === own]);
+      expect(plan(word).wantsAnswer({ status: 200, headers: none }, status)).toBe(status === own);
+    }
+  });
+
+  it("a gRPC call without an answer is what a gRPC client would say of it", () => {
+    const wants = (word: string, code: MeshErrorCode): boolean => plan(word).wantsError(new MeshError(code, "x"), true);
+    expect([wants("deadline-exceeded", "PER_TRY_TIMEOUT"), wants("unavailable", "PER_TRY_TIMEOUT")]).toEqual([
+      true,
+      false,
+    ]);
+    expect([wants("deadline-exceeded", "RESET"), wants("unavailable", "RESET")]).toEqual([false, true]);
+    for (const word of ["cancelled", "internal", "resource-exhausted"])
+      for (const code of ["PER_TRY_TIMEOUT", "RESET", "CONNECT_FAILED"] as const) expect(wants(word, code)).toBe(false);
+  });
+
+  it.each<[word: string, takes: (status: number) => boolean]>([
+    ["5xx", (status) => status >= 500],
+    ["gateway-error", (status) => status >= 502 && status <= 504],
+    ["retriable-4xx", (status) => status === 409],
+    ["retriable-status-codes", (status) => status === 425],
+    ["reset", () => false],
+    ["reset-before-request", () => false],
+    ["connect-failure", () => false],
+    ["refused-stream", () => false],
+    ["envoy-ratelimited", () => false],
+    ["http3-post-connect-failure", () => false],
+    ["unavailable", () => false],
+  ])("%s, by the status of HTTP", (word, takes) => {
+    for (let status = 200; status <= 599; status++)
+      expect([status, plan(word).wantsAnswer({ status, headers: none }, -1)]).toEqual([status, takes(status)]);
   });
 });
 
