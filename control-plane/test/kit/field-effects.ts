@@ -105,8 +105,12 @@ export class FieldTrial {
 
   #apply(files: Files): Served {
     const { snapshot, diagnostics } = this.#store.apply(files);
+    const text = (wanted: string, word: string): string[] =>
+      diagnostics.flatMap(({ severity, message }) => (severity === wanted ? [`${word}: ${message}`] : []));
+    const refused = text("error", "refused");
     const versions = new Map<string, string>();
-    for (const node of nodes)
+    // What is refused changes nothing.
+    for (const node of refused.length > 0 ? [] : nodes)
       for (const type of types) {
         const inbound = node.kind === "envoy" ? [] : ["xds.istio.io/grpc/lds/inbound/10.0.0.1:8080"];
         const more = ["unknown.example.com:80", "outbound"];
@@ -115,8 +119,6 @@ export class FieldTrial {
           if (found !== undefined) versions.set(`${node.kind} ${type} ${node.workload} ${name}`, found.version);
         }
       }
-    const text = (wanted: string, word: string): string[] =>
-      diagnostics.flatMap(({ severity, message }) => (severity === wanted ? [`${word}: ${message}`] : []));
-    return { versions, refused: text("error", "refused"), advice: text("warning", "advice") };
+    return { versions, refused, advice: text("warning", "advice") };
   }
 }
