@@ -289,12 +289,10 @@ test("why a TLS connection cannot be had, in one line for people", async () => {
 
 test("calls without a certificate of ours share a connection while it stands, and each ends by itself", async () => {
   const sockets: Socket[] = [];
-  const streams: ServerHttp2Stream[] = [];
   const server = createHttp2Server();
   server.on("connection", (socket: Socket) => sockets.push(socket));
   server.on("stream", (stream) => {
     stream.on("error", () => {});
-    streams.push(stream);
     stream.on("data", (chunk: Buffer) => {
       if (chunk.includes("finish")) answer(stream, chunk);
     });
@@ -309,26 +307,23 @@ test("calls without a certificate of ours share a connection while it stands, an
   await late.opened;
   expect(sockets.length).toBe(1);
 
-  // The orderly end of one, the giving up of another: the third goes on.
+  // The orderly end of one: the others go on, and a fourth may come.
   early.call.send("finish");
   await expect(early.ended).resolves.toEqual({ code: 0, message: "" });
   expect(early.said).toEqual(["finish"]);
-  const [, , third] = streams;
-  const reset = new Promise<number | undefined>((resolve) => third!.on("close", () => resolve(third!.rstCode)));
-  late.call.close();
-  await expect(reset).resolves.toBe(8);
+  const fourth = open(uri, { server: at, shared });
+  await fourth.opened;
+  expect(sockets.length).toBe(1);
 
   // What is not the same has one of its own.
-  const other = open(uri, { server: { ...at }, shared: new SharedConnection() });
+  const other = open(uri, { server: { ...at }, shared });
   await other.opened;
   expect(sockets.length).toBe(2);
+  other.call.close();
 
   // The loss of the connection is everybody's, and the next call has a new one.
-  const another = open(uri, { server: at, shared });
-  await another.opened;
-  expect(sockets.length).toBe(2);
   sockets[0]!.destroy();
-  for (const each of [long, another])
+  for (const each of [long, late, fourth])
     await expect(each.ended).resolves.toEqual({ code: 14, message: "the connection was lost" });
   const next = open(uri, { server: at, shared });
   await next.opened;
@@ -338,6 +333,34 @@ test("calls without a certificate of ours share a connection while it stands, an
   const closed = new Promise((resolve) => sockets[2]!.on("close", resolve));
   next.call.close();
   await closed;
+});
+
+test("where a call was given up without an answer no other begins: it may be that nobody is there any more", async () => {
+  const sockets: Socket[] = [];
+  const streams: ServerHttp2Stream[] = [];
+  const both = Promise.withResolvers<void>();
+  const server = createHttp2Server();
+  server.on("connection", (socket: Socket) => sockets.push(socket));
+  server.on("stream", (stream) => {
+    stream.on("error", () => {});
+    if (streams.push(stream) === 2) both.resolve();
+  });
+  const uri = await listen(server);
+  const at: XdsServer = { uri, channel: { kind: "insecure" }, call: [], features: new Set() };
+  const shared = new SharedConnection();
+  const long = open(uri, { server: at, shared });
+  const given = open(uri, { server: at, shared });
+  await both.promise;
+  const second = streams[1]!;
+  const reset = new Promise((resolve) => second.on("close", () => resolve(second.rstCode)));
+  given.call.close();
+  await expect(reset).resolves.toBe(8);
+  const again = open(uri, { server: at, shared });
+  await again.opened;
+  expect(sockets.length).toBe(2);
+  // The one that stayed is not disturbed.
+  expect(streams[0]!.closed).toBe(false);
+  long.call.close();
 });
 
 test("a call that shows a certificate has a connection of its own, and one with other roots", async () => {

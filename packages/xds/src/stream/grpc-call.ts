@@ -100,7 +100,7 @@ export class GrpcCall<Request, Response> implements BidiStream<Request>, Connect
   close(): void {
     if (this.#done) return;
     this.#done = true;
-    this.#release();
+    this.#release(false);
   }
 
   // ── the connection ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -252,15 +252,15 @@ export class GrpcCall<Request, Response> implements BidiStream<Request>, Connect
   #end(code: number, message: string): void {
     if (this.#done) return;
     this.#done = true;
-    this.#release();
+    this.#release(true);
     this.#handlers.onEnd({ code, message });
   }
 
-  #release(): void {
+  #release(answered: boolean): void {
     this.#early = [];
     this.#unread = [];
     this.#stream?.close(constants.NGHTTP2_CANCEL);
-    this.#connection?.leave(this);
+    this.#connection?.leave(this, answered);
   }
 }
 

@@ -38,6 +38,8 @@ export class GrpcConnection {
   #session: ClientHttp2Session | undefined;
   #opened = false;
   #pinged = false;
+  /** A call was given up here before it was answered: nobody knows whether the other end is still there. */
+  #doubtful = false;
   #ended = false;
 
   /** Throws a `CallError` for certificates that cannot be used. */
@@ -62,9 +64,9 @@ export class GrpcConnection {
       );
   }
 
-  /** Whether a call may still begin here: not after the server has said that it goes away. */
+  /** Whether a call may still begin here: not after the server has said that it goes away, and not where one got no answer. */
   get usable(): boolean {
-    return !this.#ended && this.#session?.closed !== true;
+    return !this.#ended && !this.#doubtful && this.#session?.closed !== true;
   }
 
   join(user: ConnectionUser): void {
@@ -75,7 +77,8 @@ export class GrpcConnection {
   }
 
   /** The last one to leave ends it. */
-  leave(user: ConnectionUser): void {
+  leave(user: ConnectionUser, answered: boolean): void {
+    if (!answered) this.#doubtful = true;
     if (this.#users.delete(user) && this.#users.size === 0) this.#end(undefined);
   }
 
