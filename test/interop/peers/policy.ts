@@ -17,18 +17,7 @@ export const echoPort = 7_070;
 export function mixedYaml(
   places: readonly { readonly name: string; readonly address: string; readonly port: number }[],
 ): string {
-  const entries = places.map(
-    ({ name, address, port }) => `---
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: { name: echo-${name}, namespace: demo }
-spec:
-  address: ${address}
-  ports: { grpc: ${port} }
-  serviceAccount: echo
-  labels: { app: echo, language: ${name} }
-`,
-  );
+  const entries = places.map(({ name, ...place }) => server(name, place, "GRPC", `language: ${name}`));
   return `${service("GRPC")}${entries.join("")}${access}`;
 }
 
@@ -62,18 +51,8 @@ export interface NearPlaces {
 }
 
 export function nearYaml({ servers, callers, traffic }: NearPlaces): string {
-  const entries = servers.map(
-    ({ version, address, port, locality }) => `---
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: { name: echo-${version}, namespace: demo }
-spec:
-  address: ${address}
-  ports: { http: ${port} }
-  serviceAccount: echo
-  locality: ${locality}
-  labels: { app: echo, version: ${version} }
-`,
+  const entries = servers.map(({ version, locality, ...place }) =>
+    server(version, place, "HTTP", `version: ${version}`, { locality }),
   );
   const own = callers.map(({ address, locality }) => `    - { address: ${address}, locality: ${locality} }\n`);
   return `${service("HTTP")}${entries.join("")}---
@@ -94,6 +73,26 @@ spec:
   host: ${echoHost}
   trafficPolicy: ${traffic}
 ${access}`;
+}
+
+/** One server of `echo`; `label` is the one that it has besides. */
+function server(
+  name: string,
+  { address, port }: EchoPlaces["v1"],
+  protocol: "GRPC" | "HTTP",
+  label: string,
+  more: { readonly account?: string; readonly locality?: string } = {},
+): string {
+  return `---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: echo-${name}, namespace: demo }
+spec:
+  address: ${address}
+  ports: { ${protocol.toLowerCase()}: ${port} }
+  serviceAccount: ${more.account ?? "echo"}
+${more.locality === undefined ? "" : `  locality: ${more.locality}\n`}  labels: { app: echo, ${label} }
+`;
 }
 
 /** Mutual TLS for everybody, and one method for one caller. */
@@ -118,17 +117,8 @@ spec:
  * each of them reads the balancer that comes of it.
  */
 export function echoYaml({ v1, v2, weight, account = "echo", protocol = "GRPC" }: EchoPlaces): string {
-  const name = protocol.toLowerCase();
-  const entry = (version: string, { address, port }: EchoPlaces["v1"]): string => `---
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: { name: echo-${version}, namespace: demo }
-spec:
-  address: ${address}
-  ports: { ${name}: ${port} }
-  serviceAccount: ${account}
-  labels: { app: echo, version: ${version} }
-`;
+  const entry = (version: string, place: EchoPlaces["v1"]): string =>
+    server(version, place, protocol, `version: ${version}`, { account });
   return `${service(protocol)}${entry("v1", v1)}${entry("v2", v2)}---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
