@@ -37,7 +37,7 @@ export function checkIssued(
   const id = identityOf(leaf);
   if (typeof id === "string") throw invalid(id);
   checkName(id, expected);
-  checkDates(leaf, nowMs);
+  checkDates("certificate", leaf, nowMs);
   const known = roots.map(parse);
   const intermediates = chainToRoot(leaf, others, known, nowMs);
   return {
@@ -77,18 +77,18 @@ function checkName(id: SpiffeId, { namespace, serviceAccount, trustDomain }: Exp
     throw invalid(`the certificate is for trust domain ${id.trustDomain}; so far we were of ${trustDomain}`);
 }
 
-function checkDates(leaf: X509Certificate, nowMs: number): void {
-  const from = leaf.validFromDate.getTime();
-  const to = leaf.validToDate.getTime();
+function checkDates(what: string, certificate: X509Certificate, nowMs: number): void {
+  const from = certificate.validFromDate.getTime();
+  const to = certificate.validToDate.getTime();
   if (nowMs < from)
     throw new IdentityError(
       "CLOCK_SKEW",
-      `the certificate is not valid before ${leaf.validFromDate.toISOString()}, which is ${span(from - nowMs)} ahead of this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
+      `the ${what} is not valid before ${certificate.validFromDate.toISOString()}, which is ${span(from - nowMs)} ahead of this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
     );
   if (nowMs >= to)
     throw new IdentityError(
       "CLOCK_SKEW",
-      `the certificate ended at ${leaf.validToDate.toISOString()}, ${span(nowMs - to)} before this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
+      `the ${what} ended at ${certificate.validToDate.toISOString()}, ${span(nowMs - to)} before this machine's clock (${new Date(nowMs).toISOString()}); set the clock`,
     );
 }
 
@@ -106,23 +106,24 @@ function chainToRoot(
       chain.length < maxDepth
         ? others.find((other) => !chain.includes(other) && issued(current, other, nowMs))
         : undefined;
-    if (next === undefined)
+    if (next === undefined) {
+      const outdated = [...roots, ...others].find((each) => signed(current, each));
+      if (outdated !== undefined) checkDates(`certificate of its issuer ${oneLine(outdated.subject)}`, outdated, nowMs);
       throw invalid(
         `the certificate does not lead to a known root (issuer ${oneLine(current.issuer)}); is the root certificate of this process that of this control plane?`,
       );
+    }
     chain.push(next);
     current = next;
   }
 }
 
 function issued(certificate: X509Certificate, issuer: X509Certificate, nowMs: number): boolean {
-  return (
-    issuer.ca &&
-    nowMs >= issuer.validFromDate.getTime() &&
-    nowMs < issuer.validToDate.getTime() &&
-    certificate.checkIssued(issuer) &&
-    certificate.verify(issuer.publicKey)
-  );
+  return nowMs >= issuer.validFromDate.getTime() && nowMs < issuer.validToDate.getTime() && signed(certificate, issuer);
+}
+
+function signed(certificate: X509Certificate, issuer: X509Certificate): boolean {
+  return issuer.ca && certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
 }
 
 function parse(pem: string): X509Certificate {

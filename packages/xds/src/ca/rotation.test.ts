@@ -131,6 +131,20 @@ test("a clock an hour off is named as such, with by how much", async () => {
   });
 });
 
+test("a root that has ended, or has not begun by our clock, is named as such, and not called unknown", async () => {
+  const at = clock.wall();
+  root = makeCertificate("root", { notBeforeMs: at - dayMs, notAfterMs: at - 3_600_000 });
+  await expect(identity().start()).rejects.toMatchObject({
+    code: "CLOCK_SKEW",
+    message: expect.stringMatching(/^the certificate of its issuer "CN=root" ended at .*, 60 min before/) as string,
+  });
+  root = makeCertificate("root", { notBeforeMs: at + 3_600_000, notAfterMs: at + dayMs });
+  await expect(identity().start()).rejects.toMatchObject({
+    code: "CLOCK_SKEW",
+    message: expect.stringContaining("is not valid before") as string,
+  });
+});
+
 test("I30: five tries, 100 ms doubling, on what may pass; none on a refusal", async () => {
   let asked = 0;
   const good = authority();
