@@ -133,7 +133,7 @@ describe("turns", () => {
     const next = async (): Promise<void> => void turns++;
     const work = function* (slices: number): Sliced<string> {
       for (let i = 0; i < slices; i++) {
-        nowMs += 0.25;
+        nowMs += 0.0625;
         yield undefined;
       }
       return "done";

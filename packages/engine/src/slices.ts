@@ -12,8 +12,8 @@ export function finish<T>(work: Sliced<T>): T {
   }
 }
 
-/** How long slices may hold the event loop before it has a turn. */
-const turnMs = 1;
+/** How long slices may hold the event loop before it has a turn; a collection of some milliseconds may fall into any. */
+const turnMs = 0.25;
 
 /** Does it over several turns of the event loop; `nextTurn` lets the loop take one. At once, and no promise, when it is little work. */
 export function inTurns<T>(work: Sliced<T>, now: () => number, nextTurn: () => Promise<void>): T | Promise<T> {
