@@ -61,7 +61,7 @@ export function connect(options: ConnectOptions, done: Connected): void {
   const fail = (code: "CONNECT_FAILED" | "TLS_FAILED", reason: string, cause?: unknown, own = false): void =>
     finish(new MeshError(code, `${endpoint.address}: ${reason}`, { cause, ownDelay: own }), plaintextPeer);
   const onError = (error: NodeJS.ErrnoException): void =>
-    finish(failureOf(endpoint.address, stage(), error), plaintextPeer);
+    finish(failureOf(endpoint.address, stage(), error, options.protocol), plaintextPeer);
   const onClose = (): void => fail(stage(), "closed before the connection stood");
   const nowMs = clock.now();
   const stalledMs = clock.stalled(nowMs);
@@ -168,6 +168,7 @@ export function failureOf(
   address: string,
   stage: "CONNECT_FAILED" | "TLS_FAILED",
   error: NodeJS.ErrnoException,
+  protocol: ConnectOptions["protocol"] = "http/1.1",
 ): MeshError {
   if (error.code === "EMFILE")
     return new MeshError(
@@ -179,6 +180,10 @@ export function failureOf(
     return new MeshError("OVERFLOW", `${address}: this machine can open no more files and sockets (ENFILE)`, {
       cause: error,
     });
+  if (error.code === "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL") {
+    const wanted = protocol === "h2" ? "HTTP/2" : "HTTP/1.1";
+    return new MeshError(stage, `${address}: it does not speak ${wanted}, which this call needs`, { cause: error });
+  }
   return new MeshError(stage, `${address}: ${describe(error)}`, { cause: error });
 }
 
@@ -186,5 +191,6 @@ export function failureOf(
 function describe(error: NodeJS.ErrnoException): string {
   if (error instanceof AggregateError && error.message === "")
     return error.errors.map((each: unknown) => (each instanceof Error ? each.message : String(each))).join("; ");
-  return error.message;
+  // OpenSSL's end with a line break.
+  return error.message.trimEnd();
 }
