@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { measureBlocks } from "./blocks.ts";
 import { build } from "./build.ts";
+import { measureControlPlane } from "./control-plane.ts";
 import { measureGrpc } from "./grpc.ts";
 import { measureClient, measureHttp2, measureNode, measureNoise, measureServer } from "./requests.ts";
 import { microFiles, runMicro } from "./micro.ts";
@@ -15,7 +16,18 @@ import { openWorld } from "./world.ts";
  * figures mean. `--quick` measures less, `--json` ends with one line for machines, `--pairs n` and `--only client,server,…` and
  * `--no-build` are for whoever works on a part.
  */
-const parts = ["client", "server", "noise", "node", "http2", "grpc", "startup", "blocks", "micro"] as const;
+const parts = [
+  "client",
+  "server",
+  "noise",
+  "node",
+  "http2",
+  "grpc",
+  "startup",
+  "control-plane",
+  "blocks",
+  "micro",
+] as const;
 const { values: options } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
@@ -60,6 +72,8 @@ try {
   if (wanted.has("http2")) report.http2 = await measureHttp2(world, effort, progress);
   if (wanted.has("grpc")) report.grpc = await measureGrpc(world, effort, progress);
   if (wanted.has("startup")) report.startup = await measureStartup(world, options.quick ? 3 : 7, progress);
+  if (wanted.has("control-plane"))
+    report.controlPlane = await measureControlPlane(world, options.quick ? 5 : 15, progress);
   if (wanted.has("grpc")) report.load = await measureLoad(options.quick ? 3 : 7, progress);
 } finally {
   await world.close();

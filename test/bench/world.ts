@@ -31,6 +31,8 @@ export interface World {
   registerBackend(ports: readonly number[]): Promise<void>;
   /** A service of 10,000 endpoints (turn 0), of which one more moves to another address with each turn. Nobody listens there. */
   registerBig(turn: number): Promise<void>;
+  /** What the control plane has used of the processors so far, all its threads together. */
+  controlPlaneCpuMs(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -119,6 +121,7 @@ export async function openWorld(): Promise<World> {
           found = now;
         }
       },
+      controlPlaneCpuMs: async () => (await controlPlane!.figures("now"))["cpuMs"]!,
       async xdsEnvironment(account) {
         const out = join(folder, `${account}-xds`);
         const who = [

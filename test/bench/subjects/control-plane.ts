@@ -35,7 +35,8 @@ await serveSubject({
   ready: { port: controlPlane.port, plaintextPort },
   async figures() {
     seen.add(controlPlane.status().snapshotVersion);
-    return { configurations: seen.size };
+    const { user, system } = process.cpuUsage();
+    return { configurations: seen.size, cpuMs: (user + system) / 1_000 };
   },
   close: () => controlPlane.close(),
 });
