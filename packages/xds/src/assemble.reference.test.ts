@@ -11,7 +11,8 @@ import * as fc from "fast-check";
 import { isDeepStrictEqual } from "node:util";
 import { expect, test } from "vitest";
 
-import { Assembly, type Outcome, type Root, type Touched } from "./assemble.ts";
+import { Assembly, type Touched } from "./assemble.ts";
+import type { Outcome, Root } from "./published.ts";
 import { clusterNames } from "./cluster-names.ts";
 import type { Entry } from "./resource-table.ts";
 import type { DecodedCluster } from "./resources/cluster.ts";

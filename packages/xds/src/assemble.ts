@@ -1,46 +1,22 @@
-import type {
-  ClusterConfig,
-  EndpointSet,
-  FilterChain,
-  InboundListener,
-  Locality,
-  MeshConfig,
-  OutboundListener,
-  RouteConfiguration,
-} from "@trama/engine";
+import type { ClusterConfig, EndpointSet, Locality, MeshConfig, RouteConfiguration } from "@trama/engine";
 
 import { clusterNames } from "./cluster-names.ts";
+import { ConfigChange } from "./config-change.ts";
 import { Needs } from "./needs.ts";
-import type { DecodedChain, DecodedHttp } from "./resources/filter-chain.ts";
+import {
+  httpsOf,
+  inboundListener,
+  outboundListener,
+  type Outcome,
+  type Published,
+  publishedHttps,
+  type Resources,
+  type Root,
+  routesOf,
+  type Tables,
+} from "./published.ts";
 import type { DecodedCluster } from "./resources/cluster.ts";
-import type { DecodedInbound, DecodedListener, DecodedOutbound } from "./resources/listener.ts";
-import type { Entry } from "./resource-table.ts";
 import { localClusterName } from "./resources/zone-aware.ts";
-
-/** A listener that the process asked for: the root of what is subscribed. */
-export interface Root {
-  readonly side: "outbound" | "inbound";
-  /** Its key in the MeshConfig: `host:port` as asked, or the bound `ip:port`. */
-  readonly key: string;
-  /** Its name at the control plane. */
-  readonly resource: string;
-}
-
-/** The resources of one type, as the assembly sees them. */
-export interface Resources<T> {
-  get(name: string): Entry<T> | undefined;
-  /** From now on it is asked for. */
-  want(name: string): void;
-  /** It is not any more, and what is known of it is forgotten. */
-  unwant(name: string): void;
-}
-
-export interface Tables {
-  readonly listener: Resources<DecodedListener>;
-  readonly route: Resources<RouteConfiguration>;
-  readonly cluster: Resources<DecodedCluster>;
-  readonly endpoint: Resources<EndpointSet>;
-}
 
 /** Names of resources of which something new is known, by type. */
 export type Touched = Partial<Record<keyof Tables, Iterable<string>>>;
@@ -51,19 +27,6 @@ export interface Asked {
   /** Those that it asks for since the last time this was called, or does not any more, by name at the control plane. */
   takeMoved(): Iterable<string>;
 }
-
-/** Where a root stands. */
-export type Outcome =
-  | { readonly kind: "found" }
-  | { readonly kind: "missing" }
-  /** Refused, or names something that does not exist, and no earlier version is in use. */
-  | { readonly kind: "invalid"; readonly message: string }
-  | { readonly kind: "waiting"; readonly waitingFor: string };
-
-/** What is published for a root, and what it was made of. */
-export type Published =
-  | { readonly side: "outbound"; readonly http: DecodedHttp; readonly config: OutboundListener }
-  | { readonly side: "inbound"; readonly decoded: DecodedInbound; readonly config: InboundListener };
 
 interface Assembled {
   readonly cluster: DecodedCluster;
@@ -122,7 +85,7 @@ export class Assembly {
 
   /** Looks at what was touched, and at all that depends on it; true when the configuration changed. Wants and unwants resources. */
   update(asked: Asked, tables: Tables, touched: Touched): boolean {
-    const change = new Change(this.#config);
+    const change = new ConfigChange(this.#config);
     const stale = this.#stale(touched);
     const dirty = new Set(asked.takeMoved());
     for (const resource of touched.listener ?? []) if (this.#roots.has(resource)) dirty.add(resource);
@@ -153,7 +116,7 @@ export class Assembly {
     return stale;
   }
 
-  #updateRoot(resource: string, root: Root | undefined, tables: Tables, change: Change): void {
+  #updateRoot(resource: string, root: Root | undefined, tables: Tables, change: ConfigChange): void {
     const before = this.#roots.get(resource);
     if (root === undefined) {
       if (before?.published !== undefined) change.root(before.published, undefined);
@@ -201,7 +164,7 @@ export class Assembly {
     routes: readonly string[],
     current: readonly RouteConfiguration[],
     published: Published | undefined,
-    change: Change,
+    change: ConfigChange,
   ): void {
     const inForce = published?.side === "outbound" ? clusterNames(published.config.routes) : [];
     const only = current.length === 1 && published?.side === "outbound" && current[0] === published.config.routes;
@@ -238,7 +201,7 @@ export class Assembly {
   }
 
   /** The newest that is complete, for as long as a published listener names it. */
-  #putInForce(name: string, tables: Tables, change: Change): void {
+  #putInForce(name: string, tables: Tables, change: ConfigChange): void {
     const before = this.#clusters.get(name);
     const made = this.#used.has(name) ? this.#resolve(name, tables) : undefined;
     const now = typeof made === "string" ? undefined : made;
@@ -256,7 +219,7 @@ export class Assembly {
    * Nobody waits for the endpoints of the caller's own cluster, where they matter to this one, in its newest version or the one in force:
    * until they are known, zones do not count.
    */
-  #needEndpoints(name: string, tables: Tables, change: Change): void {
+  #needEndpoints(name: string, tables: Tables, change: ConfigChange): void {
     const found: string[] = [];
     if (this.#named.has(name)) {
       const newest = tables.cluster.get(name)?.value;
@@ -271,126 +234,12 @@ export class Assembly {
   }
 }
 
-/** What becomes of a configuration: its maps are copied when the first of their entries changes. */
-class Change {
-  readonly #old: MeshConfig;
-  #outbound: Map<string, OutboundListener> | undefined = undefined;
-  #inbound: Map<string, InboundListener> | undefined = undefined;
-  #clusters: Map<string, ClusterConfig> | undefined = undefined;
-  /** Names that came to be needed, or are not any more. */
-  readonly routes: Set<string> = new Set();
-  readonly named: Set<string> = new Set();
-  readonly used: Set<string> = new Set();
-  readonly endpoints: Set<string> = new Set();
-
-  constructor(old: MeshConfig) {
-    this.#old = old;
-  }
-
-  root(before: Published | undefined, now: Published | undefined): void {
-    if (before?.side === "outbound") (this.#outbound ??= new Map(this.#old.outbound)).delete(before.config.name);
-    else if (before !== undefined) (this.#inbound ??= new Map(this.#old.inbound)).delete(before.config.name);
-    if (now?.side === "outbound") (this.#outbound ??= new Map(this.#old.outbound)).set(now.config.name, now.config);
-    else if (now !== undefined) (this.#inbound ??= new Map(this.#old.inbound)).set(now.config.name, now.config);
-  }
-
-  cluster(name: string, config: ClusterConfig | undefined): void {
-    this.#clusters ??= new Map(this.#old.clusters);
-    if (config === undefined) this.#clusters.delete(name);
-    else this.#clusters.set(name, config);
-  }
-
-  /** The old one where nothing changed. */
-  result(): MeshConfig {
-    const { outbound, inbound, clusters } = this.#old;
-    if (this.#outbound === undefined && this.#inbound === undefined && this.#clusters === undefined) return this.#old;
-    return {
-      outbound: this.#outbound ?? outbound,
-      inbound: this.#inbound ?? inbound,
-      clusters: this.#clusters ?? clusters,
-    };
-  }
-}
-
 function settle(resources: Resources<unknown>, needs: Needs, moved: ReadonlySet<string>): void {
   for (const name of moved) {
     if (needs.has(name)) resources.want(name);
     else resources.unwant(name);
   }
 }
-
-function httpsOf(listener: DecodedListener): readonly DecodedHttp[] {
-  return listener.kind === "outbound" ? [listener.http] : chainsOf(listener).map((chain) => chain.http);
-}
-
-function publishedHttps(published: Published | undefined): readonly DecodedHttp[] {
-  if (published === undefined) return [];
-  return published.side === "outbound" ? [published.http] : httpsOf(published.decoded);
-}
-
-function chainsOf({ chains, defaultChain }: DecodedInbound): readonly DecodedChain[] {
-  return defaultChain === undefined ? chains : [...chains, defaultChain];
-}
-
-type Incomplete = Exclude<Outcome, { kind: "found" } | { kind: "missing" }>;
-
-// ── listeners ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-function outboundListener(
-  root: Root,
-  { http }: DecodedOutbound,
-  before: Published | undefined,
-  tables: Tables,
-  resolve: (cluster: string) => Made,
-): Published | Incomplete {
-  const routes = routesOf(http, tables);
-  if ("kind" in routes) return routes;
-  for (const name of clusterNames(routes)) {
-    if (resolve(name) === "pending") return { kind: "waiting", waitingFor: `cluster ${name}` };
-  }
-  if (before?.side === "outbound" && before.http === http && before.config.routes === routes) return before;
-  return { side: "outbound", http, config: { name: root.key, filters: http.filters, routes } };
-}
-
-function inboundListener(
-  root: Root,
-  decoded: DecodedInbound,
-  before: Published | undefined,
-  tables: Tables,
-): Published | Incomplete {
-  const old = before?.side === "inbound" ? before : undefined;
-  const chains: FilterChain[] = [];
-  for (const chain of chainsOf(decoded)) {
-    const routes = routesOf(chain.http, tables);
-    if ("kind" in routes) return routes;
-    chains.push(chainConfig(chain, routes));
-  }
-  const routesBefore = old && [...old.config.chains, ...(old.config.defaultChain ? [old.config.defaultChain] : [])];
-  const unchanged = chains.every((chain, index) => chain.routes === routesBefore?.[index]?.routes);
-  if (old?.decoded === decoded && unchanged) return old;
-  const defaultChain = decoded.defaultChain === undefined ? undefined : chains.pop();
-  const { service, limits } = decoded;
-  return { side: "inbound", decoded, config: { name: root.key, chains, defaultChain, service, limits } };
-}
-
-function chainConfig(chain: DecodedChain, routes: RouteConfiguration): FilterChain {
-  return { name: chain.name, match: chain.match, tls: chain.tls, filters: chain.http.filters, routes };
-}
-
-function routesOf(http: DecodedHttp, tables: Tables): RouteConfiguration | Incomplete {
-  if (!("rds" in http.routes)) return http.routes;
-  const name = http.routes.rds;
-  const entry = tables.route.get(name);
-  if (entry?.value !== undefined) return entry.value;
-  if (entry?.failed !== undefined)
-    return { kind: "invalid", message: `route configuration ${name}: ${entry.failed.message}` };
-  if (entry?.state === "DOES_NOT_EXIST") {
-    return { kind: "invalid", message: `the listener names route configuration ${name}, which does not exist` };
-  }
-  return { kind: "waiting", waitingFor: `route configuration ${name}` };
-}
-
-// ── clusters ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function endpointsOf({ endpoints }: DecodedCluster, tables: Tables): EndpointSet | undefined {
   if (!("eds" in endpoints)) return endpoints;

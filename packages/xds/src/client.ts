@@ -1,7 +1,8 @@
 import { inTurns } from "@trama/engine";
 import type { EndpointSet, MeshConfig, RouteConfiguration, Sliced } from "@trama/engine";
 
-import { Assembly, type Root, type Touched } from "./assemble.ts";
+import { Assembly, type Touched } from "./assemble.ts";
+import type { Root } from "./published.ts";
 import type { XdsServer } from "./bootstrap.ts";
 import type { XdsClient, XdsClientOptions } from "./client-face.ts";
 import { XdsError } from "./errors.ts";

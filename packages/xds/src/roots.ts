@@ -1,6 +1,7 @@
 import { type Clock, type Timer, parseAddress } from "@trama/engine";
 
-import type { Asked, Outcome, Root } from "./assemble.ts";
+import type { Asked } from "./assemble.ts";
+import type { Outcome, Root } from "./published.ts";
 import { type Bootstrap, inboundListenerTemplate } from "./bootstrap.ts";
 import { XdsError } from "./errors.ts";
 
