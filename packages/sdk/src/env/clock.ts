@@ -28,11 +28,9 @@ export function createClock(): Clock & { close(): void } {
   const outside = AsyncLocalStorage.snapshot();
 
   // Not `performance.now()`, which takes twice as long, and 2 ms to load what is measured by it besides.
-  const [startS] = process.hrtime();
-  const now = (): number => {
-    const [s, ns] = process.hrtime();
-    return (s - startS) * 1_000 + ns / 1_000_000;
-  };
+  // Not `process.hrtime()`: read by itself it is as fast, and spares the 2 ms that `perf_hooks` takes to load, but among the work of a call each
+  // reading takes seven microseconds (bench, client: 53 µs a request more than plain, where it is 15).
+  const now = (): number => performance.now();
 
   /** How much longer than a tick it is since the last turn, where that is a block. */
   const lag = (nowMs: number): number => {
