@@ -8,7 +8,7 @@ import { createClock } from "./clock.ts";
 
 let clock: ReturnType<typeof createClock>;
 beforeEach(() => {
-  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "hrtime", "Date"] });
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance", "Date"] });
   clock = createClock();
 });
 afterEach(() => {
