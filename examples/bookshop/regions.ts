@@ -3,18 +3,20 @@ import { parseArgs, styleText } from "node:util";
 import { tellStory } from "./demo/regions/story.ts";
 import { drawSecond } from "./demo/regions/draw.ts";
 
-const usage = `usage: npm run demo:regions -- [--seconds n] [--rate n] [--json]
+const usage = `usage: npm run demo:regions -- [--seconds n] [--rate n] [--stretch n] [--json]
 
   A catalog in three regions. The reader's own dies under load and comes back, then answers 200 ms late and is healed.
 
   --seconds n  of each of the three phases (default 40; 5 to 600)
   --rate n     requests a second (default 50; 10 to 500)
+  --stretch n  makes all times so much longer, for a machine that is busy now and then (1 to 10; default: by what healthy calls take)
   --json       prints one JSON object as the last line, and nothing else on stdout`;
 
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "40" },
     rate: { type: "string", default: "50" },
+    stretch: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -25,6 +27,7 @@ if (values.help) {
 }
 const seconds = number("--seconds", values.seconds, 5, 600);
 const rate = number("--rate", values.rate, 10, 500);
+const stretch = values.stretch === undefined ? undefined : number("--stretch", values.stretch, 1, 10);
 const meshDir = fileURLToPath(new URL("mesh-regions/", import.meta.url));
 const progress = (text: string): void => void process.stderr.write(`· ${text}\n`);
 
@@ -33,7 +36,15 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => in
 
 try {
   const onSecond = values.json ? undefined : drawSecond;
-  const { report, faults } = await tellStory({ meshDir, seconds, rate, progress, stop: interrupted.signal, onSecond });
+  const { report, faults } = await tellStory({
+    meshDir,
+    seconds,
+    rate,
+    stretch,
+    progress,
+    stop: interrupted.signal,
+    onSecond,
+  });
   for (const fault of faults) process.stderr.write(`✗ ${fault}\n`);
   if (values.json) console.log(JSON.stringify(report));
   else {

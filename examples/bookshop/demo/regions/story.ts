@@ -42,6 +42,8 @@ export interface StoryOptions {
   readonly seconds: number;
   /** Requests a second. */
   readonly rate: number;
+  /** Of all times; `undefined`: by what healthy calls take. */
+  readonly stretch: number | undefined;
   readonly progress: (text: string) => void;
   readonly stop: AbortSignal;
   /** Is given the answers of each second. */
@@ -53,6 +55,7 @@ export async function tellStory({
   meshDir,
   seconds: phaseSeconds,
   rate,
+  stretch: given,
   progress,
   stop,
   onSecond,
@@ -65,7 +68,7 @@ export async function tellStory({
   }, 1_000);
   try {
     const wait = (ms: number): Promise<void> => sleep(ms, undefined, { signal: stop });
-    const stretch = await stretchFor(world, wait, progress);
+    const stretch = await stretchFor(world, given, wait, progress);
     const healthy = await observe(world, () => wait(phaseSeconds * 1_000), `${phaseSeconds} s of health`, progress);
     const p99Ms = percentile(tookMs(healthy.readings), 0.99);
 
@@ -121,6 +124,7 @@ export async function tellStory({
 /** What is late is told by a time-out, and that by what a healthy call takes here and now: the slowest of a second's, when all is warm. */
 async function stretchFor(
   world: World,
+  given: number | undefined,
   wait: (ms: number) => Promise<void>,
   progress: (text: string) => void,
 ): Promise<number> {
@@ -128,7 +132,8 @@ async function stretchFor(
   const warm = world.readings.length;
   await wait(1_000);
   const slowestMs = percentile(tookMs(world.readings.slice(warm)), 1);
-  const stretch = Math.min(mostStretch, Math.max(1, Math.ceil((slowestMs * healthyCalls) / perTryMs) || mostStretch));
+  const wanted = Math.max(1, Math.ceil((slowestMs * healthyCalls) / perTryMs) || mostStretch);
+  const stretch = given ?? Math.min(mostStretch, wanted);
   if (stretch === 1) return 1;
   progress(`a healthy call takes up to ${round(slowestMs)} ms here: all times are ${stretch} times as long`);
   await world.stretch(stretch);
