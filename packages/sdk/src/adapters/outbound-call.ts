@@ -44,8 +44,9 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   readonly options: Dispatcher.DispatchOptions;
   readonly #source: CallSource;
   readonly #destination: Destination | undefined;
-  rawHeaders: Raw = null;
-  rawTrailers: Raw = null;
+  /** Of the newest head; made of a list when somebody asks, which few handlers do. */
+  #rawHeaders: Raw | HeaderList = null;
+  #rawTrailers: Raw | HeaderList = null;
   /** Has been told its end. */
   over = false;
   paused = false;
@@ -124,6 +125,16 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
     return this.reason !== null;
   }
 
+  get rawHeaders(): Raw {
+    if (this.#rawHeaders instanceof HeaderList) this.#rawHeaders = buffers(this.#rawHeaders);
+    return this.#rawHeaders;
+  }
+
+  get rawTrailers(): Raw {
+    if (this.#rawTrailers instanceof HeaderList) this.#rawTrailers = buffers(this.#rawTrailers);
+    return this.#rawTrailers;
+  }
+
   get value(): BodyValue {
     return this.options.body;
   }
@@ -193,7 +204,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
     if (this.over || this.#switched || (head.status === 101 && this.upgrade !== null)) return;
     this.#flow = flow;
     const own = head instanceof UpstreamHead;
-    this.rawHeaders = own && head.untouched ? (head.raw ?? null) : buffers(head.headers);
+    this.#rawHeaders = own && head.untouched ? (head.raw ?? null) : head.headers;
     const fields = (own ? head.record : head.headers.record()) as Fields;
     try {
       this.#handler.onResponseStart?.(this, head.status, fields, head.statusText ?? "");
@@ -217,7 +228,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
     this.over = true;
     this.#leaveBody();
     if (this.#switched) return;
-    this.rawTrailers = trailers === undefined ? null : buffers(trailers);
+    this.#rawTrailers = trailers ?? null;
     try {
       this.#handler.onResponseEnd?.(this, (trailers?.record() ?? noFields) as Fields);
     } catch (thrown) {
@@ -233,7 +244,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
   /** undici's handlers get interim answers as heads of their own. */
   informed(status: number, headers: HeaderRecord): void {
     if (this.over) return;
-    this.rawHeaders = null;
+    this.#rawHeaders = null;
     try {
       this.#handler.onResponseStart?.(this, status, headers as Fields, "");
     } catch (thrown) {
@@ -247,7 +258,7 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
 
   switched(status: number, headers: Fields, socket: Duplex): void {
     this.#switched = true;
-    this.rawHeaders = buffers(HeaderList.ofRecord(headers));
+    this.#rawHeaders = HeaderList.ofRecord(headers);
     try {
       this.#handler.onRequestUpgrade?.(this, status, headers, socket);
     } catch (thrown) {

@@ -22,6 +22,13 @@ const silenceMs = 300_000;
 type State = "waiting" | "open" | "over";
 
 /**
+ * The request of a stream, until that has closed. Node lets go of a closed stream only some time later, and all that it refers to would outlive
+ * the young collections with it: the call, its answer, and what the application waits with.
+ */
+const requestOf = Symbol("trama.request");
+type Owned = ClientHttp2Stream & { [requestOf]?: H2Request | undefined };
+
+/**
  * One attempt on a stream: the handler of its events, the writer of its body, and what the engine pauses and aborts. `over` means that the
  * sink has heard the last; the stream may live on until the peer knows too.
  */
@@ -59,6 +66,11 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
     return body instanceof StreamBody ? body : undefined;
   }
 
+  /** Of a call over HTTP; one over gRPC has none. */
+  get #httpBody(): HttpBody {
+    return this.#attempt.call.body as HttpBody;
+  }
+
   /** False when the connection could not take it after all; then it is still waiting. */
   begin(connection: H2Connection, session: ClientHttp2Session): boolean {
     const { call } = this.#attempt;
@@ -90,32 +102,78 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
     call.record.mtls = connection.peer.mtls;
     call.record.peerPrincipal = connection.peer.spiffeId;
     connection.streams++;
-    stream.on("response", (_headers, flags, raw) => this.#onResponse(_headers, flags, raw));
-    stream.on("trailers", (fields: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
-      this.#complete = true;
-      this.#trailers = raw === undefined ? HeaderList.ofRecord(withoutPseudo(fields)) : HeaderList.ofFlat(raw);
-    });
-    stream.on("end", () => this.#onEnd());
-    stream.on("error", (error: Error) => (this.#error = error));
-    stream.on("close", () => this.#onClose());
+    (stream as Owned)[requestOf] = this;
+    stream.on("response", H2Request.#response);
+    stream.on("trailers", H2Request.#trailed);
+    stream.on("end", H2Request.#ended);
+    stream.on("error", H2Request.#failed);
+    stream.on("close", H2Request.#closed);
     if (body instanceof HttpBody) this.#sendHttp(stream, body, http!);
     else this.#body?.attach(this);
     return true;
   }
 
+  // Listeners of all streams: a closure for each would be garbage, and keep its request as long as the stream.
+
+  static #response(this: Owned, headers: IncomingHttpHeaders, flags: number, raw?: string[]): void {
+    const request = this[requestOf];
+    if (request !== undefined) request.#onResponse(headers, flags, raw);
+  }
+
+  static #trailed(this: Owned, fields: IncomingHttpHeaders, _flags: number, raw?: string[]): void {
+    const request = this[requestOf];
+    if (request === undefined) return;
+    request.#complete = true;
+    request.#trailers = raw === undefined ? HeaderList.ofRecord(withoutPseudo(fields)) : HeaderList.ofFlat(raw);
+  }
+
+  static #data(this: Owned, chunk: Buffer): void {
+    const request = this[requestOf];
+    if (request !== undefined && request.#state === "open") request.#sink.onData(chunk);
+  }
+
+  static #ended(this: Owned): void {
+    const request = this[requestOf];
+    if (request !== undefined) request.#onEnd();
+  }
+
+  static #failed(this: Owned, error: Error): void {
+    const request = this[requestOf];
+    if (request !== undefined) request.#error = error;
+  }
+
+  static #closed(this: Owned): void {
+    const request = this[requestOf];
+    this[requestOf] = undefined;
+    if (request !== undefined) request.#onClose();
+  }
+
+  static #informed(this: Owned, fields: IncomingHttpHeaders): void {
+    const request = this[requestOf];
+    if (request !== undefined && request.#state === "open")
+      request.#httpBody.informed(Number(fields[":status"]), withoutPseudo(fields));
+  }
+
+  static #silent(this: Owned): void {
+    const request = this[requestOf];
+    if (request !== undefined) request.#onSilence();
+  }
+
+  static #wantsTrailers(this: Owned): void {
+    const request = this[requestOf];
+    if (request === undefined) return;
+    const body = request.#httpBody;
+    try {
+      this.sendTrailers({ ...body.trailers!() } as OutgoingHttpHeaders);
+    } catch (thrown) {
+      body.failed(thrown as Error);
+    }
+  }
+
   #sendHttp(stream: ClientHttp2Stream, body: HttpBody, { source }: SendableBody): void {
-    stream.on("headers", (fields: IncomingHttpHeaders) => {
-      if (this.#state === "open") body.informed(Number(fields[":status"]), withoutPseudo(fields));
-    });
-    if (body.trailers !== undefined)
-      stream.on("wantTrailers", () => {
-        try {
-          stream.sendTrailers({ ...body.trailers!() } as OutgoingHttpHeaders);
-        } catch (thrown) {
-          body.failed(thrown as Error);
-        }
-      });
-    stream.on("timeout", () => this.#onSilence(body));
+    stream.on("headers", H2Request.#informed);
+    if (body.trailers !== undefined) stream.on("wantTrailers", H2Request.#wantsTrailers);
+    stream.on("timeout", H2Request.#silent);
     this.#patience(body.headersTimeout);
     body.begin();
     if (source instanceof Uint8Array) stream.end(source);
@@ -133,9 +191,10 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
     this.#stream!.setTimeout(ms ?? silenceMs);
   }
 
-  #onSilence(body: HttpBody): void {
+  #onSilence(): void {
     const stream = this.#stream!;
     if (this.#state !== "open") return;
+    const body = this.#httpBody;
     const ms = (this.#headed ? body.bodyTimeout : body.headersTimeout) ?? silenceMs;
     // It is our own reader that has stopped.
     if (stream.isPaused()) {
@@ -203,9 +262,7 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
     // The one pseudo field of an answer comes first (RFC 9113 §8.3).
     const list = raw?.[0] === ":status" ? HeaderList.ofFlat(raw.slice(2)) : HeaderList.ofRecord(withoutPseudo(headers));
     // Not earlier: Node tells of a head in a later tick than of the data that came with it, and a head is first (law 2).
-    this.#stream!.on("data", (chunk: Buffer) => {
-      if (this.#state === "open") this.#sink.onData(chunk);
-    });
+    this.#stream!.on("data", H2Request.#data);
     this.#sink.onHead({ status, headers: list }, this);
   }
 
