@@ -115,60 +115,36 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
 
   // Listeners of all streams: a closure for each would be garbage, and keep its request as long as the stream.
 
-  static #response(this: Owned, headers: IncomingHttpHeaders, flags: number, raw?: string[]): void {
-    const request = this[requestOf];
-    if (request !== undefined) request.#onResponse(headers, flags, raw);
-  }
+  static readonly #response = listener((request, headers: IncomingHttpHeaders, flags: number, raw?: string[]) =>
+    request.#onResponse(headers, flags, raw),
+  );
 
-  static #trailed(this: Owned, fields: IncomingHttpHeaders, _flags: number, raw?: string[]): void {
-    const request = this[requestOf];
-    if (request === undefined) return;
+  static readonly #trailed = listener((request, fields: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
     request.#complete = true;
     request.#trailers = raw === undefined ? HeaderList.ofRecord(withoutPseudo(fields)) : HeaderList.ofFlat(raw);
-  }
+  });
 
-  static #data(this: Owned, chunk: Buffer): void {
-    const request = this[requestOf];
-    if (request !== undefined && request.#state === "open") request.#sink.onData(chunk);
-  }
+  static readonly #data = listener((request, chunk: Buffer) => {
+    if (request.#state === "open") request.#sink.onData(chunk);
+  });
 
-  static #ended(this: Owned): void {
-    const request = this[requestOf];
-    if (request !== undefined) request.#onEnd();
-  }
+  static readonly #ended = listener((request) => request.#onEnd());
+  static readonly #failed = listener((request, error: Error) => (request.#error = error));
+  static readonly #closed = listener((request) => request.#onClose());
+  static readonly #silent = listener((request) => request.#onSilence());
 
-  static #failed(this: Owned, error: Error): void {
-    const request = this[requestOf];
-    if (request !== undefined) request.#error = error;
-  }
+  static readonly #informed = listener((request, fields: IncomingHttpHeaders) => {
+    if (request.#state === "open") request.#httpBody.informed(Number(fields[":status"]), withoutPseudo(fields));
+  });
 
-  static #closed(this: Owned): void {
-    const request = this[requestOf];
-    this[requestOf] = undefined;
-    if (request !== undefined) request.#onClose();
-  }
-
-  static #informed(this: Owned, fields: IncomingHttpHeaders): void {
-    const request = this[requestOf];
-    if (request !== undefined && request.#state === "open")
-      request.#httpBody.informed(Number(fields[":status"]), withoutPseudo(fields));
-  }
-
-  static #silent(this: Owned): void {
-    const request = this[requestOf];
-    if (request !== undefined) request.#onSilence();
-  }
-
-  static #wantsTrailers(this: Owned): void {
-    const request = this[requestOf];
-    if (request === undefined) return;
+  static readonly #wantsTrailers = listener((request) => {
     const body = request.#httpBody;
     try {
-      this.sendTrailers({ ...body.trailers!() } as OutgoingHttpHeaders);
+      request.#stream!.sendTrailers({ ...body.trailers!() } as OutgoingHttpHeaders);
     } catch (thrown) {
       body.failed(thrown as Error);
     }
-  }
+  });
 
   #sendHttp(stream: ClientHttp2Stream, body: HttpBody, { source }: SendableBody): void {
     stream.on("headers", H2Request.#informed);
@@ -283,7 +259,8 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
   }
 
   #onClose(): void {
-    const stream = this.#stream!;
+    const stream: Owned = this.#stream!;
+    stream[requestOf] = undefined;
     const connection = this.#connection!;
     if (this.#state === "open") {
       const code = stream.rstCode ?? constants.NGHTTP2_NO_ERROR;
@@ -308,6 +285,15 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
     this.#state = "over";
     this.#body?.detach(this);
   }
+}
+
+function listener<A, B, C>(
+  run: (request: H2Request, first: A, second: B, third: C) => void,
+): (first: A, second: B, third: C) => void {
+  return function (this: Owned, first, second, third) {
+    const request = this[requestOf];
+    if (request !== undefined) run(request, first, second, third);
+  };
 }
 
 function withoutPseudo(headers: IncomingHttpHeaders): Record<string, string | string[]> {
