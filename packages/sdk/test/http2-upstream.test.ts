@@ -1,8 +1,11 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import http from "node:http";
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { type ConnectionConfig, MeshError } from "@trama/engine";
 import { request } from "undici";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -434,6 +437,47 @@ test("interim answers come as undici gives them", async () => {
     expect(await answer.body.text()).toBe("ok");
     expect(hints).toEqual([[103, { link: "</a.css>" }]]);
   } finally {
+    await client.close();
+    server.close();
+  }
+});
+
+test("a stream that has closed keeps nothing of its call, for Node keeps it for some time", async () => {
+  const server = await serve((stream) => {
+    stream.respond();
+    stream.end("here");
+  });
+  const client = world(server.address);
+  const streams: http2.ClientHttp2Stream[] = [];
+  const hold = (message: unknown): void => void streams.push((message as { stream: http2.ClientHttp2Stream }).stream);
+  subscribe("http2.client.stream.created", hold);
+  try {
+    const handlers: WeakRef<object>[] = [];
+    const call = (): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const handler = {
+          onRequestStart() {},
+          onResponseStart() {},
+          onResponseData() {},
+          onResponseEnd: () => resolve(),
+          onResponseError: (_controller: unknown, error: Error) => reject(error),
+        };
+        handlers.push(new WeakRef(handler));
+        client.dispatcher.dispatch({ origin: "http://reviews:9090", path: "/one", method: "GET" }, handler);
+      });
+    for (let i = 0; i < 5; i++) await call();
+    await until(() => streams.length === 5 && streams.every((stream) => stream.destroyed));
+    // What this world itself keeps of a call.
+    client.ended.length = 0;
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    await until(() => {
+      collect();
+      return handlers.every((handler) => handler.deref() === undefined);
+    });
+    expect(streams).toHaveLength(5);
+  } finally {
+    unsubscribe("http2.client.stream.created", hold);
     await client.close();
     server.close();
   }
