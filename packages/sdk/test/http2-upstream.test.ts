@@ -4,13 +4,12 @@ import http from "node:http";
 import http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { type ConnectionConfig, MeshError } from "@trama/engine";
 import { request } from "undici";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { makeCertificate, spiffe } from "../../../test/kit/certs.ts";
+import { collectGarbage } from "../../../test/kit/garbage.ts";
 import { testIdentity } from "../../../test/kit/identity.ts";
 import { leakCheck } from "../../../test/kit/leak-check.ts";
 import {
@@ -469,10 +468,8 @@ test("a stream that has closed keeps nothing of its call, for Node keeps it for 
     await until(() => streams.length === 5 && streams.every((stream) => stream.destroyed));
     // What this world itself keeps of a call.
     client.ended.length = 0;
-    setFlagsFromString("--expose-gc");
-    const collect = runInNewContext("gc") as () => void;
     await until(() => {
-      collect();
+      collectGarbage();
       return handlers.every((handler) => handler.deref() === undefined);
     });
     expect(streams).toHaveLength(5);

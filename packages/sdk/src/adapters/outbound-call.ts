@@ -130,9 +130,18 @@ export class OutboundCall extends HttpBody implements Sink, Dispatcher.DispatchC
     return this.#rawHeaders;
   }
 
+  /** undici's interceptors change what those above them read. */
+  set rawHeaders(fields: Raw) {
+    this.#rawHeaders = fields;
+  }
+
   get rawTrailers(): Raw {
     if (this.#rawTrailers instanceof HeaderList) this.#rawTrailers = buffers(this.#rawTrailers);
     return this.#rawTrailers;
+  }
+
+  set rawTrailers(fields: Raw) {
+    this.#rawTrailers = fields;
   }
 
   get value(): BodyValue {

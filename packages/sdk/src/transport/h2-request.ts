@@ -221,8 +221,7 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
   #head(http: SendableBody | undefined): string[] {
     const { call } = this.#attempt;
     const { options } = this.#pool;
-    if (http !== undefined)
-      return httpHead(this.#attempt, options, (call.body as HttpBody).authority !== call.authority, http);
+    if (http !== undefined) return httpHead(this.#attempt, options, this.#httpBody.authority !== call.authority, http);
     const body = this.#body;
     const authority = body !== undefined && body.authority === call.authority ? body.wireAuthority : call.authority;
     return grpcHead(this.#attempt, options, authority);
@@ -287,6 +286,7 @@ export class H2Request implements BodyWriter, Flow, Abortable, Streamed {
   }
 }
 
+/** One for all streams: it finds the request of the stream whose event it is, if that still has one. */
 function listener<A, B, C>(
   run: (request: H2Request, first: A, second: B, third: C) => void,
 ): (first: A, second: B, third: C) => void {
