@@ -47,6 +47,7 @@ export const emptySnapshot: Snapshot = {
   version: 0,
   config: { outbound: new Map(), inbound: new Map(), clusters: new Map() },
   outbound: () => undefined,
+  opaque: () => undefined,
   inbound: () => undefined,
 };
 

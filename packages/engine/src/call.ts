@@ -30,6 +30,14 @@ export interface RequestBody {
    * the copy's reader does not take in time is given up, and the copy with it. Absent, or `undefined`: there can be no copy.
    */
   copy?(budget: CopyBudget): RequestBody | undefined;
+  /** Of a `tcp` call: the bytes of the application that went both ways so far. Neither ever falls. */
+  traffic?(): Traffic;
+}
+
+/** Bytes towards the server, and back. */
+export interface Traffic {
+  readonly request: number;
+  readonly response: number;
 }
 
 /** What a copy of a body may hold in memory. */
@@ -84,10 +92,13 @@ export function slot<T>(name: string): Slot<T> {
   return { index: slots++, name };
 }
 
+/** `tcp`: the call is a whole connection, of which nothing is read. */
+export type Protocol = "http" | "grpc" | "tcp";
+
 export interface CallInit {
   readonly snapshot: Snapshot;
   readonly side: "outbound" | "inbound";
-  readonly protocol: "http" | "grpc";
+  readonly protocol: Protocol;
   readonly method: string;
   /** Scheme of the URL that the caller wrote; default `http`. How the call travels is the mesh's business, and is not told by it. */
   readonly scheme?: "http" | "https" | undefined;
@@ -111,7 +122,7 @@ export interface CallInit {
 export class Call extends CallRecord {
   readonly snapshot: Snapshot;
   readonly side: "outbound" | "inbound";
-  readonly protocol: "http" | "grpc";
+  readonly protocol: Protocol;
   readonly scheme: "http" | "https";
   method: string;
   authority: string;

@@ -1,3 +1,4 @@
+import type { Call } from "./call.ts";
 import { Cluster } from "./cluster/cluster.ts";
 import type {
   ClusterConfig,
@@ -108,25 +109,32 @@ export class CompiledSnapshot implements Snapshot {
 
   outbound(listener: string): Service | undefined {
     if (listener !== this.#listener || this.#service === undefined) {
-      this.#service = this.outbounds.get(listener)?.value;
+      const part = this.outbounds.get(listener);
+      this.#service = part?.config.opaque === true ? undefined : part?.value;
       this.#listener = listener;
     }
     return this.#service;
+  }
+
+  opaque(listener: string): Service | undefined {
+    const part = this.outbounds.get(listener);
+    return part?.config.opaque === true ? part.value : undefined;
   }
 
   inbound(listener: string): InboundSnapshot | undefined {
     return this.inbounds.get(listener)?.value;
   }
 
-  begin(): void {
+  /** `lasting`: nobody waits for its end. */
+  begin(lasting: boolean = false): void {
     this.#calls++;
-    this.#state.begin();
+    if (!lasting) this.#state.begin();
   }
 
-  end(): void {
+  end(lasting: boolean = false): void {
     this.#calls--;
     this.#releaseIfUnused();
-    this.#state.end();
+    if (!lasting) this.#state.end();
   }
 
   /** No longer the current one. Idempotent. */
@@ -149,9 +157,14 @@ export class CompiledSnapshot implements Snapshot {
 
 /** Calls are counted at the snapshot that they pin. Every call's snapshot was made here: there is no other maker. */
 export const pinned: CallCounter = {
-  begin: (call) => (call.snapshot as CompiledSnapshot).begin(),
-  end: (call) => (call.snapshot as CompiledSnapshot).end(),
+  begin: (call) => (call.snapshot as CompiledSnapshot).begin(isLasting(call)),
+  end: (call) => (call.snapshot as CompiledSnapshot).end(isLasting(call)),
 };
+
+/** A connection lasts for as long as the application keeps it, which may be for the life of the process: a drain cannot wait for it. */
+function isLasting({ protocol }: Call): boolean {
+  return protocol === "tcp";
+}
 
 function take<P extends Part<unknown, unknown>>(part: P | undefined, config: unknown): P | undefined {
   if (part === undefined || part.config !== config) return undefined;

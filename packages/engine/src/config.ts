@@ -33,6 +33,11 @@ export interface OutboundListener {
   /** In xDS order; the router, which is always last on the wire, is not listed. */
   readonly filters: readonly FilterConfig[];
   readonly routes: RouteConfiguration;
+  /**
+   * Its port is opaque: connections are led by it, and nothing in them is read. A connection is then a call of protocol `tcp`, whose
+   * authority is the server name that the application asks for, so `domains` are server names; empty text where it asks for none.
+   */
+  readonly opaque?: boolean | undefined;
 }
 
 export interface InboundListener {
@@ -65,6 +70,8 @@ export interface FilterChain {
   readonly tls: DownstreamTls | undefined;
   readonly filters: readonly FilterConfig[];
   readonly routes: RouteConfiguration;
+  /** It takes connections whatever is in them: its filters look at the peer and nothing else. */
+  readonly opaque?: boolean | undefined;
 }
 
 export interface FilterChainMatch {

@@ -15,7 +15,7 @@ import { observe } from "./telemetry/observe.ts";
 export interface Engine {
   /** What a new call pins. Replaced by one assignment, never changed. */
   readonly current: Snapshot;
-  /** Calls under way, both sides. */
+  /** Calls under way, both sides; connections (calls of protocol `tcp`) not among them. */
   readonly active: number;
   /** How often telemetry threw; calls went on regardless (law 9). */
   readonly telemetryFailures: number;
@@ -32,7 +32,7 @@ export interface Engine {
   publishing(config: MeshConfig): Sliced<void>;
   /**
    * Answers a call through the named outbound listener (`host:port`, lower case) of the snapshot that it pins; `NO_CONFIG`
-   * when that knows no such listener. Obeys the Service laws. Inbound calls go through
+   * when that knows no such listener, or one of another kind: opaque ones take calls of protocol `tcp`, and only they do. Obeys the Service laws. Inbound calls go through
    * `current.inbound(name).chain(facts).serve(handler)`.
    */
   outbound(listener: string, call: Call, sink: Sink): void;
@@ -83,14 +83,14 @@ export function createEngine(env: Env, initial: MeshConfig = emptyConfig): Engin
       before.retire();
     },
     outbound(listener, call, sink) {
-      const service = closed ? undefined : call.snapshot.outbound(listener);
+      const { snapshot } = call;
+      const service = closed
+        ? undefined
+        : call.protocol === "tcp"
+          ? snapshot.opaque(listener)
+          : snapshot.outbound(listener);
       if (service !== undefined) return service(call, sink);
-      const error = closed
-        ? new MeshError("CLOSED", "the mesh is closed")
-        : new MeshError(
-            "NO_CONFIG",
-            `the mesh knows no ${listener}: no policy or service names it, or it has not arrived yet`,
-          );
+      const error = closed ? new MeshError("CLOSED", "the mesh is closed") : notServed(listener, call);
       observed((_call, answer) => answer.onError(error))(call, sink);
     },
     close(timeoutMs) {
@@ -100,6 +100,23 @@ export function createEngine(env: Env, initial: MeshConfig = emptyConfig): Engin
       }));
     },
   };
+}
+
+function notServed(listener: string, { protocol, snapshot }: Call): MeshError {
+  if (protocol === "tcp" && snapshot.outbound(listener) !== undefined)
+    return new MeshError(
+      "NO_ROUTE",
+      `${listener} takes requests, not connections: call it as an HTTP or gRPC host, or declare its port TCP`,
+    );
+  if (protocol !== "tcp" && snapshot.opaque(listener) !== undefined)
+    return new MeshError(
+      "NO_ROUTE",
+      `${listener} is an opaque port, which takes connections: use mesh.connect(), or declare it HTTP, HTTP2, GRPC or HTTPS`,
+    );
+  return new MeshError(
+    "NO_CONFIG",
+    `the mesh knows no ${listener}: no policy or service names it, or it has not arrived yet`,
+  );
 }
 
 function idle(state: State, env: Env, timeoutMs: number): Promise<void> {

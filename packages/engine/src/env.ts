@@ -37,7 +37,7 @@ export interface Logger {
 
 /** Is told of each call once, when it has ended. Fails open: what it throws is caught and counted. */
 export interface Telemetry {
-  /** A gRPC call begins: it may stay open for days, and who counts must not wait for its end. `onCall` follows, once. */
+  /** A gRPC call or a connection begins: it may stay open for days, and who counts must not wait for its end. `onCall` follows, once. */
   onOpen?(call: Call): void;
   onCall(call: Call): void;
   /** A copy of a call has ended, or was not made. `status`: of its answer; 0 when none came. */

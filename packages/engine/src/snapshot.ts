@@ -12,6 +12,8 @@ export interface Snapshot {
   readonly config: MeshConfig;
   /** The service of an outbound listener (`host:port`, lower case), or `undefined`: the host is unknown here. */
   outbound(listener: string): Service | undefined;
+  /** The same for connections (calls of protocol `tcp`): only an opaque listener has it, and that is no HTTP service then. */
+  opaque(listener: string): Service | undefined;
   /** The compiled inbound listener of a bound `ip:port`. */
   inbound(listener: string): InboundSnapshot | undefined;
 }
@@ -35,6 +37,6 @@ export interface InboundChain {
   readonly config: FilterChain;
   /** Telemetry, then the filters, then the route, then `handler`. Composed per chain; only the handler differs. */
   serve(handler: Service): Service;
-  /** Whether the peer may keep its connection at all: L4 authorization before HTTP. */
+  /** Whether the peer may keep its connection at all. On an opaque port that is the whole of authorization, so it includes the filters'. */
   admits(peer: Peer): boolean;
 }

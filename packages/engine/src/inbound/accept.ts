@@ -5,6 +5,7 @@ import { MeshError } from "../errors.ts";
 import type { Layer, Service } from "../service.ts";
 import type { ConnectionFacts, InboundChain, InboundSnapshot } from "../snapshot.ts";
 import { compileChainMatch } from "./chain-match.ts";
+import { connectionPolicy } from "./connection-policy.ts";
 
 /** What an inbound listener is compiled with. */
 export interface InboundDeps {
@@ -27,11 +28,13 @@ export function compileInbound(listener: InboundListener, deps: InboundDeps): In
 }
 
 function compileChain(config: FilterChain, info: ClusterInfo, deps: InboundDeps): InboundChain {
-  const { env, limit = unlimited } = deps;
+  const { env } = deps;
+  const limit = (config.opaque === true ? undefined : deps.limit) ?? unlimited;
   const routes = deps.routes(config);
-  // Before all policy: what is refused for want of time must cost none.
-  const admitted: Layer = env.admission?.layer ?? ((inner) => inner);
-  const admits = (peer: Peer): boolean => refusal(config, peer, env) === undefined;
+  // Before all policy: what is refused for want of time must cost none. A connection is no work by itself.
+  const admitted: Layer = (config.opaque === true ? undefined : env.admission?.layer) ?? unlimited;
+  const allows = config.opaque === true ? connectionPolicy(config, env) : () => true;
+  const admits = (peer: Peer): boolean => refusal(config, peer, env) === undefined && allows(peer);
   // Composed once per handler: adapters ask with each request, for the chain may have changed under a live connection. All
   // of a port's requests have the same one, but for gRPC beside HTTP.
   const services = new WeakMap<Service, Service>();

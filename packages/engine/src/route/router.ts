@@ -228,5 +228,9 @@ function noCluster(name: string): Service {
 
 /** Names the configuration and the host, not the path: paths carry what does not belong into logs. */
 function noRoute(call: Call, config: RouteConfiguration): MeshError {
+  if (call.protocol === "tcp") {
+    const asked = call.authority === "" ? "without a server name" : `for the server name "${call.authority}"`;
+    return new MeshError("NO_ROUTE", `no rule of "${config.name}" takes a connection ${asked}`);
+  }
   return new MeshError("NO_ROUTE", `no route of "${config.name}" takes ${call.method} for host "${call.authority}"`);
 }

@@ -1,5 +1,6 @@
 import type { Call } from "../call.ts";
 import type { Telemetry } from "../env.ts";
+import { connectionFamilies, connectionLabels, connectionOutcome, OpenConnections } from "./connections.ts";
 import type { HistogramSeries, MetricFamily } from "./families.ts";
 import { clientLabels, endsOnly, overflowLabels, serverLabels, withOperation } from "./labels.ts";
 import type { Labels, OwnWorkload } from "./labels.ts";
@@ -7,7 +8,7 @@ import { Merged } from "./merged.ts";
 import { MirrorCounts } from "./mirrors.ts";
 import { noOperation, Operations } from "./operations.ts";
 import { outcomeRange, packOutcome, unpackOutcome } from "./outcome.ts";
-import { Cell, durationBounds, MessageCounts, SeriesTable } from "./series.ts";
+import { Cell, ConnectionCounts, durationBounds, MessageCounts, SeriesTable } from "./series.ts";
 import type { Group } from "./series.ts";
 
 export interface MeshMetrics extends Telemetry {
@@ -29,8 +30,8 @@ export interface MetricsOptions {
 }
 
 /**
- * Istio's service metrics. Requests and durations are counted once per call when it ends; messages of a gRPC call also while it is
- * open. Envoy adds those every five seconds. Nobody sees a counter before it is read, so here the reader adds what the open calls
+ * Istio's service metrics. Requests and durations are counted once per call when it ends; messages of a gRPC call, and connections of
+ * opaque ports with their bytes, also while they are open. Envoy adds those every five seconds. Nobody sees a counter before it is read, so here the reader adds what the open calls
  * have had since: no timer runs, and a message costs an increment. Recording finds a cell and adds to it: no label is built
  * before somebody collects.
  */
@@ -69,14 +70,20 @@ export function createMetrics(own: Readonly<OwnWorkload>, options: MetricsOption
     );
   };
 
+  const connections = new OpenConnections();
+  const countsOf = (call: Call): ConnectionCounts =>
+    (call.side === "outbound" ? client : server).connections(groupOf(call), connectionOutcome(call));
+
   const mirrors = new MirrorCounts();
   return {
     onMirror: (cluster, outcome, status) => mirrors.count(cluster, outcome, status),
     onOpen(call: Call): void {
-      open.add(call);
+      if (call.protocol === "tcp") connections.add(call);
+      else open.add(call);
     },
     onCall(call: Call): void {
       const { record, protocol, side } = call;
+      if (protocol === "tcp") return connections.close(call, countsOf(call));
       const group = groupOf(call);
       const grpc = protocol === "grpc";
       const operation = grpc ? operationOf(call) : noOperation;
@@ -92,14 +99,22 @@ export function createMetrics(own: Readonly<OwnWorkload>, options: MetricsOption
       // A call of ours whose other end is not known yet would be counted for nobody.
       for (const call of open)
         if (call.side === "inbound" || call.record.reached) addMessages(call, groupOf(call), operationOf(call));
+      for (const call of connections.known()) connections.count(call, countsOf(call));
       const found = new Merged<Cell>(Cell.sum);
       const sent = new Merged<MessageCounts>(MessageCounts.sum);
-      gather(client, own, "source", operations, found, sent);
-      gather(server, own, "destination", operations, found, sent);
+      const connected = new Merged<ConnectionCounts>(ConnectionCounts.sum);
+      gather(client, own, "source", operations, { found, sent, connected });
+      gather(server, own, "destination", operations, { found, sent, connected });
       const counted = [requests(found), durations(found), messages(sent, "request"), messages(sent, "response")];
-      return [...counted, mirrors.collect()];
+      return [...counted, ...connectionFamilies(connected), mirrors.collect()];
     },
   };
+}
+
+interface Gathered {
+  readonly found: Merged<Cell>;
+  readonly sent: Merged<MessageCounts>;
+  readonly connected: Merged<ConnectionCounts>;
 }
 
 function gather(
@@ -107,8 +122,7 @@ function gather(
   own: OwnWorkload,
   reporter: "source" | "destination",
   operations: Operations,
-  found: Merged<Cell>,
-  sent: Merged<MessageCounts>,
+  { found, sent, connected }: Gathered,
 ): void {
   const labelsOf = reporter === "source" ? clientLabels : serverLabels;
   const named = (labels: Labels, operation: number): Labels =>
@@ -120,12 +134,18 @@ function gather(
     }
     for (const [operation, counts] of group.messages)
       sent.add(named(endsOnly(labelsOf(own, group, group.service, unpackOutcome(0))), operation), counts);
+    for (const [outcome, counts] of group.connections) {
+      const how = unpackOutcome(outcome);
+      connected.add(connectionLabels(labelsOf(own, group, group.service, how), how), counts);
+    }
   }
   const other = overflowLabels(reporter);
   const all = operations.on ? withOperation(other, "other") : other;
   if (table.overflow !== undefined) found.add(all, table.overflow);
   if (table.overflowMessages !== undefined)
     sent.add(operations.on ? withOperation(endsOnly(other), "other") : endsOnly(other), table.overflowMessages);
+  if (table.overflowConnections !== undefined)
+    connected.add({ ...connectionLabels(other, unpackOutcome(0)), response_flags: "other" }, table.overflowConnections);
 }
 
 function requests(found: Merged<Cell>): MetricFamily {

@@ -23,7 +23,7 @@ export function observe(env: Env, state: State, counter: CallCounter): Layer {
   return (inner: Service) => (call, sink) => {
     counter.begin(call);
     const observed = new Observed(call, sink, scope);
-    if (call.protocol === "grpc") observed.opened();
+    if (call.protocol !== "http") observed.opened();
     if (call.aborted !== undefined) return observed.onError(call.aborted);
     try {
       inner(call, observed);

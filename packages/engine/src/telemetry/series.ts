@@ -41,6 +41,24 @@ export class MessageCounts {
   }
 }
 
+/** Connections, those under way included. */
+export class ConnectionCounts {
+  opened = 0;
+  closed = 0;
+  /** Bytes towards the server. */
+  request = 0;
+  response = 0;
+
+  static sum(this: void, a: ConnectionCounts, b: ConnectionCounts): ConnectionCounts {
+    const both = new ConnectionCounts();
+    both.opened = a.opened + b.opened;
+    both.closed = a.closed + b.closed;
+    both.request = a.request + b.request;
+    both.response = a.response + b.response;
+    return both;
+  }
+}
+
 /** What tells series of one side apart, besides how their calls ended. Empty text means: not known. */
 export interface SeriesKey {
   readonly cluster: string;
@@ -51,7 +69,7 @@ export interface SeriesKey {
   readonly principal: string;
 }
 
-/** What its labels are made of, its cells by outcome, and its messages by operation. */
+/** What its labels are made of, its cells by outcome, its messages by operation, and its connections by outcome. */
 export interface Group extends SeriesKey {
   readonly service: ServiceInfo | undefined;
   readonly cells: Map<number, Cell>;
@@ -59,6 +77,7 @@ export interface Group extends SeriesKey {
   outcome: number;
   cell: Cell | undefined;
   readonly messages: Map<number, MessageCounts>;
+  readonly connections: Map<number, ConnectionCounts>;
 }
 
 /**
@@ -72,6 +91,7 @@ export class SeriesTable {
   #size = 0;
   overflow: Cell | undefined = undefined;
   overflowMessages: MessageCounts | undefined = undefined;
+  overflowConnections: ConnectionCounts | undefined = undefined;
 
   constructor(max: number) {
     this.#max = max;
@@ -128,6 +148,16 @@ export class SeriesTable {
     return counts;
   }
 
+  connections(group: Group | undefined, outcome: number): ConnectionCounts {
+    const found = group?.connections.get(outcome);
+    if (found !== undefined) return found;
+    if (group === undefined || this.#size >= this.#max) return (this.overflowConnections ??= new ConnectionCounts());
+    this.#size++;
+    const counts = new ConnectionCounts();
+    group.connections.set(outcome, counts);
+    return counts;
+  }
+
   *groups(): Generator<Group> {
     for (const hosts of this.#groups.values())
       for (const workloads of hosts.values()) for (const principals of workloads.values()) yield* principals.values();
@@ -144,6 +174,7 @@ export class SeriesTable {
       outcome: 0,
       cell: undefined,
       messages: new Map(),
+      connections: new Map(),
     };
     inner(inner(inner(this.#groups, cluster), host), workload).set(principal, group);
     return (this.#last = group);
