@@ -191,9 +191,17 @@ const http = fc
     over,
   )
   .map((routes): DecodedHttp => ({ filters: [], routes }));
-const outbound = http.map((one): DecodedListener => ({ kind: "outbound", http: one }));
+const outbound = http.map((one): DecodedListener => ({ kind: "outbound", opaque: false, http: one }));
 const inbound = fc.array(http, { minLength: 1, maxLength: 2 }).map(([first, last]): DecodedListener => {
-  const chain = { name: "", match: {} as never, tls: undefined, http: first!, matchable: true, matchKey: "" };
+  const chain = {
+    name: "",
+    match: {} as never,
+    tls: undefined,
+    opaque: false,
+    http: first!,
+    matchable: true,
+    matchKey: "",
+  };
   const defaultChain = last && { ...chain, http: last };
   return { kind: "inbound", address: "", chains: [chain], defaultChain, service: undefined, limits: undefined };
 });

@@ -48,7 +48,7 @@ export type Incomplete = Exclude<Outcome, { kind: "found" } | { kind: "missing" 
 
 export function outboundListener(
   root: Root,
-  { http }: DecodedOutbound,
+  { http, opaque }: DecodedOutbound,
   before: Published | undefined,
   tables: Tables,
   resolve: (cluster: string) => object | "absent" | "pending",
@@ -59,7 +59,8 @@ export function outboundListener(
     if (resolve(name) === "pending") return { kind: "waiting", waitingFor: `cluster ${name}` };
   }
   if (before?.side === "outbound" && before.http === http && before.config.routes === routes) return before;
-  return { side: "outbound", http, config: { name: root.key, filters: http.filters, routes } };
+  const config = { name: root.key, filters: http.filters, routes, ...(opaque && { opaque }) };
+  return { side: "outbound", http, config };
 }
 
 export function inboundListener(
@@ -84,7 +85,8 @@ export function inboundListener(
 }
 
 function chainConfig(chain: DecodedChain, routes: RouteConfiguration): FilterChain {
-  return { name: chain.name, match: chain.match, tls: chain.tls, filters: chain.http.filters, routes };
+  const { name, match, tls, http, opaque } = chain;
+  return { name, match, tls, filters: http.filters, routes, ...(opaque && { opaque }) };
 }
 
 export function routesOf(http: DecodedHttp, tables: Tables): RouteConfiguration | Incomplete {

@@ -10,6 +10,7 @@ import { ResourceError, each, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
 import { cidr } from "./match.ts";
 import { downstreamTls } from "./tls.ts";
+import { opaqueInbound } from "./opaque-listener.ts";
 import type { DecodeOptions } from "./type.ts";
 
 /** What an HttpConnectionManager says to a library. */
@@ -24,13 +25,15 @@ export interface DecodedChain {
   readonly match: FilterChainMatch;
   readonly tls: DownstreamTls | undefined;
   readonly http: DecodedHttp;
+  /** `http` is then about connections; see `FilterChain.opaque`. */
+  readonly opaque: boolean;
   /** False: it asks for something that no connection here has (server name, ALPN, destination port), so it never matches (R61). */
   readonly matchable: boolean;
   /** The whole match as text, for the check that no two are the same. */
   readonly matchKey: string;
 }
 
-/** One filter chain: exactly one network filter, an HttpConnectionManager, which `http` reads. */
+/** One filter chain: an HttpConnectionManager alone, which `http` reads, or what takes connections. */
 export function filterChain(
   chain: FilterChain,
   options: DecodeOptions,
@@ -42,15 +45,13 @@ export function filterChain(
     ["metadata", "transportSocketConnectTimeout"],
   );
   const match = chain.filterChainMatch;
-  const [filter, ...more] = chain.filters;
-  if (filter === undefined || more.length > 0) throw new ResourceError("filters must hold one HttpConnectionManager");
-  if (filter.configType.case !== "typedConfig") throw new ResourceError("filters[0] has no typed_config");
-  const config = filter.configType.value;
+  const opaque = opaqueInbound(chain.filters, options);
   return {
     name: chain.name,
     match: within("filter_chain_match", () => chainMatch(match)),
     tls: within("transport_socket", () => downstreamTls(chain.transportSocket, options)),
-    http: within("filters[0]", () => http(openAny(config))),
+    http: opaque ?? manager(chain, http),
+    opaque: opaque !== undefined,
     matchable:
       match === undefined ||
       (match.destinationPort === undefined &&
@@ -58,6 +59,15 @@ export function filterChain(
         match.applicationProtocols.length === 0),
     matchKey: key(match),
   };
+}
+
+function manager({ filters }: FilterChain, http: (typed: Typed) => DecodedHttp): DecodedHttp {
+  const [filter, ...more] = filters;
+  if (filter === undefined || more.length > 0)
+    throw new ResourceError("filters must hold one HttpConnectionManager, or end with a TcpProxy");
+  if (filter.configType.case !== "typedConfig") throw new ResourceError("filters[0] has no typed_config");
+  const config = filter.configType.value;
+  return within("filters[0]", () => http(openAny(config)));
 }
 
 /** Two chains with the same match: which one is meant would depend on order (R61). */

@@ -1,5 +1,5 @@
 import type { InboundLimits, ServiceInfo } from "@trama/engine";
-import { HttpConnectionManagerSchema, ListenerSchema, typeUrls } from "@trama/proto/lean";
+import { HttpConnectionManagerSchema, ListenerSchema, TrafficDirection, typeUrls } from "@trama/proto/lean";
 import type { Metadata } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 import type { Listener } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
 import type { HttpConnectionManager } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
@@ -9,6 +9,7 @@ import { ResourceError, each, within } from "./error.ts";
 import { onlyFields, refuseFields } from "./fields.ts";
 import { type DecodedChain, type DecodedHttp, filterChain, uniqueMatches } from "./filter-chain.ts";
 import { httpFilters } from "./filters/chain.ts";
+import { opaqueOutbound } from "./opaque-listener.ts";
 import { routeConfiguration } from "./route.ts";
 import { serviceInfo } from "./cluster.ts";
 import type { DecodeOptions, ResourceType } from "./type.ts";
@@ -19,6 +20,8 @@ export type DecodedListener = DecodedOutbound | DecodedInbound;
 export interface DecodedOutbound {
   readonly kind: "outbound";
   readonly http: DecodedHttp;
+  /** `http` is then about connections; see `OutboundListener.opaque`. */
+  readonly opaque: boolean;
 }
 
 export interface DecodedInbound {
@@ -36,17 +39,27 @@ export const listenerType: ResourceType<DecodedListener> = {
   decode(bytes, options) {
     const listener = decode(ListenerSchema, bytes);
     if (listener.name === "") throw new ResourceError("name is empty");
-    const value = listener.apiListener === undefined ? inbound(listener, options) : outbound(listener, options);
-    return { name: listener.name, value };
+    return { name: listener.name, value: sided(listener, options) };
   },
 };
+
+function sided(listener: Listener, options: DecodeOptions): DecodedListener {
+  if (listener.apiListener !== undefined) return outbound(listener, options);
+  if (listener.trafficDirection !== TrafficDirection.OUTBOUND) return inbound(listener, options);
+  onlyFields(
+    listener,
+    ["name", "filterChains", "defaultFilterChain", "trafficDirection"],
+    ["address", "listenerFilters", ...harmless],
+  );
+  return { kind: "outbound", opaque: true, http: opaqueOutbound(listener) };
+}
 
 /** An ApiListener is for a library: nothing of it is about sockets, so only the connection manager inside counts. */
 function outbound(listener: Listener, options: DecodeOptions): DecodedOutbound {
   return within("api_listener", () => {
     const any = listener.apiListener?.apiListener;
     if (any === undefined) throw new ResourceError("api_listener is empty");
-    return { kind: "outbound", http: connectionManager(openAny(any), "outbound", options) };
+    return { kind: "outbound", opaque: false, http: connectionManager(openAny(any), "outbound", options) };
   });
 }
 

@@ -8,6 +8,7 @@ import type {
 } from "@trama/proto/envoy/config/rbac/v3/rbac_pb.js";
 import type { HeaderMatcher } from "@trama/proto/envoy/config/route/v3/route_components_pb.js";
 import type { RBAC, RBACPerRoute } from "@trama/proto/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
+import type { RBAC as NetworkRBAC } from "@trama/proto/envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import type { MetadataMatcher } from "@trama/proto/envoy/type/matcher/v3/metadata_pb.js";
 import type { PathMatcher } from "@trama/proto/envoy/type/matcher/v3/path_pb.js";
 
@@ -25,6 +26,16 @@ export function rbac(message: RBAC, options: DecodeOptions): RbacConfig {
     message,
     ["rules"],
     ["rulesStatPrefix", "shadowRules", "shadowMatcher", "shadowRulesStatPrefix", "trackPerRuleStats"],
+  );
+  return { kind: "rbac", rules: message.rules && within("rules", () => rules(message.rules!, options)) };
+}
+
+/** envoy.extensions.filters.network.rbac.v3.RBAC: the same rules, of connections. When it is enforced makes no difference here. */
+export function networkRbac(message: NetworkRBAC, options: DecodeOptions): RbacConfig {
+  onlyFields(
+    message,
+    ["rules"],
+    ["statPrefix", "shadowRules", "shadowMatcher", "shadowRulesStatPrefix", "enforcementType"],
   );
   return { kind: "rbac", rules: message.rules && within("rules", () => rules(message.rules!, options)) };
 }
