@@ -1,8 +1,10 @@
 import type { Server } from "node:http";
+import type { Server as NetServer, Socket } from "node:net";
 import type { Http2Server } from "node:http2";
 import type { Registry } from "prom-client";
 import type { Dispatcher } from "undici";
 
+import type { ConnectOptions } from "./adapters/connector.ts";
 import type { InterceptorOptions } from "./adapters/interceptor.ts";
 
 /** A process's membership in the mesh; made by `joinMesh()`. */
@@ -21,11 +23,19 @@ export interface Mesh {
    */
   interceptor(options?: InterceptorOptions): Dispatcher.DispatcherComposeInterceptor;
   /**
+   * A connection to an opaque port (`protocol: TCP` or `TLS`), for a driver or a protocol of the application's own: led by the rules of VirtualService
+   * `tls` and `tcp`, balanced, with the mesh's mutual TLS around it where policy has it, and counted (`istio_tcp_…`). Resolves with Node's own
+   * socket, connected. Hosts that the mesh does not know are connected to as they are, or refused, by `outboundTrafficPolicy`.
+   * Rejects with a `MeshError`, or with the reason of the signal. It ends with the mesh at the latest.
+   */
+  connect(options: ConnectOptions): Promise<Socket>;
+  /**
    * Makes a server that does not listen yet a mesh server on the same port: mTLS and, where policy permits, plaintext;
-   * authorization before any handler. It takes an `http.Server`, which then speaks HTTP/2 as well, or a server of `http2.createServer`.
+   * authorization before any handler. It takes an `http.Server`, which then speaks HTTP/2 as well, a server of `http2.createServer`, or one of
+   * `net.createServer` for an opaque port, whose `connection` listeners get the decrypted sockets of those who may come in.
    * Returns it. Idempotent.
    */
-  protect<S extends Server | Http2Server>(server: S): S;
+  protect<S extends Server | Http2Server | NetServer>(server: S): S;
   /**
    * Resolves when every protected server whose `listen()` was called can serve: it is bound, configured, and the identity is there.
    * Rejects with `NOT_READY`, and what it waited for, after `joinTimeoutMs`.

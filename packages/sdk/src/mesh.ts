@@ -1,14 +1,17 @@
 import type { Clock, Engine, MeshMetrics } from "@trama/engine";
 import type { IdentitySource, XdsClient } from "@trama/xds";
 import type { Server } from "node:http";
+import type { Server as NetServer, Socket } from "node:net";
 import type { Http2Server } from "node:http2";
 import type { Registry } from "prom-client";
 import type { Dispatcher } from "undici";
 
+import type { ConnectOptions } from "./adapters/connector.ts";
 import { ProtectedServer } from "./adapters/http-server.ts";
 import { isHttp2Server, ProtectedHttp2Server } from "./adapters/http2-server.ts";
 import { type InterceptorOptions, meshInterceptor } from "./adapters/interceptor.ts";
 import { meshFetch } from "./adapters/mesh-fetch.ts";
+import { isConnectionServer, ProtectedTcpServer } from "./adapters/tcp-server.ts";
 import type { MeshDispatcher } from "./adapters/undici.ts";
 import type { DnsClusters } from "./dns.ts";
 import { TramaError } from "./errors.ts";
@@ -63,7 +66,11 @@ export class JoinedMesh implements Mesh {
     this.#changed();
   }
 
-  protect<S extends Server | Http2Server>(server: S): S {
+  connect(options: ConnectOptions): Promise<Socket> {
+    return this.dispatcher.connector.connect(options);
+  }
+
+  protect<S extends Server | Http2Server | NetServer>(server: S): S {
     if (this.#state !== "open") throw new TramaError("CLOSED", "protect() on a mesh that is closed");
     if (this.#servers.has(server)) return server;
     const { engine, identity, xds, clock, settings } = this.#parts;
@@ -77,7 +84,9 @@ export class JoinedMesh implements Mesh {
     };
     const guard = isHttp2Server(server)
       ? new ProtectedHttp2Server(server, options)
-      : new ProtectedServer(server, options);
+      : isConnectionServer(server)
+        ? new ProtectedTcpServer(server, options)
+        : new ProtectedServer(server as Server, options);
     this.#servers.set(server, guard);
     server.on("close", () => this.#servers.delete(server));
     return server;

@@ -31,18 +31,29 @@ function late<C extends new (...args: never[]) => object>(load: () => unknown): 
 }
 
 /** undici's own, made now. */
-export function realAgent(): undici.Agent {
-  return new (require("undici/lib/dispatcher/agent.js") as typeof undici.Agent)();
+export function realAgent(options?: undici.Agent.Options): undici.Agent {
+  return new (require("undici/lib/dispatcher/agent.js") as typeof undici.Agent)(options);
+}
+
+/** What opens undici's connections, and puts TLS around one that is given. */
+export function realConnector(options: undici.buildConnector.BuildOptions): undici.buildConnector.connector {
+  return (require("undici/lib/core/connect.js") as typeof undici.buildConnector)(options);
 }
 
 /** An agent of undici that is made by the first request. */
 export class Agent extends Dispatcher {
+  readonly #options: undici.Agent.Options | undefined;
   #agent: undici.Agent | undefined;
   #closed = false;
 
+  constructor(options?: undici.Agent.Options) {
+    super();
+    this.#options = options;
+  }
+
   override dispatch(options: undici.Dispatcher.DispatchOptions, handler: undici.Dispatcher.DispatchHandler): boolean {
     if (this.#agent === undefined) {
-      this.#agent = realAgent();
+      this.#agent = realAgent(this.#options);
       // It knows best how to refuse.
       if (this.#closed) void this.#agent.destroy();
     }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Server } from "node:http";
 import type { Http2Server } from "node:http2";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Server as NetServer } from "node:net";
 import {
   type Admission,
   type Call,
@@ -18,6 +18,7 @@ import { chain, inboundListener, meshConfig } from "../../../test/kit/mesh-confi
 import { seededRandom } from "../../../test/kit/random.ts";
 import { ProtectedServer } from "../src/adapters/http-server.ts";
 import { isHttp2Server, ProtectedHttp2Server } from "../src/adapters/http2-server.ts";
+import { isConnectionServer, ProtectedTcpServer } from "../src/adapters/tcp-server.ts";
 import { createClock } from "../src/env/clock.ts";
 import { compileRegex } from "../src/env/regex.ts";
 import type { TestIdentity } from "../../../test/kit/identity.ts";
@@ -25,7 +26,7 @@ import type { TestIdentity } from "../../../test/kit/identity.ts";
 /** The server half of a mesh without a control plane. */
 export interface ServerWorld {
   readonly engine: Engine;
-  readonly guard: ProtectedServer | ProtectedHttp2Server;
+  readonly guard: ProtectedServer | ProtectedHttp2Server | ProtectedTcpServer;
   readonly ended: Call[];
   /** What the listener warned of. */
   readonly warned: string[];
@@ -49,7 +50,10 @@ export interface ServerOptions {
 }
 
 /** `publish` is still to be called. */
-export async function serverWorld(server: Server | Http2Server, options: ServerOptions): Promise<ServerWorld> {
+export async function serverWorld(
+  server: Server | Http2Server | NetServer,
+  options: ServerOptions,
+): Promise<ServerWorld> {
   const ownClock = createClock();
   const clock = options.clock ?? ownClock;
   const ended: Call[] = [];
@@ -71,7 +75,9 @@ export async function serverWorld(server: Server | Http2Server, options: ServerO
   };
   const guard = isHttp2Server(server)
     ? new ProtectedHttp2Server(server, listenerOptions)
-    : new ProtectedServer(server, listenerOptions);
+    : isConnectionServer(server)
+      ? new ProtectedTcpServer(server, listenerOptions)
+      : new ProtectedServer(server as Server, listenerOptions);
   if (options.identity.current !== undefined) options.identity.onChange(() => guard.listener.refresh());
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -89,7 +95,11 @@ export async function serverWorld(server: Server | Http2Server, options: ServerO
     address,
     port,
     publish: (mode, rbac = [], limits) =>
-      put(meshConfig({ inbound: [{ ...inboundConfig(address, mode, rbac), limits }] })),
+      put(
+        meshConfig({
+          inbound: [{ ...inboundConfig(address, mode, rbac, guard instanceof ProtectedTcpServer), limits }],
+        }),
+      ),
     withdraw: () => put(meshConfig({})),
     async close() {
       await guard.stop(200, 0);
@@ -99,15 +109,25 @@ export async function serverWorld(server: Server | Http2Server, options: ServerO
 }
 
 /** One port of a service, in one of Istio's modes. */
-export function inboundConfig(address: string, mode: Mode, rbac: readonly RbacConfig[]): InboundListener {
+export function inboundConfig(
+  address: string,
+  mode: Mode,
+  rbac: readonly RbacConfig[],
+  opaque: boolean = false,
+): InboundListener {
   const filters = rbac.map((config, at) => ({ name: `rbac-${at}`, config, disabled: false }));
   const match = chain("").match;
   const secured = chain("inbound-mtls", {
     match: { ...match, transportProtocol: "tls" },
     tls: { identity: "default", trust: "ROOTCA", requireClientCertificate: true, subjectNames: [] },
     filters,
+    opaque,
   });
-  const plaintext = chain("inbound-plaintext", { match: { ...match, transportProtocol: "raw_buffer" }, filters });
+  const plaintext = chain("inbound-plaintext", {
+    match: { ...match, transportProtocol: "raw_buffer" },
+    filters,
+    opaque,
+  });
   return inboundListener(address, {
     chains: mode === "STRICT" ? [secured] : mode === "DISABLE" ? [plaintext] : [secured, plaintext],
   });

@@ -39,8 +39,8 @@ function parse(origin: string): Destination {
   return { listener: `${hostname}:${port}`, host: url.host, scheme, loopback: isLoopback(hostname) };
 }
 
-/** URL has brought every spelling of an address to its canonical one. */
-function isLoopback(hostname: string): boolean {
+/** By a name in the form that URL gives it: IPv6 in brackets, every spelling of an address in its canonical one. */
+export function isLoopback(hostname: string): boolean {
   return (
     hostname === "localhost" ||
     hostname.endsWith(".localhost") ||

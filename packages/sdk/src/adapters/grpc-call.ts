@@ -264,7 +264,8 @@ export class MeshCall implements GrpcCall, Sink, Receiver, OutsideOwner {
     if (closed) return this.onError(new MeshError("CLOSED", "the mesh is closed"));
     if (target.listener === "") return this.#goOutside();
     const standing = lookup.of(target.listener);
-    if (standing === "mesh") this.#goMesh();
+    // What the engine says of an opaque port is what the caller should hear.
+    if (standing === "mesh" || standing === "opaque") this.#goMesh();
     else if (target.loopback && !target.meshOnly) this.#goOutside();
     else if (standing === "stranger") this.#stranger();
     else void this.#ask();
@@ -274,8 +275,8 @@ export class MeshCall implements GrpcCall, Sink, Receiver, OutsideOwner {
     const answer = await this.#core.lookup.ask(this.#core.target.listener);
     if (this.#over) return;
     if (answer instanceof MeshError) this.onError(answer);
-    else if (answer === "mesh") this.#goMesh();
-    else this.#stranger();
+    else if (answer === "stranger") this.#stranger();
+    else this.#goMesh();
   }
 
   #goMesh(): void {

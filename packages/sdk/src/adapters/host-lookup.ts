@@ -11,8 +11,8 @@ export interface LookupOptions {
   readonly discovery: Pick<XdsClient, "outbound">;
 }
 
-/** `mesh`: the snapshot has it. `stranger`: the control plane said that there is no such host. `unasked`: nobody knows yet. */
-export type Standing = "mesh" | "stranger" | "unasked";
+/** `mesh`: the snapshot has it. `opaque`: the same, and it takes connections, not requests. `stranger`: the control plane said that there is no such host. `unasked`: nobody knows yet. */
+export type Standing = "mesh" | "opaque" | "stranger" | "unasked";
 
 /**
  * What the mesh knows of a host, on demand: one that is heard of for the first time is asked of the control plane once, while its calls
@@ -31,7 +31,9 @@ export class HostLookup {
   }
 
   of(listener: string): Standing {
-    if (this.#options.engine.current.outbound(listener) !== undefined) return "mesh";
+    const { current } = this.#options.engine;
+    if (current.outbound(listener) !== undefined) return "mesh";
+    if (current.opaque(listener) !== undefined) return "opaque";
     return this.#unknown.has(listener) ? "stranger" : "unasked";
   }
 
@@ -41,7 +43,7 @@ export class HostLookup {
   }
 
   /** What the host is, or why that cannot be said. Never rejects. */
-  async ask(listener: string): Promise<"mesh" | "stranger" | MeshError> {
+  async ask(listener: string): Promise<Exclude<Standing, "unasked"> | MeshError> {
     if (this.#waiting >= maxWaiting)
       return new MeshError("OVERFLOW", `${maxWaiting} calls wait for the configuration of their hosts already`);
     this.#waiting++;
@@ -53,7 +55,8 @@ export class HostLookup {
     try {
       const answer = await asking;
       if (answer === "missing") this.#remember(listener);
-      return answer === "found" ? "mesh" : "stranger";
+      if (answer !== "found") return "stranger";
+      return this.#options.engine.current.opaque(listener) === undefined ? "mesh" : "opaque";
     } catch (thrown) {
       return MeshError.from(thrown, (thrown as XdsError).code === "CLOSED" ? "CLOSED" : "NO_CONFIG");
     } finally {

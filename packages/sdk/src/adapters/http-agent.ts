@@ -9,6 +9,8 @@ import { TramaError } from "../errors.ts";
 import { internals } from "../internals.ts";
 import type { Mesh } from "../mesh-types.ts";
 import { HttpEntrance, madeIn } from "./http-entrance.ts";
+import type { Standing } from "./host-lookup.ts";
+import { ledAgent } from "./led-connections.ts";
 import type { PipeSocket } from "./pipe-socket.ts";
 import type { MeshDispatcher } from "./undici.ts";
 
@@ -87,6 +89,8 @@ function lead<A extends Agent>(
   policy: "ALLOW_ANY" | "REGISTRY_ONLY",
 ): A {
   const queue = agent as unknown as Queue;
+  const leading = ledAgent(scheme, dispatcher.connector);
+  const led = leading as unknown as Queue;
   const addRequest = queue.addRequest.bind(queue);
   const destroy = agent.destroy.bind(agent);
 
@@ -119,8 +123,10 @@ function lead<A extends Agent>(
         (own === false ? new (scheme === "https:" ? https : http).Agent() : (own ?? plain)) as unknown as Queue
       ).addRequest(request, options);
   };
-  const go = (standing: "mesh" | "outside", request: ClientRequest, options: AgentOptions): void => {
+  const go = (standing: Exclude<Standing, "unasked">, request: ClientRequest, options: AgentOptions): void => {
     if (request.destroyed) return noSocket(request);
+    // The connection is the mesh's, and all else as from an ordinary agent.
+    if (standing === "opaque") return led.addRequest(request, withOwn(options));
     // The dispatcher refuses under REGISTRY_ONLY, and records that it did.
     if (standing === "mesh" || policy === "REGISTRY_ONLY") enter(request, options);
     else leave(request, options);
@@ -130,10 +136,10 @@ function lead<A extends Agent>(
     const to = origin(options);
     const standing = dispatcher.standing(to);
     if (standing === "loopback") return leave(request, options);
-    if (standing !== "unasked") return go(standing === "mesh" ? "mesh" : "outside", request, options);
+    if (standing !== "unasked") return go(standing, request, options);
     void dispatcher.ask(to).then((answer) => {
       if (answer instanceof MeshError) noSocket(request, answer);
-      else go(answer === "mesh" ? "mesh" : "outside", request, options);
+      else go(answer, request, options);
     });
     return undefined;
   };
@@ -142,8 +148,16 @@ function lead<A extends Agent>(
   agent.destroy = (): void => {
     destroy();
     plain.destroy();
+    leading.destroy();
   };
   return agent;
+}
+
+/** What the request's own agent says of TLS holds, as it would there: agents' options go before those of their requests. */
+function withOwn(options: AgentOptions): AgentOptions {
+  const own = options[fallback];
+  if (own === undefined || own === false) return options;
+  return { ...options, ...(own as unknown as { readonly options: AgentOptions }).options };
 }
 
 /** How agents tell a request that there will be no connection: it then ends with this error, or the one it was destroyed with. */

@@ -82,7 +82,7 @@ function patch(
   const concerns = (options: ClientRequestArgs): boolean => {
     try {
       const standing = dispatcher.standing(originOf(scheme, options));
-      return standing === "mesh" || standing === "unasked" || (standing === "stranger" && dispatcher.refusesStrangers);
+      return standing === "stranger" ? dispatcher.refusesStrangers : standing !== "loopback";
     } catch {
       return false;
     }

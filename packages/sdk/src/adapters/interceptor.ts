@@ -1,4 +1,3 @@
-import { MeshError } from "@trama/engine";
 import type { Dispatcher as UndiciDispatcher } from "undici";
 
 import type { MeshDispatcher } from "./undici.ts";
@@ -30,13 +29,13 @@ export function meshInterceptor(
       // No http origin: none of the mesh's, and its own dispatcher says what is wrong.
       return dispatch(options, handler);
     }
-    if (standing === "mesh" || (standing === "stranger" && mesh.refusesStrangers))
+    if (standing === "mesh" || standing === "opaque" || (standing === "stranger" && mesh.refusesStrangers))
       return mesh.dispatch(entered, handler);
     if (standing !== "unasked") return dispatch(options, handler);
     void mesh.ask(where).then((answer) => {
       // Also what cannot be said is the mesh's to say: never past it by accident.
-      if (answer === "mesh" || answer instanceof MeshError || mesh.refusesStrangers) mesh.dispatch(entered, handler);
-      else dispatch(options, handler);
+      if (answer === "stranger" && !mesh.refusesStrangers) dispatch(options, handler);
+      else mesh.dispatch(entered, handler);
     });
     return true;
   };

@@ -19,6 +19,8 @@ import { type PendingSocket, Sniffer } from "./sniffer.ts";
 
 /** Time for the first byte, for the first configuration, and for the TLS handshake, together. Node's own handshake limit is 120 s. */
 const acceptTimeoutMs = 10_000;
+/** As Istio's sidecars wait for somebody who may not speak first. */
+const silentMs = 5_000;
 const maxPending = 2_048;
 /** A handshake costs a millisecond of CPU: a storm of them must not starve the requests of those who are in. */
 const maxHandshakes = 256;
@@ -29,6 +31,8 @@ export interface ListenerOptions {
   readonly discovery: Pick<XdsClient, "inbound">;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Peers may wait for the server to speak first: then it is plaintext that they speak, where policy permits that. Default false. */
+  readonly serverFirst?: boolean | undefined;
   /** Told when {@link MeshListener.waitingFor} may have changed by itself. */
   readonly onState?: (() => void) | undefined;
 }
@@ -49,7 +53,7 @@ export class MeshListener {
   /** One for each way to ask for a client certificate; `requestCert` belongs to the server, not to its context. */
   readonly #tlsServers = new Map<boolean, TlsServer>();
   #tlsEpoch = 0;
-  /** What is offered by ALPN; to be set before the first connection. */
+  /** What is offered by ALPN, if anything; to be set before the first connection. */
   protocols: readonly string[] = ["http/1.1"];
   /** `ip:port` as bound; empty before it listens. */
   address = "";
@@ -64,7 +68,9 @@ export class MeshListener {
     this.#server = server;
     this.#options = options;
     this.#admit = admit;
-    this.#sniffer = new Sniffer({ clock: options.clock, max: maxPending, timeoutMs: acceptTimeoutMs }, (pending) =>
+    const { clock, serverFirst } = options;
+    const limits = { clock, max: maxPending, timeoutMs: acceptTimeoutMs };
+    this.#sniffer = new Sniffer(serverFirst === true ? { ...limits, silentMs } : limits, (pending) =>
       this.#route(pending),
     );
     server.on("connection", (raw: Socket) => this.#take(raw));
@@ -149,8 +155,9 @@ export class MeshListener {
   }
 
   #take(raw: Socket): void {
-    if (this.#stopped || this.#full(this.inbound())) raw.destroy();
-    else this.#sniffer.take(raw);
+    const inbound = this.inbound();
+    if (this.#stopped || this.#full(inbound)) raw.destroy();
+    else this.#sniffer.take(raw, this.#options.serverFirst === true && neverTls(inbound) ? "plaintext" : undefined);
   }
 
   /** As many connections are established as the port may have. Those that have not said who they are take nobody's place. */
@@ -205,7 +212,7 @@ export class MeshListener {
         ...serverContextOptions(identity),
         requestCert: true,
         rejectUnauthorized: required,
-        ALPNProtocols: [...this.protocols],
+        ...(this.protocols.length > 0 && { ALPNProtocols: [...this.protocols] }),
         handshakeTimeout: acceptTimeoutMs,
         // What the parser of HTTP would have set, had it been there from the start.
         noDelay: true,
@@ -284,6 +291,13 @@ export class MeshListener {
     socket.on("close", () => this.#live.delete(connection));
     this.#admit(connection);
   }
+}
+
+/** Whatever a peer says first, it is no handshake. */
+function neverTls(inbound: InboundSnapshot | undefined): boolean {
+  if (inbound === undefined) return false;
+  const { chains, defaultChain } = inbound.config;
+  return chains.every(({ tls }) => tls === undefined) && defaultChain?.tls === undefined;
 }
 
 function key(socket: Socket): string {

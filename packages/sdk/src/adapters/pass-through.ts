@@ -15,12 +15,12 @@ import { UpstreamHead } from "../transport/upstream-request.ts";
 import type { OutboundCall } from "./outbound-call.ts";
 
 /** Istio's names for hosts that no service stands for (istio-api.md §18.2). */
-const passThroughCluster: ClusterInfo = { name: "PassthroughCluster", service: undefined };
+export const passThroughCluster: ClusterInfo = { name: "PassthroughCluster", service: undefined };
 const blackHoleCluster: ClusterInfo = { name: "BlackHoleCluster", service: undefined };
 
 type Fields = Record<string, string | string[]>;
 
-/** Sends a call past the mesh, as the application wrote it, through a plain agent of undici's. */
+/** Sends a call past the mesh's own way of sending, as the application wrote it, through an agent of undici's. */
 export function passThrough(agent: Dispatcher): Service {
   return (call, sink) => {
     const request = new PassThroughRequest(call, sink);
@@ -50,7 +50,7 @@ class PassThroughRequest implements Dispatcher.DispatchHandler, Flow, Abortable 
   constructor(call: Call, sink: Sink) {
     this.#call = call;
     this.#sink = sink;
-    call.record.cluster = passThroughCluster;
+    call.record.cluster ??= passThroughCluster;
     call.record.attempts = 1;
   }
 

@@ -22,21 +22,30 @@ export class Sniffer {
   readonly #clock: Clock;
   readonly #max: number;
   readonly #timeoutMs: number;
+  readonly #silentMs: number | undefined;
   readonly #onFirstByte: (pending: PendingSocket) => void;
   /** Sockets turned away because too many were pending, or because they took too long. */
   refused = 0;
 
   constructor(
-    options: { readonly clock: Clock; readonly max: number; readonly timeoutMs: number },
+    options: {
+      readonly clock: Clock;
+      readonly max: number;
+      readonly timeoutMs: number;
+      /** Who says nothing for so long speaks plaintext, and waits for the server to begin. Absent: somebody who speaks first. */
+      readonly silentMs?: number | undefined;
+    },
     onFirstByte: (pending: PendingSocket) => void,
   ) {
     this.#clock = options.clock;
     this.#max = options.max;
     this.#timeoutMs = options.timeoutMs;
+    this.#silentMs = options.silentMs;
     this.#onFirstByte = onFirstByte;
   }
 
-  take(raw: Socket): void {
+  /** `known`: what it speaks is settled before it says a word. */
+  take(raw: Socket, known?: "plaintext"): void {
     if (this.#pending.size >= this.#max) {
       this.refused++;
       raw.destroy();
@@ -50,17 +59,27 @@ export class Sniffer {
     this.#pending.set(raw, pending);
     raw.on("close", () => this.done(raw));
     raw.on("error", ignore);
+    const settle = (tls: boolean): void => {
+      raw.removeListener("readable", look);
+      raw.removeListener("end", leave);
+      silence?.cancel();
+      pending.tls = tls;
+      this.#onFirstByte(pending);
+    };
     const look = (): void => {
       const first = raw.read(1) as Buffer | null;
       if (first === null) return;
-      raw.removeListener("readable", look);
-      raw.removeListener("end", leave);
       raw.unshift(first);
-      pending.tls = first[0] === handshakeRecord;
-      this.#onFirstByte(pending);
+      settle(first[0] === handshakeRecord);
     };
     // An HTTP server keeps its half open; whoever leaves without a word is owed nothing.
     const leave = (): void => void raw.destroy();
+    const silent = (): void => {
+      if (pending.tls === undefined && this.#pending.has(raw)) settle(false);
+    };
+    const silence =
+      this.#silentMs === undefined || known !== undefined ? undefined : this.#clock.after(this.#silentMs, silent);
+    if (known !== undefined) return settle(false);
     raw.on("readable", look);
     raw.on("end", leave);
   }

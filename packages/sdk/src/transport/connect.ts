@@ -26,8 +26,11 @@ export interface ConnectOptions {
   readonly contexts: SecureContexts;
   readonly servers: ServerContexts;
   readonly clock: Clock;
-  /** What is offered by ALPN, and must be taken when it is `h2`. Default `http/1.1`. Plaintext has none: there one knows. */
-  readonly protocol?: "http/1.1" | "h2";
+  /**
+   * What is offered by ALPN, and must be taken when it is `h2`. Default `http/1.1`; nothing for `tcp`. Plaintext has none: there one
+   * knows.
+   */
+  readonly protocol?: "http/1.1" | "h2" | "tcp";
   /** Silence before TCP asks whether the peer is there. Default a minute, as undici's. */
   readonly tcpKeepAliveMs?: number | undefined;
 }
@@ -130,7 +133,7 @@ function open({ endpoint, tls, protocol }: ConnectOptions, secureContext: Secure
     secureContext,
     // An empty name sends no SNI; without one Node would send the host.
     servername: tls.serverName === undefined || isIP(tls.serverName) !== 0 ? "" : tls.serverName,
-    ALPNProtocols: [protocol ?? "http/1.1"],
+    ...(protocol === "tcp" ? {} : { ALPNProtocols: [protocol ?? "http/1.1"] }),
     rejectUnauthorized: tls.kind !== "server" || tls.roots !== "none",
     // The chain is verified by OpenSSL, the name by us when the handshake is done: see `secureConnect` above.
     checkServerIdentity: () => undefined,

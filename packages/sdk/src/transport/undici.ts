@@ -6,6 +6,7 @@ import { connect } from "./connect.ts";
 import { EndpointPools, type TransportOptions } from "./endpoint-pools.ts";
 import { H2Transport } from "./h2.ts";
 import { Pool } from "./pool.ts";
+import { TcpTransport } from "./tcp.ts";
 import { UpstreamRequest } from "./upstream-request.ts";
 
 /** A pool that nobody used for this long is closed; its sockets, idle for four seconds, were long before. */
@@ -19,12 +20,15 @@ export class UndiciTransport implements Transport {
   readonly #pools: EndpointPools<Pool>;
   /** gRPC shares its connections. */
   readonly http2: H2Transport;
+  /** Connections to opaque ports. */
+  readonly tcp: TcpTransport;
 
   constructor(given: TransportOptions) {
     // A cluster's limits hold for both protocols together.
     const options = { ...given, limits: given.limits ?? new ClusterLimits() };
     this.#pools = new EndpointPools(options, unusedMs, (pool) => new Pool(pool));
     this.http2 = new H2Transport(options);
+    this.tcp = new TcpTransport(options);
   }
 
   send(attempt: Attempt, sink: Sink): void {
@@ -53,11 +57,11 @@ export class UndiciTransport implements Transport {
 
   /** Pools that exist, for tests and status. */
   get size(): number {
-    return this.#pools.size + this.http2.size;
+    return this.#pools.size + this.http2.size + this.tcp.size;
   }
 
-  /** Waits for what is under way, at most `deadlineMs`, then cuts the rest. */
+  /** Waits for what is under way, at most `deadlineMs`, then cuts the rest; connections to opaque ports at once. */
   async close(deadlineMs: number): Promise<void> {
-    await Promise.all([this.#pools.close(deadlineMs), this.http2.close(deadlineMs)]);
+    await Promise.all([this.#pools.close(deadlineMs), this.http2.close(deadlineMs), this.tcp.close()]);
   }
 }
