@@ -61,6 +61,20 @@ describe("hosts", () => {
     },
   );
 
+  test("one whose port is opaque is refused, and the caller is told how to declare it", async () => {
+    const opaque = meshConfig({ outbound: [{ ...listener("reviews:9090", [route(forward("c"))]), opaque: true }] });
+    const refused = expect.objectContaining({
+      details: expect.stringContaining("declare it HTTP, HTTP2, GRPC or HTTPS") as unknown,
+    }) as unknown;
+    await expect(get(world(opaque).connect())).rejects.toEqual(refused);
+    const mesh = world(meshConfig({}));
+    mesh.answer = async () => {
+      mesh.engine.publish(opaque);
+      return Promise.resolve("found");
+    };
+    await expect(get(mesh.connect())).rejects.toEqual(refused);
+  });
+
   test("one that the mesh does not know passes as it is, and is counted", async () => {
     const address = await backend({
       Get: (call: Unary, done: Done) => done(null, `plain ${call.request}`),

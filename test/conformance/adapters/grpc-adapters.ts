@@ -87,6 +87,7 @@ async function bind(server: Server): Promise<string> {
 export const grpcClient: ClientAdapter = {
   name: "grpc-client",
   lacks: {
+    "opaque-port": "gRPC calls to one are refused, and told how to declare it",
     "interim-answer": "gRPC has none",
     "trailers-of-the-answer": "every answer of gRPC has them: retry-on-trailing-status reads them",
     head: "gRPC has one method",

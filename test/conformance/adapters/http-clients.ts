@@ -176,7 +176,11 @@ export function httpClients(secured: ServerAdapter["serve"]): Readonly<
   const undiciHttp2 = httpClient("undici-http2", {
     library: viaUndici,
     http2: true,
-    lacks: { ...onceOnly, upgrade: "upgrades go over HTTP/1.1, and this scenario's server speaks HTTP/2 only" },
+    lacks: {
+      ...onceOnly,
+      upgrade: "upgrades go over HTTP/1.1, and this scenario's server speaks HTTP/2 only",
+      "opaque-port": "what is in such a connection is the client's own, and without TLS undici speaks HTTP/1.1",
+    },
     secured,
   });
   const fetchClient = httpClient("fetch", {
@@ -189,6 +193,10 @@ export function httpClients(secured: ServerAdapter["serve"]): Readonly<
     secured,
   });
   const node = httpClient("node:http", { library: viaHttp, lacks: {}, secured });
-  const nodeTls = httpClient("node:https", { library: viaHttps, lacks: {}, secured });
+  const nodeTls = httpClient("node:https", {
+    library: viaHttps,
+    lacks: { "opaque-port": "TLS in such a connection is the client's own, and this scenario's server has none" },
+    secured,
+  });
   return { undici, undiciHttp2, all: [undici, undiciHttp2, fetchClient, node, nodeTls] };
 }

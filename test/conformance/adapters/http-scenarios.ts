@@ -16,6 +16,18 @@ function to(address: string, retries = 0): MeshConfig {
 
 /** What HTTP has and gRPC has not, or has in its own way. */
 export const httpScenarios: Readonly<Record<string, ClientScenario>> = {
+  "opaque-port": async (adapter, scope) => {
+    const [down, up] = ["127.0.0.1:1", await adapter.backend(scope, () => ({ ending: "ok", text: "as it is" }))];
+    const retry = retryPolicy({ retryOn: ["connect-failure"], avoidPreviousHosts: true, backoffBaseMs: 1 });
+    const client = adapter.open(
+      scope,
+      meshConfig({
+        outbound: [{ ...listener("reviews:9090", [route(forward("c", { retry }))]), opaque: true }],
+        clusters: [cluster("c", { endpoints: [endpoint(down), endpoint(up)] })],
+      }),
+    );
+    for (let i = 0; i < 4; i++) assert.equal((await client.call()).text, "as it is");
+  },
   "interim-answer": async (adapter, scope) => {
     const address = await adapter.backend(scope, () => ({ ending: "ok", text: "then this", interim: [103] }));
     const reply = await adapter.open(scope, to(address)).call();
