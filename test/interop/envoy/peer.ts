@@ -1,4 +1,5 @@
 import { installPython } from "../install/python.ts";
+import { connectionsRow } from "../oracle/connections/row.ts";
 import { ratesRow } from "../oracle/ejection/rates-row.ts";
 import { ejectionRow } from "../oracle/ejection/row.ts";
 import { hashingRow } from "../oracle/hashing/row.ts";
@@ -32,5 +33,6 @@ export const envoy: Peer = {
     mirrorsRow,
     hedgingRow,
     rbacRow,
+    connectionsRow,
   ],
 };
