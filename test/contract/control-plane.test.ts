@@ -52,8 +52,9 @@ function follow(snapshot: Snapshot, node: NodeView): number {
   const clusters = new Set(snapshot.names(node, typeUrls.cluster));
   for (const name of snapshot.names(node, typeUrls.listener)) {
     const listener = ask(snapshot, node, listenerType, name);
-    const routes = ask(snapshot, node, routeType, rdsName(listener));
-    expect(routes.virtualHosts[0]?.domains).toContain(name);
+    const routes = routesOf(snapshot, node, listener);
+    // Those of an opaque port are server names.
+    if (!isOpaque(listener)) expect(routes.virtualHosts[0]?.domains).toContain(name);
     for (const cluster of targets(routes)) clusters.add(cluster);
   }
   for (const name of clusters) {
@@ -66,9 +67,15 @@ function follow(snapshot: Snapshot, node: NodeView): number {
   return clusters.size;
 }
 
-function rdsName(listener: DecodedListener): string {
-  const routes = listener.kind === "outbound" ? listener.http.routes : undefined;
-  return routes !== undefined && "rds" in routes ? routes.rds : expect.fail("no outbound listener with rds");
+/** By name, for a port of requests; for an opaque one they stand in the listener. */
+function routesOf(snapshot: Snapshot, node: NodeView, listener: DecodedListener): RouteConfiguration {
+  const routes = listener.kind === "outbound" ? listener.http.routes : expect.fail("no outbound listener");
+  expect("rds" in routes).toBe(!isOpaque(listener));
+  return "rds" in routes ? ask(snapshot, node, routeType, routes.rds) : routes;
+}
+
+function isOpaque(listener: DecodedListener): boolean {
+  return listener.kind === "outbound" && listener.opaque;
 }
 
 function targets({ virtualHosts }: RouteConfiguration): readonly string[] {
@@ -107,6 +114,45 @@ describe("golden inputs", () => {
       });
     }
   }
+});
+
+test("where connections go, how often they are tried and how long they may be silent survives", () => {
+  const input = readFileSync(join(root, "control-plane/testdata/listeners/opaque.in.yaml"), "utf8");
+  const snapshot = snapshotOf([input.slice(input.indexOf("\n---\n") + 5)]);
+  const routes = (name: string): unknown[] =>
+    routesOf(snapshot, someNode, ask(snapshot, someNode, listenerType, name)).virtualHosts.map(
+      ({ domains, routes: [route] }) => ({ domains, action: route?.action }),
+    );
+  const cluster = (name: string, weight = 1) => expect.objectContaining({ name, weight }) as unknown;
+  const retry = expect.objectContaining({ retryOn: ["connect-failure"], retries: 2 }) as unknown;
+  expect(routes("db.shop:5432")).toEqual([
+    {
+      domains: ["*"],
+      action: {
+        kind: "forward",
+        clusters: [
+          cluster("outbound|5432|v1|db.shop.svc.cluster.local", 3),
+          cluster("outbound|5432|v2|db.shop.svc.cluster.local"),
+        ],
+        timeoutMs: undefined,
+        retry,
+        hash: [{ kind: "source_ip", terminal: false }],
+      },
+    },
+  ]);
+  expect(routes("secure.example.com:443")).toMatchObject([
+    { domains: ["a.any.example.com", "secure.example.com"], action: { idleTimeoutMs: 3_600_000, retry } },
+    { domains: ["*.any.example.com"], action: { clusters: [cluster("outbound|443||secure.example.com")] } },
+  ]);
+  const [chain] = inbound(
+    snapshot,
+    { ...someNode, addresses: ["10.0.0.1"], labels: { app: "db" } },
+    "10.0.0.1:5432",
+  ).chains;
+  expect(chain).toMatchObject({
+    opaque: true,
+    http: { filters: [{ config: { kind: "rbac" } }, { config: { kind: "rbac" } }] },
+  });
 });
 
 test("how connections live and what they speak survives", () => {

@@ -15,7 +15,7 @@ import { type Endpoint, type Service, type ServicePort, asCalled, hasLabels } fr
 import type { NodeView, WireResource } from "../snapshot.ts";
 import { balancerFields } from "./balancer.ts";
 import { sidecarUpstreamTls } from "./envoy/tls.ts";
-import { httpOptions, protocolOf } from "./http-options.ts";
+import { httpOptions, keepAlive, protocolOf } from "./http-options.ts";
 import { loadAssignment } from "./endpoints.ts";
 import type { Placing } from "./locality.ts";
 import { outlierDetection, outlierMetadata } from "./outlier.ts";
@@ -30,6 +30,8 @@ export interface ClusterInput {
   readonly mesh: MeshSettings;
   readonly service: Service;
   readonly port: ServicePort;
+  /** It takes whole connections: nothing is said of requests, and the TLS in them is the application's own. */
+  readonly opaque: boolean;
   readonly policy: DestinationPolicy | undefined;
   /** Empty: the whole service. */
   readonly subset: string;
@@ -54,7 +56,7 @@ const connectTimeoutMs = 10_000;
 export const unlimited = 4_294_967_295;
 
 export function cluster(input: ClusterInput): WireResource {
-  const { service, port, kind } = input;
+  const { service, port, opaque, kind } = input;
   const id: ClusterName = { port: port.number, subset: input.subset, host: service.host };
   const name = clusterName(id);
   const traffic = effectiveTraffic(input.policy, input.subset, port.number);
@@ -73,7 +75,8 @@ export function cluster(input: ClusterInput): WireResource {
       },
     },
     ...transport(input, traffic, serverName(id)),
-    ...httpOptions(port, traffic, kind),
+    ...(opaque ? {} : httpOptions(port, traffic, kind)),
+    ...keepAlive(traffic),
   });
 }
 
@@ -136,15 +139,16 @@ function breakers({ pool, retryBudget }: Partial<TrafficPolicy>): MessageInitSha
 
 /** How endpoints are reached. Nothing at all means plaintext, so each way there is written out. */
 function transport(
-  { mesh, service, port, policy, passes, endpoints, kind, proxy }: ClusterInput,
+  { mesh, service, port, opaque, policy, passes, endpoints, kind, proxy }: ClusterInput,
   { tls, pool }: Partial<TrafficPolicy>,
   ownName: string,
 ): Pick<ClusterInit, "transportSocket" | "transportSocketMatches"> {
   const wanted = tls?.subjectAltNames ?? [];
   // Callers of an HTTPS port speak TLS whether a rule adds any or not.
-  if (tls?.mode === "server" || (port.tls && tls?.mode !== "mesh")) {
+  if (tls?.mode === "server" || (port.protocol === "https" && !opaque && tls?.mode !== "mesh")) {
     const names = wanted.length > 0 ? wanted : service.subjectAltNames;
-    return { transportSocket: serverTls(service.host, tls, names, { kind, http2: port.http2 }) };
+    const speaks = opaque ? undefined : port.protocol === "http2" ? "h2" : "http/1.1";
+    return { transportSocket: serverTls(service.host, tls, names, { kind, speaks }) };
   }
   if (tls?.mode === "disable") return {};
   const names = wanted.length > 0 ? wanted : serverNames(mesh, service, endpoints);
@@ -152,7 +156,7 @@ function transport(
   const secured =
     proxy === undefined
       ? upstreamTls(sni, names, kind)
-      : sidecarUpstreamTls({ sni, names, protocol: protocolOf(port, pool), proxy });
+      : sidecarUpstreamTls({ sni, names, protocol: opaque ? "any" : protocolOf(port, pool), proxy });
   if (policy !== undefined && tls?.mode === "mesh") return { transportSocket: secured };
   if (!service.internal) return {};
   if (kind === "grpc" || passes) {

@@ -18,7 +18,7 @@ type Options = MessageInitShape<typeof HttpProtocolOptionsSchema>;
 /** The protocol in which a port is called: `client` is that of the call which is passed on. */
 export function protocolOf(port: ServicePort, pool: ConnectionPool | undefined): "http1" | "http2" | "client" {
   if (pool?.protocol === "client") return "client";
-  return port.http2 || pool?.protocol === "http2" ? "http2" : "http1";
+  return port.protocol === "http2" || pool?.protocol === "http2" ? "http2" : "http1";
 }
 
 /** How connections of a cluster live and what they speak. What is not said stays off the wire: the client's own default holds. */
@@ -26,29 +26,27 @@ export function httpOptions(
   port: ServicePort,
   traffic: Partial<TrafficPolicy>,
   kind: NodeView["kind"],
-): Pick<ClusterInit, "typedExtensionProtocolOptions" | "upstreamConnectionOptions"> {
+): Pick<ClusterInit, "typedExtensionProtocolOptions"> {
   const { pool } = traffic;
   const common = commonOptions(pool);
   const errors = errorMatcher(traffic, kind);
   const needed = common !== undefined || errors !== undefined;
   const upstream = upstreamOptions(protocolOf(port, pool), needed, pool);
-  const keepAliveMs = pool?.tcpKeepAliveMs;
+  if (upstream === undefined) return {};
   return {
-    ...(upstream === undefined
-      ? {}
-      : {
-          typedExtensionProtocolOptions: {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(HttpProtocolOptionsSchema, {
-              ...(common === undefined ? {} : { commonHttpProtocolOptions: common }),
-              upstreamProtocolOptions: upstream,
-              ...(errors === undefined ? {} : { outlierDetection: { errorMatcher: errors } }),
-            }),
-          },
-        }),
-    ...(keepAliveMs === undefined
-      ? {}
-      : { upstreamConnectionOptions: { tcpKeepalive: { keepaliveTime: keepAliveMs / 1_000 } } }),
+    typedExtensionProtocolOptions: {
+      "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": pack(HttpProtocolOptionsSchema, {
+        ...(common === undefined ? {} : { commonHttpProtocolOptions: common }),
+        upstreamProtocolOptions: upstream,
+        ...(errors === undefined ? {} : { outlierDetection: { errorMatcher: errors } }),
+      }),
+    },
   };
+}
+
+export function keepAlive({ pool }: Partial<TrafficPolicy>): Pick<ClusterInit, "upstreamConnectionOptions"> {
+  const ms = pool?.tcpKeepAliveMs;
+  return ms === undefined ? {} : { upstreamConnectionOptions: { tcpKeepalive: { keepaliveTime: ms / 1_000 } } };
 }
 
 function commonOptions(pool: ConnectionPool | undefined): MessageInitShape<typeof CommonOptionsSchema> | undefined {

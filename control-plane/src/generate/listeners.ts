@@ -11,6 +11,7 @@ import type { MeshSettings } from "../model/mesh.ts";
 import type { PortLimits } from "../model/scope.ts";
 import type { Service } from "../model/service.ts";
 import type { NodeView, WireResource } from "../snapshot.ts";
+import { connectionFilters } from "./connection-chains.ts";
 import { corsFilter } from "./cors.ts";
 import { limitsMetadata, serviceMetadata } from "./metadata.ts";
 import { rbac } from "./rbac.ts";
@@ -60,6 +61,8 @@ export interface InboundInput {
   readonly policies: readonly AccessPolicy[];
   /** Behind the port, for telemetry. */
   readonly services: readonly Service[];
+  /** It takes connections, whatever is in them. */
+  readonly opaque: boolean;
   readonly limits: PortLimits | undefined;
   readonly cors: readonly OwnCors[];
   readonly kind: NodeView["kind"];
@@ -87,13 +90,16 @@ export function inboundListener(input: InboundInput): WireResource {
  * match. In PERMISSIVE that is the secured one: turning into plaintext would take every identity away from the policies.
  */
 function chains(input: InboundInput): FilterChain[] {
-  const { mode, kind, mesh } = input;
-  const filters = [
-    {
-      name: "envoy.filters.network.http_connection_manager",
-      configType: { case: "typedConfig" as const, value: inboundManager(input) },
-    },
-  ];
+  const { mode, kind, mesh, opaque, policies, port } = input;
+  const filters =
+    opaque && kind !== "grpc"
+      ? connectionFilters(policies, mesh, port)
+      : [
+          {
+            name: "envoy.filters.network.http_connection_manager",
+            configType: { case: "typedConfig" as const, value: inboundManager(input) },
+          },
+        ];
   const choosing = kind !== "grpc";
   const secured: FilterChain = {
     name: "inbound-mtls",

@@ -1,7 +1,8 @@
 import { type AccessPolicy, type MtlsMode, mtlsMode } from "../model/access.ts";
-import { type Model, peerPolicies, viewOf } from "../model/model.ts";
+import { type Model, endpointsBehind, peerPolicies, viewOf } from "../model/model.ts";
+import { isAlwaysOpaque } from "../model/route.ts";
 import type { PortLimits } from "../model/scope.ts";
-import { type Service, hasLabels, socketAddress } from "../model/service.ts";
+import { type Service, endpointPort, hasLabels, socketAddress } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 
 /** What holds for a port of a node: by its namespace and labels, and by the services that lead there. */
@@ -10,19 +11,23 @@ export interface OwnPort {
   /** Those that apply, in order: the mesh's before the namespace's. */
   readonly policies: readonly AccessPolicy[];
   readonly services: readonly Service[];
+  /** All that is served there is ports of TCP: no request is looked for in what comes. */
+  readonly opaque: boolean;
   readonly limits: PortLimits | undefined;
 }
 
 export function ownPort(model: Model, node: NodeView, address: string, port: number): OwnPort {
   const { mesh, access } = model;
   const { namespace, labels } = node;
+  const services = servicesBehind(model, node, address, port);
   const layers = new Set([mesh.rootNamespace, namespace]);
   return {
     mode: mtlsMode(peerPolicies(model, namespace), labels, port),
     policies: [...layers].flatMap((layer) =>
       (access.get(layer) ?? []).filter((policy) => hasLabels(labels, policy.selector)),
     ),
-    services: servicesBehind(model, node, address, port),
+    services,
+    opaque: isOpaque(model, services, addressesOf(node, address), port),
     limits: ownLimits(model, node, port),
   };
 }
@@ -40,9 +45,21 @@ export function isUnspecified(address: string): boolean {
   return address === "0.0.0.0" || address === "::";
 }
 
+function addressesOf(node: NodeView, address: string): readonly string[] {
+  return isUnspecified(address) ? node.addresses : [address];
+}
+
+/** Whoever reads requests there needs them to be read here as well, so one port of HTTP decides. */
+function isOpaque(model: Model, services: readonly Service[], addresses: readonly string[], port: number): boolean {
+  const leading = services.flatMap((service) => {
+    const here = endpointsBehind(model, service).filter((each) => addresses.includes(each.address));
+    return service.ports.filter((each) => here.some((endpoint) => endpointPort(endpoint, each) === port));
+  });
+  return leading.length > 0 && leading.every(isAlwaysOpaque);
+}
+
 function servicesBehind(model: Model, node: NodeView, address: string, port: number): readonly Service[] {
-  const addresses = isUnspecified(address) ? node.addresses : [address];
-  const found = addresses.flatMap((each) => model.behind.get(socketAddress(each, port)) ?? []);
+  const found = addressesOf(node, address).flatMap((each) => model.behind.get(socketAddress(each, port)) ?? []);
   return [...new Set(found)]
     .filter((service) => service.namespace === node.namespace)
     .sort((a, b) => (a.host < b.host ? -1 : 1));

@@ -5,6 +5,7 @@ import {
   type PolicySchema,
   type PrincipalSchema,
   RBAC_Action,
+  type RBACSchema as RulesSchema,
 } from "@trama/proto/envoy/config/rbac/v3/rbac_pb.js";
 import { RBACSchema } from "@trama/proto/envoy/extensions/filters/http/rbac/v3/rbac_pb.js";
 
@@ -18,8 +19,17 @@ type Permission = MessageInitShape<typeof PermissionSchema>;
 type Principal = MessageInitShape<typeof PrincipalSchema>;
 type Policy = MessageInitShape<typeof PolicySchema>;
 
-/** All policies of one action as one filter; the policies' names say to users which rule decided (I24). */
+/** All policies of one action as one filter. */
 export function rbac(policies: readonly AccessPolicy[], action: "allow" | "deny", mesh: MeshSettings): Any {
+  return pack(RBACSchema, { rules: rbacRules(policies, action, mesh) });
+}
+
+/** The policies' names say to users which rule decided (I24). */
+export function rbacRules(
+  policies: readonly AccessPolicy[],
+  action: "allow" | "deny",
+  mesh: MeshSettings,
+): MessageInitShape<typeof RulesSchema> {
   const named: Record<string, Policy> = {};
   for (const policy of policies) {
     const base = `${policy.namespace}-${policy.name}`;
@@ -27,9 +37,7 @@ export function rbac(policies: readonly AccessPolicy[], action: "allow" | "deny"
     if (policy.rules.length === 0) named[free(named, base)] = nothing;
     for (const [index, rule] of policy.rules.entries()) named[free(named, `${base}-${index}`)] = policyOf(rule, mesh);
   }
-  return pack(RBACSchema, {
-    rules: { action: action === "deny" ? RBAC_Action.DENY : RBAC_Action.ALLOW, policies: named },
-  });
+  return { action: action === "deny" ? RBAC_Action.DENY : RBAC_Action.ALLOW, policies: named };
 }
 
 const nothing: Policy = {
@@ -151,7 +159,9 @@ function anyRule(rules: readonly Permission[]): Permission {
     : { rule: { case: "orRules", value: { rules: [...rules] } } };
 }
 
+/** Without a condition: every operation. */
 function allRules(rules: readonly Permission[]): Permission {
+  if (rules.length === 0) return { rule: { case: "any", value: true } };
   return rules.length === 1 && rules[0] !== undefined
     ? rules[0]
     : { rule: { case: "andRules", value: { rules: [...rules] } } };

@@ -10,12 +10,14 @@ import {
   viewOf,
   visibleService,
 } from "../model/model.ts";
-import type { RouteTable } from "../model/route.ts";
+import { type RouteTable, isAlwaysOpaque } from "../model/route.ts";
 import { effectiveTraffic } from "../model/destination.ts";
-import { type Endpoint, isPipe } from "../model/service.ts";
+import { type Endpoint, type Service, type ServicePort, isPipe, labelsKey } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
 import { cluster } from "./clusters.ts";
+import { connectionListener } from "./connection-chains.ts";
+import { connections, hasConnections, isOpaqueTo, tableOf } from "./connections.ts";
 import { assignment } from "./endpoints.ts";
 import { looksAtCallers, placing } from "./locality.ts";
 import { inboundListener, outboundListener } from "./listeners.ts";
@@ -59,9 +61,13 @@ export function recipe(model: Model, node: NodeView, typeUrl: string, name: stri
  */
 export function basis(model: Model, typeUrl: string): readonly unknown[] {
   const { services, routes: tables, destinations, selecting, endpoints, peers, scopes } = model;
-  if (typeUrl === typeUrls.listener) return [services, scopes];
+  const some = hasConnections(model);
+  if (typeUrl === typeUrls.listener)
+    return some ? [services, tables, scopes, destinations, selecting] : [services, scopes];
   if (typeUrl === typeUrls.routeConfiguration) return [services, tables, scopes, destinations, selecting];
-  return [services, destinations, selecting, endpoints, peers];
+  const all = [services, destinations, selecting, endpoints, peers];
+  // What is opaque has other clusters.
+  return some && typeUrl === typeUrls.cluster ? [...all, tables] : all;
 }
 
 /** Every full name of a type that a node can ask for. */
@@ -71,11 +77,14 @@ export function* allNames(model: Model, node: NodeView, typeUrl: string): Iterab
     const service = visibleService(model, node, host);
     if (service === undefined) continue;
     const subsets = destinationPolicy(model, service, node)?.subsets.map(({ name }) => name) ?? [];
-    for (const { number: port } of service.ports) {
+    for (const each of service.ports) {
+      const { number: port } = each;
+      const opaque = isOpaqueTo(model, node, service, each);
+      if (opaque && node.kind === "grpc") continue;
       if (typeUrl === typeUrls.listener && node.kind !== "envoy") yield `${host}:${port}`;
-      else if (typeUrl === typeUrls.routeConfiguration && node.kind !== "envoy")
-        yield clusterName({ port, subset: "", host });
-      else if (typeUrl === typeUrls.cluster || typeUrl === typeUrls.clusterLoadAssignment) {
+      else if (typeUrl === typeUrls.routeConfiguration && node.kind !== "envoy") {
+        if (!opaque) yield clusterName({ port, subset: "", host });
+      } else if (typeUrl === typeUrls.cluster || typeUrl === typeUrls.clusterLoadAssignment) {
         if (typeUrl === typeUrls.clusterLoadAssignment && service.resolution !== "static") continue;
         for (const subset of ["", ...subsets]) yield clusterName({ port, subset, host });
       }
@@ -89,9 +98,16 @@ function outbound(model: Model, node: NodeView, name: string): Recipe | undefine
   for (const host of fullNames(model.mesh, asked.host, node.namespace)) {
     const service = visibleService(model, node, host);
     if (service === undefined) continue;
-    if (!service.ports.some(({ number }) => number === asked.port)) break;
+    const port = service.ports.find(({ number }) => number === asked.port);
+    if (port === undefined) break;
+    if (isOpaqueTo(model, node, service, port)) return connection(model, node, name, service, port);
     const routeName = clusterName({ port: asked.port, subset: "", host });
-    return { variant: routeName, inputs: [], shared: true, make: () => outboundListener(name, routeName, node.kind) };
+    return {
+      variant: routeName,
+      inputs: [],
+      shared: opaqueForAllOrNone(model, node, service, port),
+      make: () => outboundListener(name, routeName, node.kind),
+    };
   }
   // Whoever is told that a host does not exist passes it on as it is; one that must not is told otherwise. gRPC has no such way out.
   if (node.kind !== "trama" || viewOf(model, node)?.unknownHosts !== "refuse") return undefined;
@@ -103,14 +119,38 @@ function outbound(model: Model, node: NodeView, name: string): Recipe | undefine
   };
 }
 
+/** Whether a port is the same to all callers of a namespace. */
+function opaqueForAllOrNone(model: Model, node: NodeView, service: Service, port: ServicePort): boolean {
+  return port.protocol !== "https" || sameForAll(tableOf(model, node, service));
+}
+
+/** gRPC's libraries make calls, not connections: for them such a port is not there. */
+function connection(
+  model: Model,
+  node: NodeView,
+  name: string,
+  service: Service,
+  port: ServicePort,
+): Recipe | undefined {
+  if (node.kind === "grpc") return undefined;
+  const found = connections(model, node, service, port);
+  const shared = sameForAll(tableOf(model, node, service)) && !model.selecting.has(node.namespace);
+  return {
+    variant: `connections ${shared ? "" : labelsKey(node.labels)}`,
+    inputs: [JSON.stringify(found)],
+    shared,
+    make: () => connectionListener(name, found),
+  };
+}
+
 function routeConfiguration(model: Model, node: NodeView, name: string): Recipe | undefined {
   if (name === blockAllName) return { variant: "", inputs: [], shared: true, make: blockAll };
   const target = find(model, node, name);
-  if (target === undefined || target.subset !== "") return undefined;
+  if (target === undefined || target.subset !== "" || target.opaque) return undefined;
   const { service, port, policy } = target;
   const { mesh } = model;
   const { namespace, kind } = node;
-  const table = model.routes.find(service.host, namespace);
+  const table = tableOf(model, node, service);
   const rules = table === undefined ? [] : staticRules(model, node, table, port.number);
   const hash = hashKeys(policy, "", port.number);
   return {
@@ -133,7 +173,7 @@ function staticChoice(
 function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefined {
   const target = find(model, node, name);
   if (target === undefined) return undefined;
-  const { service, port, policy, subset, passes } = target;
+  const { service, port, opaque, policy, subset, passes } = target;
   const endpoints = endpointsBehind(model, service);
   const { mesh } = model;
   const { kind, proxy } = node;
@@ -142,9 +182,13 @@ function clusterOf(model: Model, node: NodeView, name: string): Recipe | undefin
   const traffic = service.resolution === "dns" && !passes ? effectiveTraffic(policy, subset, port.number) : {};
   const placed = placing(traffic, node);
   return {
-    variant: policyVariant(model, node, policy) + (placed?.key ?? ""),
+    variant: `${opaque ? "opaque " : ""}${policyVariant(model, node, policy)}${placed?.key ?? ""}`,
     inputs: [service, policy, endpoints, peers.namespace, peers.root],
-    shared: placed === undefined && !looksAtCallers(traffic) && !model.selecting.has(node.namespace),
+    shared:
+      placed === undefined &&
+      !looksAtCallers(traffic) &&
+      !model.selecting.has(node.namespace) &&
+      opaqueForAllOrNone(model, node, service, port),
     make: () => cluster({ mesh, ...target, endpoints, kind, proxy, peers, placing: placed }),
   };
 }
@@ -155,6 +199,7 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   // Others stand in the cluster itself, as names.
   if (target?.service.resolution !== "static" || target.passes) return undefined;
   const { service, port, policy } = target;
+  if (node.kind === "grpc" && isAlwaysOpaque(port)) return undefined;
   const endpoints = endpointsBehind(model, service);
   // All endpoints of a service are in the namespace of its entry.
   const peers = peerPolicies(model, endpoints[0]?.namespace ?? service.namespace);
@@ -189,11 +234,15 @@ function policyVariant(model: Model, node: NodeView, policy: Target["policy"]): 
  * gRPC libraries look up one name a cluster, and have no certificates from files (gRFC A29, A37). What they cannot do does not exist for
  * them, and is never done without TLS.
  */
-function reachedByGrpc({ service, port, policy, subset, passes }: Target, endpoints: readonly Endpoint[]): boolean {
+function reachedByGrpc(
+  { service, port, opaque, policy, subset, passes }: Target,
+  endpoints: readonly Endpoint[],
+): boolean {
   const tls = effectiveTraffic(policy, subset, port.number).tls?.mode;
   return (
+    !opaque &&
     tls !== "server" &&
-    (!port.tls || tls === "mesh") &&
+    (port.protocol !== "https" || tls === "mesh") &&
     (service.resolution === "static" || passes || endpoints.length === 1)
   );
 }
@@ -206,10 +255,10 @@ function inbound(model: Model, node: NodeView, name: string): Recipe | undefined
   const { mesh } = model;
   const { kind } = node;
   const own = ownPort(model, node, address, port);
-  const { mode, policies, services, limits } = own;
-  const cors = kind === "grpc" ? [] : ownCors(model, node, port, services);
+  const { mode, policies, services, opaque, limits } = own;
+  const cors = kind === "grpc" || opaque ? [] : ownCors(model, node, port, services);
   return {
-    variant: `${mode} ${JSON.stringify(cors.map(({ ports }) => ports))}`,
+    variant: `${mode} ${opaque ? "opaque " : ""}${JSON.stringify(cors.map(({ ports }) => ports))}`,
     inputs: [...policies, ...services, limits, ...cors.map(({ table }) => table)],
     shared: false,
     make: () => inboundListener({ mesh, name, address, port, ...own, cors, kind }),

@@ -22,7 +22,7 @@ export function serverTls(
   host: string,
   tls: DestinationTls | undefined,
   names: readonly string[],
-  caller: { readonly kind: NodeView["kind"]; readonly http2: boolean },
+  caller: { readonly kind: NodeView["kind"]; readonly speaks: "h2" | "http/1.1" | undefined },
 ): TransportSocket {
   const server = tls?.server ?? systemTls;
   const { certificate } = server;
@@ -30,7 +30,7 @@ export function serverTls(
     sni: tls?.sni ?? (isIP(host) === 0 ? host : ""),
     commonTlsContext: {
       // Envoy offers nothing by itself; our own clients know what they speak.
-      ...(caller.kind === "envoy" ? { alpnProtocols: [caller.http2 ? "h2" : "http/1.1"] } : {}),
+      ...(caller.kind === "envoy" && caller.speaks !== undefined ? { alpnProtocols: [caller.speaks] } : {}),
       ...(certificate === undefined
         ? {}
         : {

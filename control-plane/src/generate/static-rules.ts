@@ -1,8 +1,7 @@
 import type { HashKey } from "../model/balancer.ts";
 import { type DestinationPolicy, effectiveTraffic } from "../model/destination.ts";
 import { type Model, destinationPolicy, serviceOf } from "../model/model.ts";
-import { type RouteTable, type Rule, type RuleMatch, type Target, destinationPort } from "../model/route.ts";
-import { hasLabels } from "../model/service.ts";
+import { type RouteTable, type Rule, type RuleMatch, type Target, applies, destinationPort } from "../model/route.ts";
 import type { NodeView } from "../snapshot.ts";
 
 /** A rule with those of its matches that exist for this port and caller, and its destinations' ports filled in. */
@@ -17,6 +16,9 @@ export interface StaticRule {
   /** What the balancers of the destinations go by. */
   readonly hash: readonly HashKey[];
 }
+
+/** What of a model tells who a destination is. */
+export type Directory = Pick<Model, "mesh" | "services" | "destinations" | "selecting">;
 
 /** What can be decided now: the port called and the caller are known. Rules of which no match is left do not exist. */
 export function staticRules(model: Model, node: NodeView, table: RouteTable, port: number): readonly StaticRule[] {
@@ -33,7 +35,7 @@ export function staticRules(model: Model, node: NodeView, table: RouteTable, por
   });
 }
 
-function policyOf(model: Model, node: NodeView, host: string): DestinationPolicy | undefined {
+export function policyOf(model: Directory, node: NodeView, host: string): DestinationPolicy | undefined {
   const service = serviceOf(model, node.namespace, host);
   return service && destinationPolicy(model, service, node);
 }
@@ -44,23 +46,17 @@ export function hashKeys(policy: DestinationPolicy | undefined, subset: string, 
   return balancer?.kind === "hash" ? [balancer.key] : [];
 }
 
-function applies(match: RuleMatch, node: NodeView, port: number): boolean {
-  return (
-    match.inMesh &&
-    (match.port === undefined || match.port === port) &&
-    (match.sourceNamespace === undefined || match.sourceNamespace === node.namespace) &&
-    hasLabels(node.labels, match.sourceLabels)
-  );
-}
-
-function portOf(model: Model, node: NodeView, { host, port }: Target, called: number): number {
+/** The port of a destination when `called` is the one called. */
+export function portOf(model: Directory, node: NodeView, { host, port }: Target, called: number): number {
   const service = serviceOf(model, node.namespace, host);
   return (service === undefined ? undefined : destinationPort(service, port, called)) ?? called;
 }
 
 /** Whether the rules are the same for all callers of a namespace. */
 export function sameForAll(table: RouteTable | undefined): boolean {
-  return table?.rules.every(({ matches }) => matches.every(({ sourceLabels }) => isEmpty(sourceLabels))) ?? true;
+  if (table === undefined) return true;
+  const rules = [...table.rules, ...table.tls, ...table.tcp];
+  return rules.every(({ matches }) => matches.every(({ sourceLabels }) => isEmpty(sourceLabels)));
 }
 
 function isEmpty(labels: Readonly<Record<string, string>>): boolean {

@@ -1,12 +1,15 @@
 import { effectiveTraffic } from "../model/destination.ts";
 import { type Model, destinationPolicy, serviceOf } from "../model/model.ts";
-import type { Service } from "../model/service.ts";
+import type { Service, ServicePort } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
+import { isOpaqueTo } from "./connections.ts";
 import { readClusterName } from "./names.ts";
 
 export interface Target {
   readonly service: Service;
-  readonly port: Service["ports"][number];
+  readonly port: ServicePort;
+  /** It takes whole connections of this node. */
+  readonly opaque: boolean;
   readonly policy: ReturnType<typeof destinationPolicy>;
   readonly subset: string;
   /** The policy leads calls nowhere: they go where the name leads (PASSTHROUGH). */
@@ -25,5 +28,5 @@ export function find(model: Model, node: NodeView, name: string): Target | undef
   const exists = id.subset === "" || policy?.subsets.some((subset) => subset.name === id.subset) === true;
   if (!exists) return undefined;
   const passes = effectiveTraffic(policy, id.subset, port.number).balancer?.kind === "passthrough";
-  return { service, port, policy, subset: id.subset, passes };
+  return { service, port, opaque: isOpaqueTo(model, node, service, port), policy, subset: id.subset, passes };
 }

@@ -36,6 +36,33 @@ export interface Values<T = string> {
   readonly none: readonly T[];
 }
 
+/**
+ * What is left of a policy where no request is read, as in Istio (istio-api §11.2): an ALLOW rule that looks at requests lets nobody in, and
+ * a DENY rule is wider by that condition.
+ */
+export function connectionRules(policy: AccessPolicy): AccessPolicy {
+  const rules = policy.rules.flatMap((rule): readonly AccessRule[] => {
+    if (!looksAtRequests(rule)) return [rule];
+    if (policy.action === "allow") return [];
+    return [{ ...rule, operations: rule.operations?.map((each) => ({ ...nothingAsked, ports: each.ports })) }];
+  });
+  return { ...policy, rules };
+}
+
+export function looksAtRequests({ operations }: AccessRule): boolean {
+  return (
+    operations?.some(({ hosts, methods, paths }) =>
+      [hosts, methods, paths].some(({ any, none }) => any.length + none.length > 0),
+    ) === true
+  );
+}
+
+const nothingAsked = { hosts: noValues(), methods: noValues(), paths: noValues() };
+
+function noValues(): Values {
+  return { any: [], none: [] };
+}
+
 export type MtlsMode = "disable" | "permissive" | "strict";
 
 /** How connections to a workload must be made. */

@@ -80,6 +80,8 @@ export interface ConnectionPool {
   readonly maxRetries: number | undefined;
   /** How long a connection without a request stays; 0 = for ever, `undefined` = the client's own default. */
   readonly idleTimeoutMs: number | undefined;
+  /** How long a connection that is passed on as it is may be silent; 0 = for ever, `undefined` = an hour. */
+  readonly silenceMs: number | undefined;
   readonly maxConnectionDurationMs: number | undefined;
   readonly maxRequestsPerConnection: number | undefined;
   /** Streams at once on one HTTP/2 connection. */

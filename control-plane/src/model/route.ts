@@ -1,4 +1,5 @@
 import type { TextMatch } from "../sources/istio/values.ts";
+import { type ServicePort, hasLabels } from "./service.ts";
 import type { Visibility } from "./visibility.ts";
 
 /** How calls to some hosts are routed: ordered rules, the first that matches wins. */
@@ -8,7 +9,12 @@ export interface RouteTable {
   /** Full; a wildcard is possible. */
   readonly hosts: readonly string[];
   readonly visible: Visibility;
+  /** Of requests. */
   readonly rules: readonly Rule[];
+  /** Of connections by server name, on ports of TLS; no rule for a name that is asked for means that it leads nowhere. */
+  readonly tls: readonly ConnectionRule[];
+  /** Of all other connections: the first that applies, else to the service itself. */
+  readonly tcp: readonly ConnectionRule[];
 }
 
 export interface Rule {
@@ -88,8 +94,30 @@ export interface Field {
   readonly value: string;
 }
 
+/** Conditions on the port that is called and on who calls: decided before any call is made. */
+export interface CallerMatch {
+  /** False when it is for gateways only. */
+  readonly inMesh: boolean;
+  /** Of the service. */
+  readonly port: number | undefined;
+  readonly sourceNamespace: string | undefined;
+  readonly sourceLabels: Readonly<Record<string, string>>;
+}
+
+/** Where connections go. */
+export interface ConnectionRule {
+  /** Any of them; none means every connection. */
+  readonly matches: readonly ConnectionMatch[];
+  readonly destinations: readonly WeightedTarget[];
+}
+
+export interface ConnectionMatch extends CallerMatch {
+  /** Any of them; a wildcard is possible. Empty: whatever is asked for, if anything. */
+  readonly serverNames: readonly string[];
+}
+
 /** All of the conditions. */
-export interface RuleMatch {
+export interface RuleMatch extends CallerMatch {
   readonly name: string;
   readonly path: TextMatch | undefined;
   readonly ignorePathCase: boolean;
@@ -98,13 +126,6 @@ export interface RuleMatch {
   readonly authority: TextMatch | undefined;
   readonly headers: readonly HeaderCondition[];
   readonly query: readonly { readonly name: string; readonly match: TextMatch }[];
-  /** Static: false when it is for gateways only. */
-  readonly inMesh: boolean;
-  /** Static: whether the match exists for a port of the service. */
-  readonly port: number | undefined;
-  /** Static: whether it exists for a caller. */
-  readonly sourceNamespace: string | undefined;
-  readonly sourceLabels: Readonly<Record<string, string>>;
 }
 
 export interface HeaderCondition {
@@ -128,8 +149,11 @@ export interface Mirror extends Target {
   readonly perMillion: number;
 }
 
-export interface Destination extends Target {
+export interface WeightedTarget extends Target {
   readonly weight: number;
+}
+
+export interface Destination extends WeightedTarget {
   /** The rule's and its own in one; `undefined`: the rule's hold. */
   readonly headers: HeaderChanges | undefined;
   /** `undefined`: the rule's holds. */
@@ -188,4 +212,35 @@ export function destinationPort(
   const only = service.ports.length === 1 ? service.ports[0]?.number : undefined;
   const number = wanted ?? only ?? called;
   return service.ports.some((port) => port.number === number) ? number : undefined;
+}
+
+/** Who calls; without `labels`, some workload of the namespace, whatever its labels. */
+export interface Caller {
+  readonly namespace: string;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Whether a match is there for who calls that port. */
+export function applies(match: CallerMatch, { namespace, labels }: Caller, port: number): boolean {
+  return (
+    match.inMesh &&
+    (match.port === undefined || match.port === port) &&
+    (match.sourceNamespace === undefined || match.sourceNamespace === namespace) &&
+    (labels === undefined || hasLabels(labels, match.sourceLabels))
+  );
+}
+
+/**
+ * Whether a port takes whole connections of a caller, in which the mesh reads nothing: always if it is TCP or TLS, and if it is HTTPS where
+ * rules of the table that the caller follows lead its connections by server name. Then the TLS in them is the application's own.
+ */
+export function isOpaque(port: ServicePort, table: RouteTable | undefined, caller: Caller): boolean {
+  if (port.protocol !== "https") return isAlwaysOpaque(port);
+  const { number } = port;
+  return table?.tls.some(({ matches }) => matches.some((match) => applies(match, caller, number))) === true;
+}
+
+/** Whoever calls, and at the server as well. */
+export function isAlwaysOpaque({ protocol }: ServicePort): boolean {
+  return protocol === "tls" || protocol === "tcp";
 }

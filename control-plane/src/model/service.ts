@@ -27,11 +27,19 @@ export type Resolution = "static" | "dns" | "name";
 export interface ServicePort {
   readonly number: number;
   readonly name: string;
-  readonly http2: boolean;
-  /** The server speaks TLS of its own, outside of the mesh. */
-  readonly tls: boolean;
+  readonly protocol: PortProtocol;
   readonly targetPort: number;
 }
+
+/**
+ * What a port is called by.
+ * - `http`, `http2`: by requests, which the mesh leads one by one. gRPC is HTTP/2.
+ * - `https`: by requests, to a server outside of the mesh that speaks TLS of its own. The mesh speaks it with the server, unless rules say
+ *   that the application does: see `isOpaque`.
+ * - `tls`: by connections of the application's own TLS, led by the server name that it asks for.
+ * - `tcp`: by connections of which nothing is known but where they go.
+ */
+export type PortProtocol = "http" | "http2" | "https" | "tls" | "tcp";
 
 /** A workload behind a service. */
 export interface Endpoint {

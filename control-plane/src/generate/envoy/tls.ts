@@ -21,7 +21,8 @@ export interface UpstreamInput {
   readonly sni: string;
   /** SPIFFE ids that the server may have. */
   readonly names: readonly string[];
-  readonly protocol: "http1" | "http2" | "client";
+  /** `client`: as the call that is passed on; `any`: nobody knows what is in the connection. */
+  readonly protocol: "http1" | "http2" | "client" | "any";
   readonly proxy: ProxySettings;
 }
 
@@ -30,7 +31,7 @@ export interface UpstreamInput {
  * Envoy then offers what that call needs.
  */
 export function sidecarUpstreamTls({ sni, names, protocol, proxy }: UpstreamInput): TransportSocket {
-  const alpn = { http1: ["http/1.1"], http2: ["h2"], client: [] }[protocol];
+  const alpn = { http1: ["http/1.1"], http2: ["h2"], client: [], any: [] }[protocol];
   const commonTlsContext = context(names.map(exact), proxy, alpn);
   return tlsSocket({ case: "typedConfig", value: pack(UpstreamTlsContextSchema, { commonTlsContext, sni }) });
 }

@@ -28,21 +28,41 @@ export interface ServicePortSpec {
   readonly targetPort?: number | undefined;
 }
 
-/** HTTPS: callers mean TLS to a server outside of the mesh, by the roots of their machine. */
-export type PortProtocol = "HTTP" | "HTTPS" | "HTTP2" | "GRPC";
+/**
+ * HTTPS: callers mean TLS to a server outside of the mesh, by the roots of their machine. TLS: the applications speak it themselves. TCP: what
+ * they speak is their own business; so it is with MONGO, MYSQL and REDIS, which Istio knows filters for.
+ */
+export type PortProtocol = "HTTP" | "HTTPS" | "HTTP2" | "GRPC" | "TLS" | "TCP";
 
 export type Resolution = "NONE" | "STATIC" | "DNS" | "DNS_ROUND_ROBIN" | "DYNAMIC_DNS";
 
-const opaque = ["TLS", "TCP", "MONGO", "MYSQL", "REDIS", "UDP", "GRPC-WEB"];
-const instead = "declare HTTP, HTTP2 or GRPC, and the mesh adds TLS itself, or HTTPS for a server outside of it";
+/** By name, and by the prefix of a port's name. */
+const protocols: Readonly<Record<string, PortProtocol>> = {
+  HTTP: "HTTP",
+  HTTPS: "HTTPS",
+  HTTP2: "HTTP2",
+  GRPC: "GRPC",
+  TLS: "TLS",
+  TCP: "TCP",
+  MONGO: "TCP",
+  MYSQL: "TCP",
+  REDIS: "TCP",
+};
+
+/** Istio's others, and what to write for them. */
+const refused: Readonly<Record<string, string>> = {
+  UDP: "calls and connections are made over TCP; leave the port out",
+  "GRPC-WEB": "declare HTTP, which it is to the mesh",
+};
 
 const protocol = z.string().transform((text, context): PortProtocol => {
   const name = text.toUpperCase();
-  if (name === "HTTP" || name === "HTTPS" || name === "HTTP2" || name === "GRPC") return name;
+  const known = Object.hasOwn(protocols, name) ? protocols[name] : undefined;
+  if (known !== undefined) return known;
   context.addIssue(
-    opaque.includes(name)
-      ? `not supported by this release: ${name} ports; ${instead}`
-      : `"${text}" is no protocol: write HTTP, HTTPS, HTTP2 or GRPC`,
+    Object.hasOwn(refused, name)
+      ? `not supported by this release: ${name} ports; ${refused[name]}`
+      : `"${text}" is no protocol: write ${Object.keys(protocols).join(", ")}`,
   );
   return z.NEVER;
 });
@@ -56,13 +76,13 @@ const port = message({
 }).transform((found, context): ServicePortSpec => {
   if (found.protocol !== undefined) return { ...found, protocol: found.protocol };
   const name = found.name.toUpperCase();
-  const raw = opaque.find((each) => name === each || name.startsWith(`${each}-`));
-  if (raw !== undefined) {
-    const message = `not supported by this release: ${raw} ports, and the name says that it is one; ${instead}`;
-    context.addIssue({ code: "custom", path: ["name"], message });
-  }
-  const named = name.split("-")[0];
-  return { ...found, protocol: named === "GRPC" || named === "HTTP2" || named === "HTTPS" ? named : "HTTP" };
+  for (const [other, instead] of Object.entries(refused))
+    if (name === other || name.startsWith(`${other}-`)) {
+      const message = `not supported by this release: ${other} ports, and the name says that it is one; ${instead}`;
+      context.addIssue({ code: "custom", path: ["name"], message });
+    }
+  const [named = ""] = name.split("-");
+  return { ...found, protocol: (Object.hasOwn(protocols, named) ? protocols[named] : undefined) ?? "HTTP" };
 });
 
 const ports = z
@@ -127,6 +147,11 @@ function* contradictions(spec: ServiceEntrySpec): Iterable<readonly [readonly (s
     else if (resolution !== "STATIC" && isUnixSocket(address))
       yield [["endpoints", index, "address"], `"${address}" is a socket of the caller's machine: write STATIC`];
   for (const [index, { protocol }] of spec.ports.entries())
-    if (protocol === "HTTPS" && location === "MESH_INTERNAL")
-      yield [["ports", index, "protocol"], "TLS inside the mesh is the mesh's own: declare HTTP, HTTP2 or GRPC"];
+    if ((protocol === "HTTPS" || protocol === "TLS") && location === "MESH_INTERNAL")
+      yield [
+        ["ports", index, "protocol"],
+        protocol === "HTTPS"
+          ? "TLS inside the mesh is the mesh's own: declare HTTP, HTTP2 or GRPC"
+          : "TLS inside the mesh is the mesh's own: declare TCP, and it goes around whatever the application speaks",
+      ];
 }

@@ -13,7 +13,7 @@ export interface IngressSpec {
   readonly captureMode?: unknown;
 }
 
-const protocols = ["HTTP", "HTTP2", "GRPC"] as const;
+const protocols = ["HTTP", "HTTP2", "GRPC", "TCP", "MONGO", "MYSQL", "REDIS"] as const;
 
 const port = message(
   {
@@ -26,7 +26,7 @@ const port = message(
           ? text
           : fail(
               context,
-              `"${cut(text)}" is not what the mesh serves: write HTTP, HTTP2 or GRPC, or leave the port out`,
+              `"${cut(text)}" is not what the mesh serves: write HTTP, HTTP2, GRPC or TCP, or leave the port out`,
             ),
       )
       .optional(),

@@ -1,5 +1,7 @@
 import * as z from "zod";
 
+import { type CallerMatchSpec, callerMatch, gateways } from "./caller-match.ts";
+import { type ConnectionRuleSpec, serverNameProblems, tcpRule, tlsRule } from "./connection-rules.ts";
 import { type CorsSpec, cors } from "./cors.ts";
 import { type FaultSpec, fault } from "./fault.ts";
 import { type HeaderChangesSpec, headerChanges } from "./header-changes.ts";
@@ -7,7 +9,7 @@ import { type DirectResponseSpec, type RedirectSpec, directResponse, redirect } 
 import { type RewriteSpec, rewrite } from "./http-rewrite.ts";
 import { message } from "./message.ts";
 import { type MirrorFields, mirrorFields, mirrorProblems } from "./mirror.ts";
-import { type DestinationSpec, destination } from "./route-destination.ts";
+import { type WeightedDestinationSpec, weightProblem, weightedDestination } from "./route-destination.ts";
 import {
   type TextMatch,
   cut,
@@ -16,8 +18,6 @@ import {
   duration,
   exportTo,
   fail,
-  labels,
-  portNumber,
   textMatch,
   whole,
   wildcardHost,
@@ -31,6 +31,9 @@ export interface VirtualServiceSpec {
   /** `mesh`, or names of gateways; none: mesh. */
   readonly gateways: readonly string[];
   readonly http: readonly HttpRuleSpec[];
+  /** At least one of the three lists has rules. */
+  readonly tls: readonly ConnectionRuleSpec[];
+  readonly tcp: readonly ConnectionRuleSpec[];
 }
 
 /** Exactly one of route, redirect, directResponse and delegate says something. */
@@ -50,7 +53,7 @@ export interface HttpRuleSpec extends MirrorFields {
   readonly delegate?: { readonly name: string; readonly namespace?: string | undefined } | undefined;
 }
 
-export interface HttpMatchSpec {
+export interface HttpMatchSpec extends CallerMatchSpec {
   readonly name: string;
   readonly uri?: TextMatch | undefined;
   readonly ignoreUriCase: boolean;
@@ -60,18 +63,11 @@ export interface HttpMatchSpec {
   readonly headers: Readonly<Record<string, TextMatch>>;
   readonly withoutHeaders: Readonly<Record<string, TextMatch>>;
   readonly queryParams: Readonly<Record<string, TextMatch>>;
-  readonly port?: number | undefined;
-  readonly sourceLabels: Readonly<Record<string, string>>;
-  readonly sourceNamespace?: string | undefined;
-  /** In place of those of the object; none: the object's. */
-  readonly gateways: readonly string[];
   /** Has no effect. */
   readonly statPrefix?: string | undefined;
 }
 
-export interface RouteDestinationSpec {
-  readonly destination: DestinationSpec;
-  readonly weight: number;
+export interface RouteDestinationSpec extends WeightedDestinationSpec {
   /** After those of the rule, whatever the number of destinations. */
   readonly headers?: HeaderChangesSpec | undefined;
 }
@@ -113,17 +109,8 @@ function headerProblem(name: string, twice: boolean): string | undefined {
   return twice ? "is given twice in different case: header names ignore case, keep one" : undefined;
 }
 
-/** `mesh` for all workloads, else a Gateway; in the object's namespace where none is named. */
-const gateways = z.array(
-  z
-    .string()
-    .regex(
-      /^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/,
-      "must be mesh, or the name of a gateway, with its namespace or without: namespace/name",
-    ),
-);
-
 const match = message({
+  ...callerMatch,
   name: z.string().default(""),
   uri: textMatch({ emptyPrefix: true }).optional(),
   ignoreUriCase: z.boolean().default(false),
@@ -133,10 +120,6 @@ const match = message({
   headers: headerConditions().default({}),
   withoutHeaders: headerConditions().default({}),
   queryParams: z.record(z.string(), textMatch({ present: true })).default({}),
-  port: portNumber.optional(),
-  sourceLabels: labels.default({}),
-  sourceNamespace: dnsLabel.optional(),
-  gateways: gateways.default([]),
   statPrefix: z.string().optional(),
 }).transform((found, context): HttpMatchSpec => {
   const { name: _name, ignoreUriCase: _case, statPrefix: _stat, ...conditions } = found;
@@ -149,11 +132,7 @@ const match = message({
   return found;
 });
 
-const routeDestination = message({
-  destination,
-  weight: whole(0, 1_000_000, "a weight").default(0),
-  headers: headerChanges.optional(),
-});
+const routeDestination = message({ ...weightedDestination, headers: headerChanges.optional() });
 
 /** Envoy's words that the data plane acts on; the gRPC ones speak of the status of an answer (istio-api §2.6). */
 const retryConditions = [
@@ -234,8 +213,8 @@ function* ruleProblems(found: HttpRuleSpec): Iterable<{ readonly path: string[];
   if (first === undefined) yield { path: [], message: "needs one of route, redirect, directResponse and delegate" };
   else if (second !== undefined)
     yield { path: [second], message: `cannot stand beside ${first}: remove one of the two` };
-  if (found.route.length > 1 && found.route.every(({ weight }) => weight === 0))
-    yield { path: ["route"], message: "the weights sum to 0: give a destination a weight" };
+  const weights = weightProblem(found.route);
+  if (weights !== undefined) yield { path: ["route"], message: weights };
   yield* mirrorProblems(found);
   if (first === "route") {
     const hosts = found.route.filter(({ headers }) => headers?.request?.authority !== undefined);
@@ -253,33 +232,45 @@ function* ruleProblems(found: HttpRuleSpec): Iterable<{ readonly path: string[];
   }
 }
 
-export const virtualServiceSchema: z.ZodType<VirtualServiceSpec> = message(
-  {
-    hosts: z.array(wildcardHost).default([]),
-    exportTo: exportTo.optional(),
-    gateways: gateways.default([]),
-    http: z.array(rule).min(1, "needs at least one rule"),
-  },
-  { tls: "routing of TLS by SNI; use http rules", tcp: "routing of plain TCP; use http rules" },
-).transform((found, context): VirtualServiceSpec => {
-  if (found.hosts.length > 0) return found;
-  const issue = (path: (string | number)[], text: string): void =>
-    context.addIssue({ code: "custom", path, message: text });
-  // Whoever delegates to it says for which hosts and where.
-  if (found.gateways.length > 0)
-    issue(["gateways"], "an object without hosts is a delegate, which has no gateways: remove them");
-  for (const [index, { match: matches }] of found.http.entries())
-    for (const [at, one] of matches.entries())
-      if (one.gateways.length > 0)
-        issue(
-          ["http", index, "match", at, "gateways"],
-          "an object without hosts is a delegate, which has no gateways: remove them",
-        );
-  for (const [index, { delegate }] of found.http.entries())
-    if (delegate !== undefined)
-      issue(
-        ["http", index, "delegate"],
-        "an object without hosts is a delegate, which cannot delegate in its turn: write the rules here",
-      );
-  return found;
+const noRules = "needs at least one rule";
+
+export const virtualServiceSchema: z.ZodType<VirtualServiceSpec> = message({
+  hosts: z.array(wildcardHost).default([]),
+  exportTo: exportTo.optional(),
+  gateways: gateways.default([]),
+  http: z.array(rule).min(1, noRules).optional(),
+  tls: z.array(tlsRule).min(1, noRules).optional(),
+  tcp: z.array(tcpRule).min(1, noRules).optional(),
+}).transform(({ http = [], tls = [], tcp = [], ...found }, context): VirtualServiceSpec => {
+  const spec = { ...found, http, tls, tcp };
+  const problems = found.hosts.length > 0 ? serverNameProblems(found.hosts, tls) : delegateProblems(spec);
+  for (const problem of problems) context.addIssue({ code: "custom", ...problem });
+  if (http.length + tls.length + tcp.length > 0) return spec;
+  return fail(context, "has no rules: write http, or tls and tcp for ports of these protocols");
 });
+
+/** Whoever delegates to it says for which hosts and where. */
+function* delegateProblems({
+  gateways: where,
+  http,
+  tls,
+  tcp,
+}: VirtualServiceSpec): Iterable<{ readonly path: (string | number)[]; readonly message: string }> {
+  const gatewaysOf = "an object without hosts is a delegate, which has no gateways: remove them";
+  if (where.length > 0) yield { path: ["gateways"], message: gatewaysOf };
+  for (const [field, rules] of Object.entries({ tls, tcp }))
+    if (rules.length > 0)
+      yield {
+        path: [field],
+        message: "an object without hosts is a delegate, which has http rules alone: write hosts, or remove it",
+      };
+  for (const [index, { match: matches }] of http.entries())
+    for (const [at, one] of matches.entries())
+      if (one.gateways.length > 0) yield { path: ["http", index, "match", at, "gateways"], message: gatewaysOf };
+  for (const [index, { delegate }] of http.entries())
+    if (delegate !== undefined)
+      yield {
+        path: ["http", index, "delegate"],
+        message: "an object without hosts is a delegate, which cannot delegate in its turn: write the rules here",
+      };
+}

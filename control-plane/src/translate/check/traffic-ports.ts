@@ -1,7 +1,8 @@
 import type { Diagnostic } from "../../diagnostics.ts";
+import { isAlwaysOpaque } from "../../model/route.ts";
 import type { ServicePort } from "../../model/service.ts";
 import type { ConnectionPoolSpec } from "../../sources/istio/connection-pool.ts";
-import type { TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
+import type { PortPolicySpec, TrafficPolicySpec } from "../../sources/istio/destination-rule.ts";
 import { fieldPath } from "../../sources/istio/explain.ts";
 import type { ConfigObject } from "../../sources/object.ts";
 
@@ -20,15 +21,48 @@ export function* checkTrafficPorts(
   const known = [...new Set(ports.map(({ number }) => number))].sort((a, b) => a - b);
   for (const { policy, at } of policies) {
     yield* checkStreams(object, policy?.connectionPool, at, ports);
-    for (const [index, { port, connectionPool }] of (policy?.portLevelSettings ?? []).entries()) {
+    yield* checkRequests(object, policy, at, ports, object.content.spec.host);
+    for (const [index, settings] of (policy?.portLevelSettings ?? []).entries()) {
+      const { port, connectionPool } = settings;
       const own = ports.filter(({ number }) => number === port.number);
       const where = [...at, "portLevelSettings", index];
       yield* checkStreams(object, connectionPool, where, own);
+      yield* checkRequests(object, settings, where, own, `port ${port.number}`);
       if (own.length > 0) continue;
       const path = [...where, "port"];
       const text = `${fieldPath(path)}: ${object.content.spec.host} has no port ${port.number}: it has ${known.join(", ")}`;
       yield object.error("reference", path, text);
     }
+  }
+}
+
+/** Settings about requests, where every port takes connections. */
+function* checkRequests(
+  object: ConfigObject<"DestinationRule">,
+  policy: TrafficPolicySpec | PortPolicySpec | undefined,
+  at: Placed["at"],
+  ports: readonly ServicePort[],
+  who: string,
+): Iterable<Diagnostic> {
+  if (ports.length === 0 || !ports.every(isAlwaysOpaque)) return;
+  const { http, tcp } = policy?.connectionPool ?? {};
+  const key = policy?.loadBalancer?.consistentHash?.key.kind ?? "source";
+  const codes = policy?.outlierDetection?.outlierDetectionHttpErrorCodes ?? [];
+  const given: readonly (readonly [boolean, readonly string[]])[] = [
+    ...(["idleTimeout", "maxRequestsPerConnection", "maxConcurrentStreams", "http2KeepAlive"] as const).map(
+      (field) => [http?.[field] !== undefined, ["connectionPool", "http", field]] as const,
+    ),
+    [(http?.h2UpgradePolicy ?? "DEFAULT") !== "DEFAULT", ["connectionPool", "http", "h2UpgradePolicy"]],
+    [http?.useClientProtocol === true, ["connectionPool", "http", "useClientProtocol"]],
+    [tcp?.maxConnectionDuration !== undefined, ["connectionPool", "tcp", "maxConnectionDuration"]],
+    [codes.length > 0, ["outlierDetection", "outlierDetectionHttpErrorCodes"]],
+    [key !== "source", ["loadBalancer", "consistentHash"]],
+  ];
+  for (const [there, field] of given) {
+    if (!there) continue;
+    const path = [...at, ...field];
+    const text = `${fieldPath(path)}: has no effect on connections, and ${who} takes no requests: remove it`;
+    yield object.warning("advice", path, text);
   }
 }
 
@@ -41,7 +75,7 @@ function* checkStreams(
 ): Iterable<Diagnostic> {
   const http = pool?.http;
   if (http === undefined || http.h2UpgradePolicy === "UPGRADE" || http.useClientProtocol) return;
-  if (ports.length === 0 || ports.some(({ http2 }) => http2)) return;
+  if (ports.every(isAlwaysOpaque) || ports.some(({ protocol }) => protocol === "http2")) return;
   for (const field of ["maxConcurrentStreams", "http2KeepAlive"] as const) {
     if (http[field] === undefined) continue;
     const path = [...at, "connectionPool", "http", field];

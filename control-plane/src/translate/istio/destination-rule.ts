@@ -179,6 +179,7 @@ function translatePool({ tcp, http }: ConnectionPoolSpec): ConnectionPool {
     maxRequests: http.http2MaxRequests,
     maxRetries: http.maxRetries,
     idleTimeoutMs: http.idleTimeout ?? tcp.idleTimeout,
+    silenceMs: tcp.idleTimeout,
     maxConnectionDurationMs: tcp.maxConnectionDuration,
     maxRequestsPerConnection: http.maxRequestsPerConnection,
     maxStreams: http.maxConcurrentStreams,

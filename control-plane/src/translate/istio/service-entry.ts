@@ -1,7 +1,7 @@
 import { type MeshSettings, fullHost, platformHost } from "../../model/mesh.ts";
-import type { Service } from "../../model/service.ts";
+import type { Service, ServicePort } from "../../model/service.ts";
 import { visibility } from "../../model/visibility.ts";
-import type { Resolution } from "../../sources/istio/service-entry.ts";
+import type { PortProtocol, Resolution } from "../../sources/istio/service-entry.ts";
 import type { Content } from "../../sources/object.ts";
 
 /** NONE means the address that the caller dialled: in a process, that is the name that it called. */
@@ -13,6 +13,15 @@ const resolutions: Readonly<Record<Resolution, Service["resolution"]>> = {
   DYNAMIC_DNS: "name",
 };
 
+const protocols: Readonly<Record<PortProtocol, ServicePort["protocol"]>> = {
+  HTTP: "http",
+  HTTP2: "http2",
+  GRPC: "http2",
+  HTTPS: "https",
+  TLS: "tls",
+  TCP: "tcp",
+};
+
 /** ServiceEntry → a service for each of its hosts (istio-api §4). */
 export function services({ namespace, spec }: Content<"ServiceEntry">, mesh: MeshSettings): readonly Service[] {
   const shared = {
@@ -20,8 +29,7 @@ export function services({ namespace, spec }: Content<"ServiceEntry">, mesh: Mes
     ports: spec.ports.map(({ number, name, protocol, targetPort }) => ({
       number,
       name,
-      http2: protocol === "HTTP2" || protocol === "GRPC",
-      tls: protocol === "HTTPS",
+      protocol: protocols[protocol],
       targetPort: targetPort ?? number,
     })),
     resolution: resolutions[spec.resolution],

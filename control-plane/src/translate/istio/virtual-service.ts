@@ -1,5 +1,7 @@
 import { type MeshSettings, fullHost } from "../../model/mesh.ts";
 import type {
+  CallerMatch,
+  ConnectionRule,
   Cors,
   Fault,
   HeaderCondition,
@@ -14,6 +16,8 @@ import { defaultRetry } from "../../model/route.ts";
 import type { OwnedRule } from "./delegate.ts";
 import { joinHeaders } from "./header-changes.ts";
 import { visibility } from "../../model/visibility.ts";
+import type { CallerMatchSpec } from "../../sources/istio/caller-match.ts";
+import type { ConnectionRuleSpec } from "../../sources/istio/connection-rules.ts";
 import type { CorsSpec } from "../../sources/istio/cors.ts";
 import type { FaultSpec } from "../../sources/istio/fault.ts";
 import { readHedges, readIdempotent } from "../../sources/istio/route-settings.ts";
@@ -41,6 +45,27 @@ export function routeTable(
       ...translateRule(rule, owner.namespace, mesh),
       ...annotated(owner, index),
     })),
+    tls: spec.tls.map((rule) => connectionRule(rule, namespace, mesh)),
+    tcp: spec.tcp.map((rule) => connectionRule(rule, namespace, mesh)),
+  };
+}
+
+function connectionRule({ match, route }: ConnectionRuleSpec, namespace: string, mesh: MeshSettings): ConnectionRule {
+  return {
+    matches: match.map((one) => ({ ...callerMatch(one), serverNames: one.sniHosts })),
+    destinations: route.map(({ destination, weight }) => ({
+      ...translateTarget(destination, namespace, mesh),
+      weight,
+    })),
+  };
+}
+
+export function callerMatch({ port, gateways, sourceNamespace, sourceLabels }: CallerMatchSpec): CallerMatch {
+  return {
+    port,
+    inMesh: forMesh(gateways),
+    // Beside gateways of its own a match does not look at who calls (istio-api §2.3).
+    ...(gateways.length > 0 ? { sourceNamespace: undefined, sourceLabels: {} } : { sourceNamespace, sourceLabels }),
   };
 }
 
@@ -134,12 +159,7 @@ function translateMatch(match: HttpMatchSpec): RuleMatch {
     authority: match.authority,
     headers: [...conditions(match.headers, false), ...conditions(match.withoutHeaders, true)],
     query: Object.entries(match.queryParams).map(([name, condition]) => ({ name, match: condition })),
-    port: match.port,
-    inMesh: forMesh(match.gateways),
-    // Beside gateways of its own a match does not look at who calls (istio-api §2.3).
-    ...(match.gateways.length > 0
-      ? { sourceNamespace: undefined, sourceLabels: {} }
-      : { sourceNamespace: match.sourceNamespace, sourceLabels: match.sourceLabels }),
+    ...callerMatch(match),
   };
 }
 
