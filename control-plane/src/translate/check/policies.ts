@@ -2,10 +2,12 @@ import type { Diagnostic } from "../../diagnostics.ts";
 import { labelsKey } from "../../model/service.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
 import type { Subject } from "./subject.ts";
+import { checkConnectionAccess } from "./connection-access.ts";
 import { place } from "./duplicates.ts";
 
 /** PeerAuthentications and AuthorizationPolicies: one word for each workload, and selectors that select. */
 export function* checkPolicies({ model, all }: Subject): Iterable<Diagnostic> {
+  yield* checkConnectionAccess({ model, all });
   const peers = all("PeerAuthentication");
   const seen = new Map<string, ConfigObject<"PeerAuthentication">>();
   for (const object of peers) {

@@ -1,16 +1,18 @@
 import type { Diagnostic } from "../../diagnostics.ts";
 import { covers, getOrMake } from "../../model/host-index.ts";
 import { type Model, destinationPolicy, hostsOf } from "../../model/model.ts";
-import { type RouteTable, type Target, destinationPort } from "../../model/route.ts";
+import { type RouteTable, destinationPort } from "../../model/route.ts";
 import type { Service } from "../../model/service.ts";
 import { anyNamespace, isVisible } from "../../model/visibility.ts";
 import { nearest } from "../../sources/names.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
-import { mirrorsOf } from "../../sources/istio/mirror.ts";
+import { fieldPath } from "../../sources/istio/explain.ts";
 import { translateTarget } from "../istio/virtual-service.ts";
 import type { Subject } from "./subject.ts";
 import { type Claim, checkClaims } from "./claims.ts";
+import { checkConnectionRules } from "./connection-rules.ts";
 import { checkDelegates } from "./delegates.ts";
+import { type Lead, comesTo, kindProblem, leadsOf } from "./leads.ts";
 import { adviseRules } from "./rule-advice.ts";
 
 type VirtualService = ConfigObject<"VirtualService">;
@@ -39,6 +41,11 @@ export function* checkRoutes({ model, translator, all }: Subject): Iterable<Diag
     for (const owner of new Set(owners))
       yield* checkDestinations(model, placeOf.get(owner) ?? object, table, [...new Set(served.flat())], rules);
     yield* checkOrder(object);
+    yield* checkConnectionRules(
+      object,
+      table,
+      served.flat().flatMap((host) => model.services.all(host)),
+    );
     yield* adviseRules(object);
   }
 }
@@ -57,27 +64,11 @@ function* checkDestinations(
   served: readonly string[],
   rules: RuleIndex,
 ): Iterable<Diagnostic> {
-  const { content } = object;
-  for (const [index, rule] of content.spec.http.entries()) {
-    const named = [
-      ...rule.route.map(({ destination }, at) => ({ path: ["route", at, "destination"], destination })),
-      ...mirrorsOf(rule),
-    ];
-    for (const { path, destination } of named) {
-      const problem = problemOf(
-        model,
-        table,
-        served,
-        translateTarget(destination, content.namespace, model.mesh),
-        rules,
-      );
-      if (problem === undefined) continue;
-      const place = [index, ...path, problem.field].map((part) =>
-        typeof part === "number" ? `[${part}]` : `.${part}`,
-      );
-      const text = `spec.http${place.join("")}: ${problem.text}`;
-      yield object.error("reference", ["spec", "http", index, ...path, problem.field], text);
-    }
+  for (const lead of leadsOf(object.content)) {
+    const problem = problemOf(model, table, served, lead, object.content.namespace, rules);
+    if (problem === undefined) continue;
+    const path = [...lead.path, problem.field];
+    yield object.error("reference", path, `${fieldPath(path)}: ${problem.text}`);
   }
 }
 
@@ -90,10 +81,11 @@ function problemOf(
   model: Model,
   table: RouteTable,
   served: readonly string[],
-  destination: Target,
+  lead: Lead,
+  namespace: string,
   rules: RuleIndex,
 ): Problem | undefined {
-  const { host, subset, port } = destination;
+  const { host, subset, port } = translateTarget(lead.destination, namespace, model.mesh);
   const known = model.services.all(host);
   if (known.length === 0) return { field: "host", text: unknownHost(model, host) };
   for (const called of served) {
@@ -108,8 +100,13 @@ function problemOf(
           text: `${host} is hidden from ${who(caller)} by its exportTo: export both to the same namespaces`,
         };
       }
-      for (const { number } of front.ports) {
-        if (destinationPort(service, port, number) === undefined) return portProblem(service, port, number);
+      for (const each of front.ports) {
+        if (!comesTo(lead, each, table, caller)) continue;
+        const number = destinationPort(service, port, each.number);
+        const to = service.ports.find((one) => one.number === number);
+        if (to === undefined) return portProblem(service, port, each.number);
+        const text = kindProblem(model, lead, service, to, caller);
+        if (text !== undefined) return { field: "port", text };
       }
       if (subset !== "" && !hasSubset(model, service, subset, caller))
         return subsetProblem(model, service, subset, caller);

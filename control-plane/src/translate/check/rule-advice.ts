@@ -1,4 +1,5 @@
 import type { Diagnostic } from "../../diagnostics.ts";
+import type { CallerMatchSpec } from "../../sources/istio/caller-match.ts";
 import type { HttpMatchSpec, HttpRuleSpec } from "../../sources/istio/virtual-service.ts";
 import { forMesh } from "../istio/virtual-service.ts";
 import type { ConfigObject } from "../../sources/object.ts";
@@ -37,7 +38,7 @@ export function* adviseRules(object: ConfigObject<"VirtualService">): Iterable<D
 /** What Istio accepts in a match although nothing comes of it here. */
 function* idleMatches({ match }: HttpRuleSpec): Iterable<Advice> {
   for (const [index, one] of match.entries()) {
-    const { gateways, statPrefix, sourceLabels, sourceNamespace, ignoreUriCase, uri } = one;
+    const { statPrefix, ignoreUriCase, uri } = one;
     const path = ["match", index];
     if (ignoreUriCase && (uri === undefined || uri.kind === "regex")) {
       const text =
@@ -46,15 +47,20 @@ function* idleMatches({ match }: HttpRuleSpec): Iterable<Advice> {
     }
     if (statPrefix !== undefined)
       yield { path: [...path, "statPrefix"], text: "has no effect in Trama: metrics have no such prefix" };
-    if (gateways.length === 0) continue;
-    if (!forMesh(gateways))
-      yield { path: [...path, "gateways"], text: "there are no gateways in this release: the match never holds" };
-    for (const [field, found] of [
-      ["sourceLabels", Object.keys(sourceLabels).length > 0],
-      ["sourceNamespace", sourceNamespace !== undefined],
-    ] as const)
-      if (found) yield { path: [...path, field], text: "is not looked at beside gateways: remove one of the two" };
+    for (const idle of idleGateways(one)) yield { path: [...path, ...idle.path], text: idle.text };
   }
+}
+
+/** What gateways of its own make of a match. */
+export function* idleGateways({ gateways, sourceLabels, sourceNamespace }: CallerMatchSpec): Iterable<Advice> {
+  if (gateways.length === 0) return;
+  if (!forMesh(gateways))
+    yield { path: ["gateways"], text: "there are no gateways in this release: the match never holds" };
+  for (const [field, found] of [
+    ["sourceLabels", Object.keys(sourceLabels).length > 0],
+    ["sourceNamespace", sourceNamespace !== undefined],
+  ] as const)
+    if (found) yield { path: [field], text: "is not looked at beside gateways: remove one of the two" };
 }
 
 /** Words that are never true, and why. */
