@@ -8,16 +8,13 @@ import { TcpProxySchema } from "@trama/proto/envoy/extensions/filters/network/tc
 import { type AccessPolicy, connectionRules } from "../model/access.ts";
 import type { MeshSettings } from "../model/mesh.ts";
 import type { WireResource } from "../snapshot.ts";
-import type { Connections, Lead } from "./connections.ts";
+import { type Connections, type Lead, clusterSpecifier, connectAttempts } from "./connections.ts";
 import { inboundClusterName } from "./envoy/names.ts";
 import { rbacRules } from "./rbac.ts";
 import { durationOf, pack, wireResource } from "./wire.ts";
 
 type Filter = MessageInitShape<typeof FilterSchema>;
 type Chain = MessageInitShape<typeof FilterChainSchema>;
-
-/** The mesh's default of two retries on `connect-failure`: once bytes have gone out, nobody may send them again. */
-const maxConnectAttempts = 3;
 
 /**
  * What a caller asks for before it connects to an opaque port: a filter chain for each set of server names, and one for the rest. Envoy's own
@@ -36,15 +33,12 @@ export function connectionListener(name: string, { own, byName, rest }: Connecti
   });
 }
 
-function proxy(statPrefix: string, { clusters, silenceMs, bySource }: Lead): Filter {
-  const [only] = clusters;
+function proxy(statPrefix: string, lead: Lead): Filter {
+  const { silenceMs, bySource } = lead;
   return tcpProxy({
     statPrefix,
-    clusterSpecifier:
-      only !== undefined && clusters.length === 1
-        ? { case: "cluster", value: only.name }
-        : { case: "weightedClusters", value: { clusters: clusters.map((each) => ({ ...each })) } },
-    maxConnectAttempts,
+    clusterSpecifier: clusterSpecifier(lead),
+    maxConnectAttempts: connectAttempts,
     ...(silenceMs === undefined ? {} : { idleTimeout: durationOf(silenceMs) }),
     ...(bySource ? { hashPolicy: [{ policySpecifier: { case: "sourceIp", value: {} } }] } : {}),
   });

@@ -7,6 +7,9 @@ import type { NodeView } from "../snapshot.ts";
 import { type ClusterName, clusterName } from "./names.ts";
 import { type Directory, policyOf, portOf } from "./static-rules.ts";
 
+/** The mesh's default of two retries on `connect-failure`: once bytes have gone out, nobody may send them again. */
+export const connectAttempts = 3;
+
 /** Where connections to an opaque port go that are made by one node. */
 export interface Connections {
   /** Of the service that is called: what they are counted as. */
@@ -101,4 +104,16 @@ function leadOf(model: Known, node: NodeView, { destinations }: ConnectionRule, 
 
 function traffic(model: Known, node: NodeView, { host, subset, port }: ClusterName) {
   return effectiveTraffic(policyOf(model, node, host), subset, port);
+}
+
+type ClusterSpecifier =
+  | { readonly case: "cluster"; readonly value: string }
+  | { readonly case: "weightedClusters"; readonly value: { clusters: { name: string; weight: number }[] } };
+
+/** In the form that routes and TcpProxies have in common. */
+export function clusterSpecifier({ clusters }: Lead): ClusterSpecifier {
+  const [only] = clusters;
+  return only !== undefined && clusters.length === 1
+    ? { case: "cluster", value: only.name }
+    : { case: "weightedClusters", value: { clusters: clusters.map((each) => ({ ...each })) } };
 }

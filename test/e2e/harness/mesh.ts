@@ -135,8 +135,7 @@ export async function startMesh({
       });
       running.push(program as Program<never>);
       const { port } = program.ready as ServiceReady;
-      const portName = framework === "net" ? "tcp" : "http";
-      const entry = { name, app, version, namespace, account, port, portName };
+      const entry = { name, app, version, namespace, account, port };
       if (rest.register !== false) await mesh.register(entry);
       return { ...program, port, entry };
     },

@@ -15,6 +15,7 @@ import type { PortLimits } from "../../model/scope.ts";
 import type { ProxySettings, WireResource } from "../../snapshot.ts";
 import { unlimited } from "../clusters.ts";
 import { accessFilters, router } from "../listeners.ts";
+import { connectionFilters } from "../connection-chains.ts";
 import { corsFilter } from "../cors.ts";
 import { serviceMetadata } from "../metadata.ts";
 import type { OwnPort } from "../own-port.ts";
@@ -35,18 +36,22 @@ type FilterChain = MessageInitShape<typeof FilterChainSchema>;
 
 /** A port of the workload as others see it: mutual TLS and policy, then on to the application. */
 export function sidecarInbound(input: SidecarInboundInput): WireResource {
-  const { mesh, address, port, mode, services, proxy } = input;
+  const { mesh, address, port, mode, services, opaque, policies, proxy } = input;
   const name = inboundListenerName(address, port);
-  const filters = [
-    {
-      name: "envoy.filters.network.http_connection_manager",
-      configType: { case: "typedConfig" as const, value: manager(input) },
-    },
-  ];
+  const filters = opaque
+    ? connectionFilters(policies, mesh, port)
+    : [
+        {
+          name: "envoy.filters.network.http_connection_manager",
+          configType: { case: "typedConfig" as const, value: manager(input) },
+        },
+      ];
+  // What is in a connection may be TLS that is the application's own, and a server may be the one to speak first.
+  const inspects = !opaque || mode !== "disable";
   const secured: FilterChain = {
     name: "inbound-mtls",
     filterChainMatch: { transportProtocol: "tls" },
-    transportSocket: sidecarDownstreamTls(mesh, proxy),
+    transportSocket: sidecarDownstreamTls(mesh, proxy, opaque ? [] : ["h2", "http/1.1"]),
     filters,
   };
   const plaintext: FilterChain = {
@@ -57,19 +62,25 @@ export function sidecarInbound(input: SidecarInboundInput): WireResource {
   return wireResource(ListenerSchema, name, {
     name,
     address: socketAddress(address, port),
-    // It tells TLS from plaintext before a chain is chosen.
+    // Tells TLS from plaintext before a chain is chosen.
+    ...(inspects ? inspection(mode) : {}),
+    filterChains: mode === "strict" ? [secured] : mode === "disable" ? [plaintext] : [secured, plaintext],
+    ...(services.length === 0 ? {} : { metadata: { filterMetadata: serviceMetadata(services) } }),
+  });
+}
+
+function inspection(mode: OwnPort["mode"]) {
+  return {
     listenerFilters: [
       {
         name: "envoy.filters.listener.tls_inspector",
-        configType: { case: "typedConfig", value: pack(TlsInspectorSchema, {}) },
+        configType: { case: "typedConfig" as const, value: pack(TlsInspectorSchema, {}) },
       },
     ],
     // Plaintext may hold its tongue; in that case it is plaintext.
     listenerFiltersTimeout: durationOf(5_000),
     continueOnListenerFiltersTimeout: mode !== "strict",
-    filterChains: mode === "strict" ? [secured] : mode === "disable" ? [plaintext] : [secured, plaintext],
-    ...(services.length === 0 ? {} : { metadata: { filterMetadata: serviceMetadata(services) } }),
-  });
+  };
 }
 
 function manager({ mesh, port, policies, cors }: SidecarInboundInput): ReturnType<typeof pack> {

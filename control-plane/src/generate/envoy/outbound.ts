@@ -5,8 +5,10 @@ import { RouteConfigurationSchema } from "@trama/proto/envoy/config/route/v3/rou
 import { HttpConnectionManagerSchema } from "@trama/proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 
 import { type Model, destinationPolicy, visibleService } from "../../model/model.ts";
+import { isOpaque } from "../../model/route.ts";
 import type { Service } from "../../model/service.ts";
 import type { NodeView, ProxySettings, WireResource } from "../../snapshot.ts";
+import { connections } from "../connections.ts";
 import { corsFilter } from "../cors.ts";
 import { fault, router } from "../listeners.ts";
 import { spellings } from "../names.ts";
@@ -14,6 +16,7 @@ import { answerLimit } from "../answers.ts";
 import { virtualHost } from "../routes.ts";
 import { type StaticRule, hashKeys, staticRules } from "../static-rules.ts";
 import { pack, wireResource } from "../wire.ts";
+import { connectHost } from "./connect.ts";
 import { socketAddress } from "./inbound.ts";
 import { outboundName } from "./names.ts";
 
@@ -32,6 +35,8 @@ export function sidecarOutbound({ outbound }: ProxySettings): WireResource {
       },
     },
     httpFilters: [fault, corsFilter, router],
+    // Routes of opaque ports allow it, each for itself.
+    upgradeConfigs: [{ upgradeType: "CONNECT", enabled: false }],
   });
   return wireResource(ListenerSchema, outboundName, {
     name: outboundName,
@@ -62,7 +67,12 @@ export function sidecarRoutes(model: Model, node: NodeView): WireResource {
     const table = model.routes.find(service.host, namespace);
     const policy = destinationPolicy(model, service, node);
     const names = spellings(mesh, service, namespace).filter((spelling) => owners.get(spelling) === service);
-    return service.ports.map(({ number: port }) => {
+    return service.ports.map((each) => {
+      const { number: port } = each;
+      if (isOpaque(each, table, node)) {
+        const domains = names.map((name) => `${name}:${port}`);
+        return connectHost(service.host, port, connections(model, node, service, each), domains);
+      }
       const rules = table === undefined ? [] : staticRules(model, node, table, port);
       // Without a port, HTTP means 80; where there is but one, that is meant.
       const bare = port === 80 || service.ports.length === 1 ? names : [];

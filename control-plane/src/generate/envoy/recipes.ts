@@ -79,9 +79,9 @@ function inbound(model: Model, node: NodeView, proxy: ProxySettings, name: strin
   const own = ownPort(model, node, asked.address, asked.port);
   if (own.services.length === 0) return undefined;
   const { mesh } = model;
-  const cors = ownCors(model, node, asked.port, own.services);
+  const cors = own.opaque ? [] : ownCors(model, node, asked.port, own.services);
   return {
-    variant: `${own.mode} ${node.id} ${JSON.stringify(cors.map(({ ports }) => ports))}`,
+    variant: `${own.mode} ${own.opaque ? "opaque " : ""}${node.id} ${JSON.stringify(cors.map(({ ports }) => ports))}`,
     inputs: [...own.policies, ...own.services, ...cors.map(({ table }) => table)],
     shared: false,
     make: () => sidecarInbound({ mesh, ...asked, ...own, cors, proxy }),

@@ -37,12 +37,16 @@ export function sidecarUpstreamTls({ sni, names, protocol, proxy }: UpstreamInpu
 }
 
 /** A server's side: demands a certificate of one of our trust domains. */
-export function sidecarDownstreamTls(mesh: MeshSettings, proxy: ProxySettings): TransportSocket {
+export function sidecarDownstreamTls(
+  mesh: MeshSettings,
+  proxy: ProxySettings,
+  alpn: readonly string[],
+): TransportSocket {
   const names = trustDomains(mesh).map((domain): StringMatcher => ({
     matchPattern: { case: "prefix", value: `spiffe://${domain}/` },
   }));
   const value = pack(DownstreamTlsContextSchema, {
-    commonTlsContext: context(names, proxy, ["h2", "http/1.1"]),
+    commonTlsContext: context(names, proxy, [...alpn]),
     requireClientCertificate: true,
     // A resumed session would skip the check of the client's certificate.
     sessionTicketKeysType: { case: "disableStatelessSessionResumption", value: true },

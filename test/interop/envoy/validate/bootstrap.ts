@@ -2,6 +2,7 @@ import { create, fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { typeUrls } from "@trama/proto";
 import { ClusterSchema } from "@trama/proto/envoy/config/cluster/v3/cluster_pb.js";
+import { AddressSchema } from "@trama/proto/envoy/config/core/v3/address_pb.js";
 import { ApiConfigSource_ApiType, ApiVersion } from "@trama/proto/envoy/config/core/v3/config_source_pb.js";
 import { ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
 import type { Listener } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
@@ -66,7 +67,11 @@ function cluster(bytes: Uint8Array): ClusterInit {
 function boundListener(listener: Listener): ListenerInit {
   const api = listener.apiListener?.apiListener;
   for (const { transportSocket } of listener.filterChains) withSecrets(transportSocket);
-  if (api === undefined) return listener;
+  // A library opens no port for connections that it makes itself.
+  if (api === undefined) {
+    listener.address ??= create(AddressSchema, anyPort);
+    return listener;
+  }
   const manager = anyUnpack(api, HttpConnectionManagerSchema);
   if (manager === undefined) throw new Error(`listener ${listener.name} has no HttpConnectionManager inside`);
   // A library needs no prefix for its statistics; everything else must do as it is.
@@ -87,8 +92,10 @@ function withManager(name: string, manager: HttpConnectionManager): ListenerInit
     name: "envoy.filters.network.http_connection_manager",
     configType: { case: "typedConfig", value: typed },
   } as const;
-  return { name, address: socketAddress("127.0.0.1", 0), filterChains: [{ filters: [filter] }] };
+  return { name, address: anyPort, filterChains: [{ filters: [filter] }] };
 }
+
+const anyPort = socketAddress("127.0.0.1", 0);
 
 const adsCluster: ClusterInit = {
   name: "ads",
