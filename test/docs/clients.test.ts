@@ -20,7 +20,7 @@ beforeAll(async () => {
   page = await readFile(join(root, "docs/clients.md"), "utf8");
   folder = await mkdtemp(join(root, "test/docs/.snippet-"));
   mesh = await startMesh({
-    yaml: { "services.yaml": [serviceEntry("catalog", "shop"), serviceEntry("chat", "shop")].join("---\n") },
+    yaml: { "services.yaml": [serviceEntry("catalog", "shop"), serviceEntry("chat", "shop"), store].join("---\n") },
   });
 }, 30_000);
 
@@ -33,6 +33,11 @@ afterAll(async () => {
   await mesh?.close();
   await rm(folder, { recursive: true, force: true });
 });
+
+const store = serviceEntry("store", "shop").replace(
+  "8080, name: http, protocol: HTTP",
+  "5432, name: tcp, protocol: TCP",
+);
 
 /** Snippets by the words behind their fence. */
 function snippets(kind: string): { readonly code: string; readonly words: readonly string[] }[] {
@@ -82,7 +87,7 @@ it("every client of the page calls, and every server serves", { timeout: 60_000 
   });
   for (const [i, { words, code }] of servers.entries()) {
     const port = ports[i]!;
-    if (code.includes("bindAsync")) continue;
+    if (code.includes("bindAsync") || words.includes("tcp")) continue;
     const text = words.includes("http2")
       ? await overHttp2(port)
       : await (await fetch(`http://127.0.0.1:${port}/`)).text();
@@ -98,16 +103,38 @@ it("every client of the page calls, and every server serves", { timeout: 60_000 
     account: "chat",
     port: ports[chat]!,
   });
+  await mesh.register({
+    name: "store-v1",
+    app: "store",
+    version: "v1",
+    namespace: "shop",
+    account: "chat",
+    port: ports[servers.findIndex(({ words }) => words.includes("tcp"))]!,
+    portName: "tcp",
+  });
   await mesh.service({ app: "catalog" });
 
   const { child, output } = await run(await program("clients.ts", "client"), "storefront");
   // No snippet ends the process; the last one has had its answer.
   await expect
-    .poll(() => (output().includes("hello") || child.exitCode !== null ? output() : ""), { timeout: 20_000 })
-    .toContain("hello");
-  for (const said of ["/fetch", "/undici", "/agent", "/pool", "/http", "/axios", "/got", "/global", "/patched"])
+    .poll(() => (output().includes("/stream") || child.exitCode !== null ? output() : ""), { timeout: 20_000 })
+    .toContain("/stream");
+  for (const said of [
+    "/fetch",
+    "/undici",
+    "/agent",
+    "/pool",
+    "/http",
+    "/axios",
+    "/got",
+    "/global",
+    "/patched",
+    "hello",
+    "/connect",
+  ])
     expect(output()).toContain(said);
   expect(output()).toContain("spiffe://cluster.local/ns/shop/sa/storefront");
+  expect(served.output()).toContain("connected: spiffe://cluster.local/ns/shop/sa/storefront");
   // No deprecation, no warning: a newcomer's terminal stays quiet.
   expect(output() + served.output()).not.toMatch(/warning/i);
   expect(snippets("not-run")).toHaveLength(1);

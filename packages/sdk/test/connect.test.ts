@@ -274,6 +274,16 @@ test("hosts that the mesh does not know are connected to as they are, or refused
     code: "CLOSED",
   });
 
+  // As a Sidecar has it that refuses the unknown.
+  const routes = {
+    name: "block_all",
+    virtualHosts: [virtualHost([route({ kind: "direct", status: 502, body: undefined })])],
+  };
+  const blocked = client(meshConfig({ outbound: [{ name: "stranger.example:80", filters: [], routes }] }));
+  await expect(blocked.dispatcher.connector.connect({ host: "stranger.example", port: 80 })).rejects.toMatchObject({
+    code: "BLOCKED",
+  });
+
   const closed = client(meshConfig({}), undefined, "REGISTRY_ONLY");
   await expect(closed.dispatcher.connector.connect({ host: "stranger.example", port })).rejects.toMatchObject({
     code: "BLOCKED",

@@ -135,7 +135,8 @@ export async function startMesh({
       });
       running.push(program as Program<never>);
       const { port } = program.ready as ServiceReady;
-      const entry = { name, app, version, namespace, account, port };
+      const portName = framework === "net" ? "tcp" : "http";
+      const entry = { name, app, version, namespace, account, port, portName };
       if (rest.register !== false) await mesh.register(entry);
       return { ...program, port, entry };
     },

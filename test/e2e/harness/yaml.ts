@@ -9,6 +9,8 @@ export interface Entry {
   readonly namespace: string;
   readonly account: string;
   readonly port: number;
+  /** Of the service's port. Default `http`. */
+  readonly portName?: string;
 }
 
 /** `<app>:8080` for callers of the same namespace, found by label. */
@@ -31,7 +33,7 @@ kind: WorkloadEntry
 metadata: { name: ${entry.name}, namespace: ${entry.namespace} }
 spec:
   address: 127.0.0.1
-  ports: { http: ${entry.port} }
+  ports: { ${entry.portName ?? "http"}: ${entry.port} }
   serviceAccount: ${entry.account}
   labels: { app: ${entry.app}, version: ${entry.version} }
 `;

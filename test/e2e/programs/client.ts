@@ -1,9 +1,11 @@
 import { once } from "node:events";
 import http from "node:http";
+import https from "node:https";
 import { Readable } from "node:stream";
 import { fetch as undiciFetch, request as undiciRequest, setGlobalDispatcher } from "undici";
 import { joinMesh, type MeshStatus } from "trama";
 import { agents } from "trama/http";
+import { socket } from "trama/tcp";
 import { answer, failureOf, notReady, ready, type Failure } from "../harness/rpc.ts";
 import { load, type Fetch, type Load, type LoadOptions, type Tally } from "./load.ts";
 import { memoryUse, watchMemory, type MemoryUse } from "./memory.ts";
@@ -39,6 +41,16 @@ export interface Aborted {
   /** Whether what the caller got is the very object that it aborted with. */
   readonly ownReason: boolean;
   readonly failure: Failure | undefined;
+}
+
+export interface ConnectionOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly servername?: string;
+  /** Sent as it is; the answer is a line. Nothing: the server speaks first. */
+  readonly say?: string;
+  /** By the stream of `trama/tcp` instead of the socket itself. */
+  readonly stream?: boolean;
 }
 
 export interface TransferOptions {
@@ -99,7 +111,9 @@ async function open(
     return { status: response.statusCode, headers: Object.fromEntries(flat), body: response.body };
   }
   if (via === "node:http") {
-    const request = http.request(url, { method, headers, agent: agents(mesh).http, ...aborts });
+    const secure = url.startsWith("https:");
+    const agent = secure ? agents(mesh).https : agents(mesh).http;
+    const request = (secure ? https : http).request(url, { method, headers, agent, ...aborts });
     const answered = once(request, "response") as Promise<[http.IncomingMessage]>;
     if (streamBytes === undefined) request.end(body);
     else Readable.from(pieces(streamBytes)).pipe(request);
@@ -156,6 +170,20 @@ const methods = {
       return { answer: { status, headers, text: await textOf(body) }, tookMs: performance.now() - startMs };
     } catch (error) {
       return { failure: failureOf(error), tookMs: performance.now() - startMs };
+    }
+  },
+  /** A line of the other end, over a connection to an opaque port. */
+  connect: async (options: ConnectionOptions): Promise<{ line?: string; failure?: Failure }> => {
+    try {
+      const { host, port, servername, say, stream } = options;
+      const to = { host, port, ...(servername !== undefined && { servername }) };
+      const connection = stream === true ? socket(mesh, to) : await mesh.connect(to);
+      if (say !== undefined) connection.write(say);
+      let line = "";
+      for await (const chunk of connection) if ((line += String(chunk)).endsWith("\n")) break;
+      return { line: line.trimEnd() };
+    } catch (error) {
+      return { failure: failureOf(error) };
     }
   },
   /** So many requests, to their end. */

@@ -1,18 +1,20 @@
 import type http from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createNetServer, type Server } from "node:net";
 import express from "express";
 import Fastify from "fastify";
 import { joinMesh, type MeshStatus } from "trama";
 import { serve } from "trama/express";
 import { serverFactory } from "trama/fastify";
 import { createServer, peerOf } from "trama/http";
+import { peerOf as peerOfSocket } from "trama/tcp";
 import { answer, notReady, ready } from "../harness/rpc.ts";
 import { behave, emptyStats, hurry, type Stats } from "./behaviour.ts";
 import { memoryUse, watchMemory, type MemoryUse } from "./memory.ts";
 
 /** A service of the mesh under test, in the framework that is asked for, which goes wrong in the ways of `behaviour.ts`. */
 export interface ServiceOptions {
-  readonly framework: "express" | "fastify" | "http";
+  /** `net`: no requests, but lines, which come back with version and peer. */
+  readonly framework: "express" | "fastify" | "http" | "net";
   readonly version: string;
 }
 
@@ -38,7 +40,7 @@ server.on("upgrade", (_request, socket) => {
   socket.end("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: hello\r\n\r\nhello");
 });
 
-async function listen(): Promise<http.Server> {
+async function listen(): Promise<Server> {
   switch (options.framework) {
     case "express": {
       const app = express();
@@ -64,6 +66,18 @@ async function listen(): Promise<http.Server> {
       });
       await app.listen({ port: 0, host: "127.0.0.1" });
       return app.server;
+    }
+    case "net": {
+      const server = mesh.protect(
+        createNetServer((socket) => {
+          socket.on("error", () => {});
+          socket.on("data", (text) =>
+            socket.write(`${options.version} ${peerOfSocket(socket)?.spiffeId ?? "nobody"} ${String(text).trim()}\n`),
+          );
+        }),
+      );
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      return server;
     }
     case "http": {
       const server = createServer(mesh, handle);

@@ -68,14 +68,15 @@ export class Connector {
       if (answer instanceof MeshError) throw answer;
       standing = answer;
     }
-    const { engine } = this.#options;
-    const service: Service =
-      standing === "opaque" || standing === "mesh"
-        ? (call, sink) => engine.outbound(listener, call, sink)
-        : loopback || outboundTrafficPolicy === "ALLOW_ANY"
-          ? this.#past
-          : this.#refused;
-    return this.#call(service, host, options);
+    const known = standing === "opaque" || (standing === "mesh" && !this.#blocked(listener));
+    if (known) return this.#call((call, sink) => this.#options.engine.outbound(listener, call, sink), host, options);
+    const past = standing !== "mesh" && (loopback || outboundTrafficPolicy === "ALLOW_ANY");
+    return this.#call(past ? this.#past : this.#refused, host, options);
+  }
+
+  /** The control plane refuses the unknown for this process by routes of Istio's name, which have no words for connections. */
+  #blocked(listener: string): boolean {
+    return this.#options.engine.current.config.outbound.get(listener)?.routes.name === "block_all";
   }
 
   /** Cuts the connections that went past the mesh, and makes no more. */
