@@ -15,6 +15,8 @@ export interface NodeView {
   readonly cluster: string;
   /** Where it runs; empty texts when it does not say. */
   readonly locality: Locality;
+  /** L3 domain that it is in. Absent: it does not say, and is told every endpoint's own address. */
+  readonly network?: string | undefined;
   /** Of a sidecar: what it wants where. */
   readonly proxy?: ProxySettings;
 }

@@ -2,6 +2,7 @@ import { status } from "@grpc/grpc-js";
 import type { Node } from "@trama/proto/envoy/config/core/v3/base_pb.js";
 
 import type { Identity } from "../auth/identity.ts";
+import { networkLabel } from "../model/networks.ts";
 import type { NodeView } from "../snapshot.ts";
 import { type AdsLimits, StreamFault } from "./limits.ts";
 import { proxySettings } from "./proxy.ts";
@@ -27,16 +28,19 @@ export function nodeView(node: Node, identity: Identity, limits: AdsLimits): Nod
   if (account !== undefined && account !== identity.serviceAccount)
     throw denied(`the node says its service account is ${account}, its identity is ${identity.serviceAccount}`);
   const kind = kindOf(node, metadata);
+  const ownLabels = labels(metadata["LABELS"]);
+  const network = text(metadata, "NETWORK") ?? ownLabels[networkLabel];
   return {
     id: node.id,
     namespace: identity.namespace,
     serviceAccount: identity.serviceAccount,
     workload: text(metadata, "WORKLOAD_NAME") ?? id?.workload ?? identity.serviceAccount,
-    labels: labels(metadata["LABELS"]),
+    labels: ownLabels,
     addresses: addresses(id?.address, text(metadata, "INSTANCE_IPS")),
     kind,
     cluster: text(metadata, "CLUSTER_ID") ?? "",
     locality: locality(node, limits),
+    ...(network === undefined ? {} : { network }),
     ...(kind === "envoy" ? { proxy: proxySettings((key) => text(metadata, key)) } : {}),
   };
 }

@@ -250,6 +250,16 @@ describe("a stream ends", () => {
   });
 });
 
+test.each([
+  [{ NETWORK: "west", LABELS: { "topology.istio.io/network": "east" } }, "west"],
+  [{ LABELS: { "topology.istio.io/network": "east" } }, "east"],
+  [{}, undefined],
+])("a node that says %j is in the network %s", (metadata, network) => {
+  const { client } = start({});
+  client.send({ node: { id: "x", metadata }, typeUrl: cluster });
+  expect(client.session.node?.network).toBe(network);
+});
+
 test("a node is what it proved, and for the rest what it says", () => {
   const { client } = start({});
   client.send({

@@ -1,3 +1,5 @@
+import { networkLabel } from "../model/networks.ts";
+
 /** Who joins, and from where: what node ids and metadata are made of. */
 export interface Workload {
   readonly namespace: string;
@@ -25,7 +27,9 @@ export function nodeId({ address, name, namespace, domain }: Workload): string {
   return `sidecar~${address}~${name}.${namespace}~${namespace}.svc.${domain}`;
 }
 
+/** Istio's names; it looks for a caller's network under a name of its own. */
 export function nodeMetadata(workload: Workload): Record<string, unknown> {
+  const network = workload.labels[networkLabel];
   return {
     NAMESPACE: workload.namespace,
     SERVICE_ACCOUNT: workload.serviceAccount,
@@ -33,6 +37,7 @@ export function nodeMetadata(workload: Workload): Record<string, unknown> {
     LABELS: workload.labels,
     CLUSTER_ID: workload.cluster,
     INSTANCE_IPS: workload.address,
+    ...(network && { NETWORK: network }),
   };
 }
 

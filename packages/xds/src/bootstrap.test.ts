@@ -168,6 +168,12 @@ const short: BootstrapOptions = {
   labels: { app: "storefront" },
 };
 
+test("the network of a workload is its label, and Istio reads it under a name of its own", () => {
+  const labels = { "topology.istio.io/network": "west" };
+  expect(bootstrapFor({ ...short, labels }).node.metadata).toMatchObject({ NETWORK: "west", LABELS: labels });
+  expect(bootstrapFor(short).node.metadata).not.toHaveProperty("NETWORK");
+});
+
 test("the short form makes the same thing as a file, TLS always (I10, I12)", () => {
   const bootstrap = bootstrapFor({ ...short, serverName: "istiod.istio-system.svc", ip: "10.1.2.3" });
   expect(bootstrap.node).toMatchObject({

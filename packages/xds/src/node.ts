@@ -31,6 +31,7 @@ export function nodeMetadata(of: {
   clusterId: string;
   labels: Readonly<Record<string, string>>;
 }): Readonly<Record<string, unknown>> {
+  const network = of.labels["topology.istio.io/network"];
   return {
     GENERATOR: "grpc",
     NAMESPACE: of.namespace,
@@ -39,6 +40,8 @@ export function nodeMetadata(of: {
     CLUSTER_ID: of.clusterId,
     INSTANCE_IPS: of.ip,
     LABELS: { ...of.labels },
+    // Istio looks for a caller's network here alone.
+    ...(network && { NETWORK: network }),
   };
 }
 
