@@ -29,6 +29,7 @@ const usage = `usage: trama-control-plane <command> [options]
     --root-namespace NAME   (default istio-system)
     --cluster NAME          (default Kubernetes)
     --credentials-dir DIR   where callers have the Secrets that credentialName names (default /etc/trama/credentials)
+    --networks FILE         Istio's networks: which endpoints are in which network, and the gateways into each; read at the start
     --certificate-life T    of workloads that ask for none (default 24h)
     --max-connection-age T  (default 30m)
     --plaintext-port N      ADS without TLS on 127.0.0.1, for libraries that can do no more, and for listed nodes alone
@@ -42,7 +43,7 @@ const usage = `usage: trama-control-plane <command> [options]
 ${bootstrapUsage}
 
   check  prints every fault of the YAML as file:line:column, exit code 1 if there is an error
-    DIR... [--trust-domain NAME] [--domain NAME] [--root-namespace NAME] [--cluster NAME]
+    DIR... [--trust-domain NAME] [--domain NAME] [--root-namespace NAME] [--cluster NAME] [--networks FILE]
 
 T is a number with s, m, h or d: 90s, 15m, 24h, 30d.`;
 
@@ -98,6 +99,7 @@ const meshOptions = {
   domain: { type: "string" },
   "root-namespace": { type: "string" },
   cluster: { type: "string" },
+  networks: { type: "string" },
 } as const;
 
 async function run(args: string[], terminal: Terminal): Promise<number> {
@@ -132,6 +134,7 @@ async function run(args: string[], terminal: Terminal): Promise<number> {
     domain: values.domain,
     rootNamespace: values["root-namespace"],
     cluster: values.cluster,
+    networksFile: values.networks,
     credentialsDir: values["credentials-dir"],
     certificateLifeSeconds: seconds(values["certificate-life"], "--certificate-life"),
     maxConnectionAgeSeconds: seconds(values["max-connection-age"], "--max-connection-age"),
@@ -187,6 +190,7 @@ async function check(args: string[], terminal: Terminal): Promise<number> {
     domain: values.domain,
     rootNamespace: values["root-namespace"],
     cluster: values.cluster,
+    networksFile: values.networks,
   });
   const source = await openFolders(config, systemClock);
   const found = source.diagnostics;

@@ -44,6 +44,11 @@ export interface ControlPlaneOptions {
    * its own: keys never pass through the control plane. Absolute; default `/etc/trama/credentials`.
    */
   readonly credentialsDir?: string | undefined;
+  /**
+   * File with Istio's `networks:` (MeshNetworks): which endpoints are in which L3 network, and the gateways into each. Read at the start;
+   * a change needs a restart. Default: none, everybody reaches every address.
+   */
+  readonly networksFile?: string | undefined;
   /** DNS names and addresses under which clients dial this server, besides `localhost`, `127.0.0.1`, `::1` and `host`. */
   readonly serverNames?: readonly string[] | undefined;
   /** Life of a workload certificate that asks for none. Default 86400 (24 h), bounds 10 s to `maxCertificateLifeSeconds`. */
@@ -65,11 +70,15 @@ export interface ControlPlaneOptions {
 
 /** The options after validation, nothing missing. */
 export type ControlPlaneConfig = {
-  readonly [K in Exclude<keyof ControlPlaneOptions, "caDir" | "plaintextPort">]-?: Exclude<
+  readonly [K in Exclude<keyof ControlPlaneOptions, "caDir" | "networksFile" | "plaintextPort">]-?: Exclude<
     ControlPlaneOptions[K],
     undefined
   >;
-} & { readonly caDir: string | undefined; readonly plaintextPort: number | undefined };
+} & {
+  readonly caDir: string | undefined;
+  readonly networksFile: string | undefined;
+  readonly plaintextPort: number | undefined;
+};
 
 const DAY = 86_400;
 const MAX_CERTIFICATE_LIFE = 90 * DAY;
@@ -108,6 +117,7 @@ const schema = z
       .string()
       .regex(/^(\/[^/\0]+)+$/, "not an absolute path")
       .default(defaultMesh.credentialsDir),
+    networksFile: z.string().min(1).optional(),
     serverNames: z.array(dnsNameOrAddress).max(100).readonly().default([]),
     certificateLifeSeconds: seconds(10, MAX_CERTIFICATE_LIFE).int().default(DAY),
     maxCertificateLifeSeconds: seconds(10, MAX_CERTIFICATE_LIFE).int().default(MAX_CERTIFICATE_LIFE),
@@ -129,8 +139,8 @@ const schema = z
 export function parseOptions(options: ControlPlaneOptions): ControlPlaneConfig {
   const parsed = schema.safeParse(options);
   if (parsed.success) {
-    const { caDir, plaintextPort } = parsed.data;
-    return { ...parsed.data, caDir, plaintextPort };
+    const { caDir, networksFile, plaintextPort } = parsed.data;
+    return { ...parsed.data, caDir, networksFile, plaintextPort };
   }
   const faults = parsed.error.issues.map((issue) => `${issue.path.join(".") || "options"}: ${issue.message}`);
   throw new ControlPlaneError("OPTIONS", `the options are not valid: ${faults.join("; ")}`, parsed.error);

@@ -11,6 +11,7 @@ import { FieldTrial, type Fields } from "../test/kit/field-effects.ts";
 import { formatDiagnostic } from "./diagnostics.ts";
 import { defaultMesh } from "./model/mesh.ts";
 import type { NodeView } from "./snapshot.ts";
+import { readNetworks } from "./sources/networks-file.ts";
 
 // Golden files: testdata/<stage>/<case>.in.yaml → <case>.out.yaml. UPDATE_GOLDEN=1 writes the answers anew; look at each
 // difference before you keep it. A line `# file: <name>` in the input begins another file of the configuration.
@@ -53,12 +54,17 @@ test("every golden file is used", () => {
 
 afterAll(() => used.clear());
 
+/** A part called `networks.yaml` is the file of the option `networksFile`. */
 function load(input: string, file: string): ConfigState {
   const files = new Map<string, { text: string }>();
   const parts = input.split(/^# file: (\S+)\n/m);
   if (parts[0] !== "") files.set(file, { text: parts[0] ?? "" });
   for (let index = 1; index < parts.length; index += 2) files.set(parts[index] ?? "", { text: parts[index + 1] ?? "" });
-  return new ConfigStore({ ...defaultMesh, rootsPem: "-----BEGIN CERTIFICATE-----" }).apply(files);
+  const described = readNetworks("networks.yaml", files.get("networks.yaml")?.text ?? "", defaultMesh.cluster);
+  files.delete("networks.yaml");
+  if ("diagnostics" in described) return { snapshot: undefined, diagnostics: described.diagnostics };
+  const { networks } = described;
+  return new ConfigStore({ ...defaultMesh, rootsPem: "-----BEGIN CERTIFICATE-----", networks }).apply(files);
 }
 
 interface Question {

@@ -97,6 +97,26 @@ describe("the command line", () => {
     expect((await cli("check", join(config, "nothing"))).code).toBe(exitCodes.faults);
   });
 
+  test("the file of the networks is read at the start, and a fault in it is told with its place", async () => {
+    const { data, config } = folders();
+    const networks = join(data, "networks.yaml");
+    const entry = serviceEntry.replace("address: 127.0.0.1", "address: 127.0.0.1, network: west");
+    writeFileSync(join(config, "web.yaml"), entry);
+    writeFileSync(networks, "networks: { west: { gateways: [{ address: 192.0.2.1 }] } }");
+    expect(await cli("check", config, "--networks", networks)).toMatchObject({ code: exitCodes.ok, out: "" });
+    expect((await cli("check", config)).out).toMatch(/web\.yaml:9:46: warning: .*no networks are described/);
+    writeFileSync(networks, "networks:\n  west: { gateway: [] }");
+    for (const args of [
+      ["check", config],
+      ["run", "--data", data, "--config", config, "--port", "0", "--http-port", "0"],
+    ]) {
+      const { code, err } = await cli(...args, "--networks", networks);
+      expect(code).toBe(exitCodes.usage);
+      expect(err).toMatch(/^OPTIONS: .*\n.*networks\.yaml:2:11: .*did you mean gateways/);
+      expect((await cli(...args, "--networks", join(data, "none"))).err).toMatch(/^OPTIONS: .*none cannot be read/);
+    }
+  });
+
   test("what it does not understand ends with 2 and the usage", async () => {
     const { data, config } = folders();
     for (const args of [

@@ -1,3 +1,5 @@
+import { type Networks, oneNetwork } from "./networks.ts";
+
 /** What holds for the whole mesh; it comes from flags and stays for the life of the process (istio-api §13). */
 export interface MeshSettings {
   /** Domain of all identities: `spiffe://<trustDomain>/ns/…`. */
@@ -14,6 +16,8 @@ export interface MeshSettings {
   readonly credentialsDir: string;
   /** PEM of all roots that identities are checked against; it is public. Empty: there is no authority, as in `check`. */
   readonly rootsPem: string;
+  /** Which endpoints are in which network, and the ways in. */
+  readonly networks: Networks;
 }
 
 /** Istio's defaults. */
@@ -25,6 +29,7 @@ export const defaultMesh: MeshSettings = {
   cluster: "Kubernetes",
   credentialsDir: "/etc/trama/credentials",
   rootsPem: "",
+  networks: oneNetwork,
 };
 
 /**

@@ -43,13 +43,20 @@ export type PortProtocol = "http" | "http2" | "https" | "tls" | "tcp";
 
 /** A workload behind a service. */
 export interface Endpoint {
-  /** An IP address, a name where the service is resolved by DNS, or the path of a Unix socket (`isPipe`). */
+  /**
+   * An IP address, a name where the service is resolved by DNS, or the path of a Unix socket (`isPipe`). Empty: nobody knows it but the
+   * gateways of its network.
+   */
   readonly address: string;
   /** Overrides by name of the service's port. */
   readonly ports: Readonly<Record<string, number>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly namespace: string;
   readonly locality: Locality;
+  /** L3 domain that the address is in; empty: none is known, and everybody reaches it. It is among the labels, too. */
+  readonly network: string;
+  /** Stands for workloads of its network, all of which take the mesh's TLS: it passes on nothing else. */
+  readonly gateway: boolean;
   readonly weight: number;
   readonly serviceAccount: string | undefined;
   /** Takes part in the mesh, as far as it says itself; its PeerAuthentication may still say DISABLE. */
@@ -66,6 +73,8 @@ export function itself({ host, namespace }: Pick<Service, "host" | "namespace">)
     labels: {},
     namespace,
     locality: { region: "", zone: "", subZone: "" },
+    network: "",
+    gateway: false,
     weight: 1,
     serviceAccount: undefined,
     mesh: false,

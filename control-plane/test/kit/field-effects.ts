@@ -3,6 +3,7 @@ import { parseDocument } from "yaml";
 
 import { ConfigStore } from "../../src/config-store.ts";
 import { defaultMesh } from "../../src/model/mesh.ts";
+import { networks } from "../../src/model/networks.ts";
 import type { NodeView } from "../../src/snapshot.ts";
 
 /** One or more fields, by their path in the object of the kind, with what stands there; `null`: nothing. */
@@ -14,6 +15,7 @@ const shared = {
   serviceAccount: "client",
   cluster: "Kubernetes",
   locality: { region: "r1", zone: "z1", subZone: "s1" },
+  network: "own",
 };
 const proxy = {
   identityFile: undefined,
@@ -37,6 +39,11 @@ const nodes: readonly NodeView[] = [
 const kinds = ["trama", "grpc", "envoy"] as const;
 const types = ["listener", "routeConfiguration", "cluster", "clusterLoadAssignment"] as const;
 
+/** Of `other`, which has a way in; all nodes are elsewhere. */
+const described = networks([
+  { name: "other", ranges: ["10.9.0.0/16"], registry: false, gateways: [{ address: "192.0.2.1", port: 15_443 }] },
+]);
+
 type Files = ReadonlyMap<string, { readonly text: string }>;
 
 interface Served {
@@ -48,7 +55,7 @@ interface Served {
 
 /** Tries fields in the objects of one configuration, which is read once. */
 export class FieldTrial {
-  readonly #store = new ConfigStore({ ...defaultMesh, rootsPem: "-----BEGIN CERTIFICATE-----" });
+  readonly #store = new ConfigStore({ ...defaultMesh, rootsPem: "-----BEGIN CERTIFICATE-----", networks: described });
   readonly #kind: string;
   readonly #mesh: Files;
   /** The last one: most fields are tried beside the same others. */

@@ -142,7 +142,9 @@ function* contradictions(spec: ServiceEntrySpec): Iterable<readonly [readonly (s
       yield [["hosts", index], `DYNAMIC_DNS is for wildcards like *.example.com: write DNS for ${host}`];
   }
   for (const [index, { address }] of endpoints.entries())
-    if (resolution === "STATIC" && isIP(address) === 0 && !isUnixSocket(address))
+    if (address === "" && resolution !== "STATIC")
+      yield [["endpoints", index], `has no address, and ${resolution} looks names up: write one, or STATIC`];
+    else if (resolution === "STATIC" && isIP(address) === 0 && address !== "" && !isUnixSocket(address))
       yield [["endpoints", index, "address"], `"${address}" is no IP address: STATIC takes addresses; write DNS`];
     else if (resolution !== "STATIC" && isUnixSocket(address))
       yield [["endpoints", index, "address"], `"${address}" is a socket of the caller's machine: write STATIC`];

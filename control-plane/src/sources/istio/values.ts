@@ -123,6 +123,19 @@ export const workloadAddress: z.ZodType<string> = z.string().transform((text, co
   return fail(context, `"${cut(text)}" is neither an IP address nor a host name`);
 });
 
+/** Of an L3 network, as a label's value; empty: not said. */
+export const networkName: z.ZodType<string> = z
+  .string()
+  .regex(
+    /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/,
+    "is no network: letters, digits, `-`, `_` and `.`, at most 63",
+  );
+
+/** `region/zone/subzone`, or a beginning of it. */
+export const localityText: z.ZodType<string> = z
+  .string()
+  .regex(/^[^/\s]*(\/[^/\s]*){0,2}$/, "is no locality: write region/zone/subzone");
+
 /** Of an address that was read above. */
 export function isUnixSocket(address: string): boolean {
   return address.startsWith("/") || address.startsWith("@");

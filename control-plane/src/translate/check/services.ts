@@ -1,11 +1,15 @@
 import { isIP } from "node:net";
 
 import type { Diagnostic } from "../../diagnostics.ts";
+import { getOrMake } from "../../model/host-index.ts";
 import { type Endpoint, type Service, endpointPort, isPipe, socketAddress } from "../../model/service.ts";
+import { type Networks, networkLabel } from "../../model/networks.ts";
+import { workloadLabels } from "../istio/workload-entry.ts";
 import type { ConfigObject } from "../../sources/object.ts";
 import type { Subject } from "./subject.ts";
 import { type Claim, checkClaims } from "./claims.ts";
 import { place } from "./duplicates.ts";
+import { checkNetwork, idleNetwork } from "./networks.ts";
 
 /** ServiceEntries, WorkloadEntries and how they meet. */
 export function* checkServices({ model, translator, all }: Subject): Iterable<Diagnostic> {
@@ -29,7 +33,7 @@ export function* checkServices({ model, translator, all }: Subject): Iterable<Di
     if (service.resolution === "static") {
       for (const workload of selected) {
         const { address } = workload.content.spec;
-        if (isIP(address) !== 0 || isPipe(address)) continue;
+        if (isIP(address) !== 0 || isPipe(address) || address === "") continue;
         const text = `spec.address: ${service.host} is resolved statically, by IP addresses, and ${address} is a name: write resolution: DNS there`;
         yield workload.error("reference", ["spec", "address"], text);
       }
@@ -37,6 +41,11 @@ export function* checkServices({ model, translator, all }: Subject): Iterable<Di
     if (service.resolution !== "static") {
       for (const workload of selected) {
         const { address } = workload.content.spec;
+        if (address === "") {
+          const text = `spec.address: is missing, and ${service.host} is resolved by DNS: write one, or resolution: STATIC there`;
+          yield workload.error("reference", ["spec", "address"], text);
+        }
+        yield* idleNetwork(service, workload, workload.content.spec, ["spec"], model.mesh.networks);
         if (!isPipe(address)) continue;
         const text = `spec.address: ${service.host} is resolved by DNS, and ${address} is a socket of the caller's machine: write resolution: STATIC there`;
         yield workload.error("reference", ["spec", "address"], text);
@@ -60,7 +69,21 @@ export function* checkServices({ model, translator, all }: Subject): Iterable<Di
       ...inline.map((_, at) => ({ object: entry, path: ["spec", "endpoints", at, "address"] })),
       ...selected.map((object) => ({ object, path: ["spec", "address"] })),
     ];
-    yield* checkAddresses(service, model.endpoints.get(service) ?? [], places);
+    yield* checkAddresses(service, model.endpoints.get(service) ?? [], places, model.mesh.networks);
+    for (const [at, each] of inline.entries()) {
+      const path = ["spec", "endpoints", at];
+      if (service.resolution !== "static") yield* idleNetwork(service, entry, each, path, model.mesh.networks);
+      yield* checkNetwork(entry, { spec: each, labels: each.labels, path, label: [...path, "labels"] }, model.mesh);
+    }
+  }
+  for (const workload of workloads) {
+    const { spec, labels } = workload.content;
+    const label = Object.hasOwn(labels, networkLabel) ? ["metadata", "labels"] : ["spec", "labels"];
+    yield* checkNetwork(
+      workload,
+      { spec, labels: workloadLabels(workload.content), path: ["spec"], label },
+      model.mesh,
+    );
   }
   for (const [workload, known] of portNames) {
     for (const name of Object.keys(workload.content.spec.ports)) {
@@ -86,16 +109,20 @@ function* checkAddresses(
   service: Service,
   endpoints: readonly Endpoint[],
   places: readonly Place[],
+  { gateways }: Networks,
 ): Iterable<Diagnostic> {
   for (const port of service.ports) {
-    const seen = new Map<string, Place>();
+    const seen = new Map<string, Map<string, Place>>();
     for (const [at, each] of endpoints.entries()) {
       const address = isPipe(each.address) ? each.address : socketAddress(each.address, endpointPort(each, port));
       const here = places[at];
-      const first = seen.get(address);
-      if (here === undefined) continue;
+      if (here === undefined || each.address === "") continue;
+      // A network behind gateways may have the addresses of another one; all else is reached by everybody.
+      const network = service.resolution === "static" && gateways.has(each.network) ? each.network : "";
+      const others = getOrMake(seen, address, () => new Map<string, Place>());
+      const first = network === "" ? [...others.values()][0] : (others.get(network) ?? others.get(""));
       if (first === undefined) {
-        seen.set(address, here);
+        others.set(network, here);
         continue;
       }
       yield here.object.error(

@@ -1,5 +1,6 @@
 import type { MeshSettings } from "../../model/mesh.ts";
-import type { Endpoint, Locality } from "../../model/service.ts";
+import { networkLabel } from "../../model/networks.ts";
+import { type Endpoint, type Locality, isPipe } from "../../model/service.ts";
 import type { WorkloadEntrySpec } from "../../sources/istio/workload-entry.ts";
 import type { Content } from "../../sources/object.ts";
 
@@ -16,17 +17,30 @@ export function endpoint(
   mesh: MeshSettings,
 ): Endpoint {
   const { namespace, labels } = own;
+  const network = networkOf(spec, labels, mesh);
   return {
     address: spec.address,
     ports: spec.ports,
-    labels,
+    labels: network === "" ? labels : { ...labels, [networkLabel]: network },
     namespace,
     locality: locality(spec.locality),
+    network,
+    gateway: false,
     weight: spec.weight,
     serviceAccount: spec.serviceAccount,
     mesh: internal && isMeshWorkload(spec.serviceAccount, labels),
     workload: describe(own, mesh),
   };
+}
+
+/** What the entry says goes before its label, and both before what holds for its address, as in Istio. */
+export function networkOf(
+  { network, address }: Pick<WorkloadEntrySpec, "network" | "address">,
+  labels: Readonly<Record<string, string>>,
+  mesh: MeshSettings,
+): string {
+  if (isPipe(address)) return "";
+  return network || labels[networkLabel] || mesh.networks.find(address);
 }
 
 /** Its label says it; without one, a workload with an account has a certificate (istio-api §5). */
