@@ -90,7 +90,8 @@ function place(address: string, port: number) {
 }
 
 /** A workload of the mesh takes mTLS unless its own policy turned that off. */
-function acceptsMesh(endpoint: Endpoint, port: number, peers: PeerPolicies): boolean {
+export function acceptsMesh(endpoint: Endpoint, port: number, peers: PeerPolicies): boolean {
+  if (endpoint.gateway) return true;
   return endpoint.mesh && mtlsMode(peers, endpoint.labels, port) !== "disable";
 }
 

@@ -1,4 +1,5 @@
 import type { LocalityPolicy, TrafficPolicy } from "../model/destination.ts";
+import { networkLabel } from "../model/networks.ts";
 import type { Endpoint, Locality } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 
@@ -19,7 +20,7 @@ export interface Placing {
   place(groups: readonly Group[]): readonly Group[];
 }
 
-type Caller = Pick<NodeView, "locality" | "labels">;
+type Caller = Pick<NodeView, "locality" | "labels" | "network">;
 
 /**
  * Where calls of a node go (istio-api §3.3): shares by `distribute`, else the nearest first. Fail-over needs outlier
@@ -134,9 +135,10 @@ function distance(caller: Locality, locality: Locality, failover: LocalityPolicy
 }
 
 /** `key=value` as it stands, `key` with the caller's own value. */
-function wantedLabel(label: string, { labels, locality }: Caller): readonly [string, string] {
+function wantedLabel(label: string, { labels, locality, network = "" }: Caller): readonly [string, string] {
   const [key = "", value] = label.split("=");
-  return [key, value ?? labelOf(key, labels, locality)];
+  // An endpoint has its network among its labels, whichever way it was said.
+  return [key, value ?? (key === networkLabel && network !== "" ? network : labelOf(key, labels, locality))];
 }
 
 /** Kubernetes and Istio write the locality as labels; here it is known without. */
@@ -173,7 +175,7 @@ function splitByLabels(group: Group, wanted: readonly (readonly [string, string]
 }
 
 /** Priorities go from 0 without a gap (S42). */
-function withoutGaps(groups: readonly Group[]): readonly Group[] {
+export function withoutGaps(groups: readonly Group[]): readonly Group[] {
   const ranks = [...new Set(groups.map(({ priority }) => priority))].sort((a, b) => a - b);
   return groups
     .map((group) => ({ ...group, priority: ranks.indexOf(group.priority) }))

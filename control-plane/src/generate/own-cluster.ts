@@ -6,7 +6,8 @@ import type { Service } from "../model/service.ts";
 import type { NodeView } from "../snapshot.ts";
 import type { Recipe } from "./cache.ts";
 import { assignment } from "./endpoints.ts";
-import { inZones } from "./locality.ts";
+import { type Placing, inZones } from "./locality.ts";
+import { acrossNetworks } from "./networks.ts";
 import { wireResource } from "./wire.ts";
 
 /** By this name callers that look at zones ask for their own like, as those of Istio do (Envoy `local_cluster_name`). */
@@ -17,7 +18,8 @@ export const localClusterName = "local_cluster";
  * they call what the node calls first. A node without a service has no such resource, and then zones do not count for it; an Envoy has one
  * without endpoints, which says the same: it has the cluster from its bootstrap and would wait for it to come.
  */
-export function localCluster(model: Model, { namespace, addresses, locality, kind }: NodeView): Recipe | undefined {
+export function localCluster(model: Model, node: NodeView): Recipe | undefined {
+  const { namespace, addresses, locality, kind } = node;
   const own = addresses
     .flatMap((address) => servicesAt(model, address))
     .filter((service) => service.namespace === namespace)
@@ -27,26 +29,20 @@ export function localCluster(model: Model, { namespace, addresses, locality, kin
   if (service === undefined || port === undefined) return kind === "envoy" ? nobody : undefined;
   const endpoints = endpointsBehind(model, service);
   const peers = peerPolicies(model, namespace);
+  const zones: Placing = {
+    key: "",
+    place: (groups) =>
+      inZones(
+        groups.filter((group) => group.locality.region === locality.region),
+        locality,
+      ),
+  };
+  const placed = acrossNetworks(zones, { mesh: model.mesh, node, port, endpoints, peers, secured: true }) ?? zones;
   return {
-    variant: JSON.stringify([service.host, locality]),
+    variant: JSON.stringify([service.host, locality]) + placed.key,
     inputs: [service, endpoints, peers.namespace, peers.root],
     shared: false,
-    make: () =>
-      assignment({
-        name: localClusterName,
-        port,
-        endpoints,
-        subset: {},
-        peers,
-        placing: {
-          key: "",
-          place: (groups) =>
-            inZones(
-              groups.filter((group) => group.locality.region === locality.region),
-              locality,
-            ),
-        },
-      }),
+    make: () => assignment({ name: localClusterName, port, endpoints, subset: {}, peers, placing: placed }),
   };
 }
 

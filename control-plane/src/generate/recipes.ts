@@ -24,6 +24,7 @@ import { inboundListener, outboundListener } from "./listeners.ts";
 import { blockAll, blockAllName } from "./block-all.ts";
 import { envoyNames, envoyRecipe } from "./envoy/recipes.ts";
 import { localCluster, localClusterName } from "./own-cluster.ts";
+import { acrossNetworks, meshTls } from "./networks.ts";
 import { clusterName, fullNames, readAuthority, readInboundName } from "./names.ts";
 import { isUnspecified, ownPort } from "./own-port.ts";
 import { ownCors } from "./server-hosts.ts";
@@ -207,9 +208,11 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   // gRPC's libraries would refuse all of it for one address that is no IP address (gRFC A27).
   const reachable = node.kind === "grpc" ? endpoints.filter(({ address }) => !isPipe(address)) : endpoints;
   const traffic = effectiveTraffic(policy, target.subset, port.number);
-  const placed = placing(traffic, node);
+  const near = placing(traffic, node);
+  const secured = meshTls(target, traffic, endpoints, node.kind);
+  const placed = acrossNetworks(near, { mesh: model.mesh, node, port, endpoints, peers, secured });
   return {
-    // The same for all callers of a class: of a zone, mostly.
+    // The same for all callers of a class: of a zone, mostly, and of a network.
     variant: policyVariant(model, node, policy) + (placed?.key ?? ""),
     inputs: [
       service,
