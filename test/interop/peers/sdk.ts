@@ -8,7 +8,7 @@ const programs = join(import.meta.dirname, "../node");
 /** A service or a caller on our own SDK, in a process of its own. */
 export async function startSdk(
   plane: Plane,
-  program: "http-peer.ts" | "grpc-peer.ts",
+  program: "http-peer.ts" | "grpc-peer.ts" | "tcp-peer.ts",
   node: Joiner,
   ...args: string[]
 ): Promise<RunningProcess> {

@@ -9,6 +9,7 @@ import type { RunningProcess } from "../process.ts";
 import { freePorts } from "../process.ts";
 import { applicationAddress, type Protocol, type Sidecar, startEnvoy } from "./envoy.ts";
 import { nodesOf, noneRefused } from "./grpc.ts";
+import { connectionsRow } from "./connections.ts";
 import type { Call } from "./http-round.ts";
 import { nearRow } from "./near.ts";
 import { type Joiner, outcomeOf, type Plane, until, withPlane } from "./plane.ts";
@@ -82,6 +83,7 @@ export const sidecars: readonly Peer[] = (["delta", "sotw"] as const).map((proto
       return nack.slice(0, 120);
     }),
     nearRow(protocol),
+    connectionsRow(protocol),
   ],
 }));
 
