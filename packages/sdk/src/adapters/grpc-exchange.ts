@@ -14,6 +14,7 @@ import {
 
 import type { CallContext } from "../context.ts";
 import type { Connection } from "./connection.ts";
+import { own, type StreamOwner } from "./stream-owner.ts";
 
 /** Hands a stream to grpc-js. */
 export type EnterGrpc = (exchange: GrpcExchange) => void;
@@ -22,7 +23,7 @@ export type EnterGrpc = (exchange: GrpcExchange) => void;
  * One stream at a protected gRPC server: the body of its call, the outermost sink, and what an abort reaches. The application answers
  * through grpc-js as ever; the sink only writes what the mesh answers itself, a refusal or a fault.
  */
-export class GrpcExchange implements RequestBody, Sink, Abortable {
+export class GrpcExchange implements RequestBody, Sink, Abortable, StreamOwner {
   readonly stream: ServerHttp2Stream;
   readonly headers: IncomingHttpHeaders;
   readonly raw: readonly string[];
@@ -49,9 +50,7 @@ export class GrpcExchange implements RequestBody, Sink, Abortable {
     this.connection = connection;
     this.#enter = enter;
     connection.inFlight++;
-    // Without a listener an error would end the process; `close` follows it and says what it means.
-    stream.on("error", () => {});
-    stream.on("close", () => this.#closed());
+    own(stream, this);
   }
 
   /** Messages of peers are streams from the network. */
@@ -124,7 +123,7 @@ export class GrpcExchange implements RequestBody, Sink, Abortable {
   }
 
   /** The stream is gone: its own record of what was sent says how it ended. */
-  #closed(): void {
+  closed(): void {
     const { stream } = this;
     const report = this.#report;
     const over = this.#over;

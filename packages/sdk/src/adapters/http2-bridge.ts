@@ -36,12 +36,11 @@ export class Http2Bridge {
     });
     this.#http2.on("sessionError", () => {});
     this.#http2.on("stream", (stream, headers, _flags, raw: string[]) => {
-      // First of all: a stream whose peer broke the protocol comes here with its error still to be told, which would end the process.
-      stream.on("error", () => {});
       const { session } = stream;
-      // Its session ended in the same breath.
-      if (session === undefined || stream.destroyed) return;
-      new BridgedStream(stream, this.#pipes.get(session)!).begin(headers, raw);
+      // A stream whose peer broke the protocol, or whose session ended in the same breath, comes here with its error still to be told, which
+      // would end the process.
+      if (session === undefined || stream.destroyed) stream.on("error", () => {});
+      else new BridgedStream(stream, this.#pipes.get(session)!).begin(headers, raw);
     });
   }
 

@@ -4,6 +4,7 @@ import { canonicalHost } from "@trama/engine";
 
 import { http } from "../env/node-http.ts";
 import type { PipeSocket } from "./pipe-socket.ts";
+import { own, ownerListener, type StreamOwner } from "./stream-owner.ts";
 
 /** Fields of one HTTP/1.1 connection, which an HTTP/2 answer must not have (RFC 9113 §8.2.2). */
 const hopByHop: ReadonlySet<string> = new Set([
@@ -25,16 +26,27 @@ export interface BridgePipes {
 }
 
 /** One stream, spoken on as an HTTP/1.1 request over a pipe, and its answer brought back. */
-export class BridgedStream {
+export class BridgedStream implements StreamOwner {
   readonly #stream: ServerHttp2Stream;
   readonly #pipes: BridgePipes;
   #request: ClientRequest | undefined = undefined;
+  #response: IncomingMessage | undefined = undefined;
 
   constructor(stream: ServerHttp2Stream, pipes: BridgePipes) {
     this.#stream = stream;
     this.#pipes = pipes;
-    stream.on("close", () => this.#request?.destroy());
+    own(stream, this);
   }
+
+  closed(): void {
+    this.#request?.destroy();
+  }
+
+  static readonly #trailed = ownerListener<BridgedStream, [IncomingHttpHeaders, number, string[]]>(
+    (owner, _fields, _flags, raw) => owner.#onTrailers(raw),
+  );
+  static readonly #drained = ownerListener<BridgedStream, []>((owner) => owner.#response?.resume());
+  static readonly #trailersWanted = ownerListener<BridgedStream, []>((owner) => owner.#sendTrailers());
 
   /** Speaks the request, or answers the stream here: not every one could be said in HTTP/1.1. */
   begin(headers: IncomingHttpHeaders, raw: readonly string[]): void {
@@ -66,10 +78,7 @@ export class BridgedStream {
     request.on("information", ({ statusCode, rawHeaders }) => this.#inform(statusCode, rawHeaders));
     // The server closed without an answer: by policy, an injected fault, or the application's own will.
     request.on("error", () => this.#cut());
-    this.#stream.on("trailers", (_fields: IncomingHttpHeaders, _flags: number, rawTrailers: string[]) => {
-      if (request.writableEnded || rawTrailers.length === 0) return;
-      this.#attempt(() => request.addTrailers(pairs(rawTrailers)));
-    });
+    this.#stream.on("trailers", BridgedStream.#trailed);
     if (body) this.#stream.pipe(request);
     else request.end();
   }
@@ -87,14 +96,24 @@ export class BridgedStream {
       response.resume();
       return;
     }
-    if (trailing)
-      stream.on("wantTrailers", () => this.#attempt(() => stream.sendTrailers(toHttp2(response.rawTrailers))));
+    this.#response = response;
+    if (trailing) stream.on("wantTrailers", BridgedStream.#trailersWanted);
     // What `pipe` does, without its listeners for streams of which nothing is known.
     response.on("data", (chunk: Buffer) => {
       if (!stream.write(chunk)) response.pause();
     });
-    stream.on("drain", () => response.resume());
+    stream.on("drain", BridgedStream.#drained);
     response.on("end", () => stream.end());
+  }
+
+  #onTrailers(raw: readonly string[]): void {
+    const request = this.#request;
+    if (request === undefined || request.writableEnded || raw.length === 0) return;
+    this.#attempt(() => request.addTrailers(pairs(raw)));
+  }
+
+  #sendTrailers(): void {
+    this.#attempt(() => this.#stream.sendTrailers(toHttp2(this.#response?.rawTrailers ?? [])));
   }
 
   #inform(status: number, rawHeaders: readonly string[]): void {

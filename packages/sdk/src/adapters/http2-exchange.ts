@@ -1,31 +1,33 @@
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 
 import type { Connection } from "./connection.ts";
-import { Exchange } from "./exchange.ts";
+import { type EntryPoint, Exchange } from "./exchange.ts";
+import { own, type StreamOwner } from "./stream-owner.ts";
 
 /** Fields that an answer of the mesh's own may have from HTTP/1.1, and HTTP/2 has not. */
 const connectionFields: ReadonlySet<string> = new Set(["connection", "keep-alive", "transfer-encoding", "upgrade"]);
 
 /** One stream at a protected `http2` server. The application answers Node's own stream, or the objects that Node makes of it, as ever. */
-export class StreamExchange extends Exchange {
+export class StreamExchange extends Exchange implements StreamOwner {
   readonly #stream: ServerHttp2Stream;
-  readonly #into: () => void;
+  readonly #into: EntryPoint;
+  /** What comes with the stream. */
+  readonly #values: readonly unknown[];
 
-  /** `into` hands the stream to the application. */
-  constructor(stream: ServerHttp2Stream, connection: Connection, into: () => void) {
+  /** `into`, the session's own `emit`, hands the stream and the `values` that came with it to the application. */
+  constructor(stream: ServerHttp2Stream, connection: Connection, into: EntryPoint, values: readonly unknown[]) {
     super(connection);
     this.#stream = stream;
     this.#into = into;
-    // Without a listener an error would end the process; `close` follows it and says what it means.
-    stream.on("error", () => {});
-    stream.on("close", () => this.#closed());
+    this.#values = values;
+    own(stream, this);
   }
 
   /** Its connection says that by GOAWAY. */
   announceClose(): void {}
 
   enter(): void {
-    this.#into();
+    this.#into("stream", ...this.#values);
   }
 
   protected cut(): void {
@@ -65,7 +67,7 @@ export class StreamExchange extends Exchange {
     this.#stream.end();
   }
 
-  #closed(): void {
+  closed(): void {
     const stream = this.#stream;
     const sent = stream.sentHeaders as OutgoingHttpHeaders | undefined;
     this.finished(

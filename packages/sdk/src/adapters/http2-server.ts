@@ -6,6 +6,7 @@ import type { Clock, Engine } from "@trama/engine";
 import { TramaError } from "../errors.ts";
 import type { GuardedServer } from "../internals.ts";
 import { type Connection, connections } from "./connection.ts";
+import type { EntryPoint } from "./exchange.ts";
 import { StreamExchange } from "./http2-exchange.ts";
 import { watchSession } from "./http2-limits.ts";
 import { checkHttp2Request } from "./http2-request-check.ts";
@@ -13,8 +14,6 @@ import { type ListenerOptions, MeshListener } from "./listener.ts";
 import { serveExchange } from "./serve-request.ts";
 import { SessionEnd } from "./session-end.ts";
 import { stopListening } from "./stop-listening.ts";
-
-type Emit = (event: string, ...values: unknown[]) => boolean;
 
 /**
  * A server of `http2.createServer` that is part of the mesh. There is one way into the application: the `stream` event of a session, from which
@@ -81,22 +80,20 @@ export class ProtectedHttp2Server implements GuardedServer {
     connections.set(session, connection);
     new SessionEnd(session, connection, this.#clock);
     watchSession(session, this.#clock);
-    const emit: Emit = session.emit.bind(session) as Emit;
+    const emit: EntryPoint = session.emit.bind(session);
     session.emit = ((event: string, ...values: unknown[]): boolean => {
       if (event !== "stream") return emit(event, ...values);
-      const [stream, headers, flags, raw] = values as [ServerHttp2Stream, IncomingHttpHeaders, number, string[]];
-      this.#stream(stream, headers, raw, connection, () => void emit("stream", stream, headers, flags, raw));
+      this.#stream(values as [ServerHttp2Stream, IncomingHttpHeaders, number, string[]], connection, emit);
       return true;
     }) as ServerHttp2Session["emit"];
   }
 
   #stream(
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    raw: string[],
+    values: [ServerHttp2Stream, IncomingHttpHeaders, number, string[]],
     connection: Connection,
-    into: () => void,
+    into: EntryPoint,
   ): void {
+    const [stream, headers, , raw] = values;
     if (stream.destroyed) {
       // Its peer broke the protocol in the same breath; the error is still to be told, and would end the process.
       stream.on("error", () => {});
@@ -108,7 +105,7 @@ export class ProtectedHttp2Server implements GuardedServer {
       connection.socket.destroy();
       return;
     }
-    const exchange = new StreamExchange(stream, connection, into);
+    const exchange = new StreamExchange(stream, connection, into, values);
     const checked = checkHttp2Request(headers, raw, connection);
     if ("status" in checked) exchange.refuse(checked.status, checked.reason);
     else serveExchange(exchange, this.#engine, this.#clock, checked);
