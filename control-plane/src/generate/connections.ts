@@ -45,7 +45,8 @@ export function tableOf(
 }
 
 export function isOpaqueTo(model: Pick<Model, "routes">, node: NodeView, service: Service, port: ServicePort): boolean {
-  return isOpaque(port, tableOf(model, node, service), node);
+  // Of other ports the table has nothing to say.
+  return isOpaque(port, port.protocol === "https" ? tableOf(model, node, service) : undefined, node);
 }
 
 /** Whether any port of the mesh can be opaque to anyone; found out once for each state of it. */

@@ -1,6 +1,9 @@
 import type { Diagnostic } from "../../diagnostics.ts";
+import type { Model } from "../../model/model.ts";
+import { isAlwaysOpaque } from "../../model/route.ts";
 import { covered } from "../../model/scope.ts";
-import { labelsKey } from "../../model/service.ts";
+import { endpointPort, labelsKey } from "../../model/service.ts";
+import { fieldPath } from "../../sources/istio/explain.ts";
 import { type ConfigObject, objectName } from "../../sources/object.ts";
 import type { Subject } from "./subject.ts";
 import { place } from "./duplicates.ts";
@@ -41,14 +44,19 @@ export function* checkSidecars({ model, translator, all }: Subject): Iterable<Di
 }
 
 /** Ports that lead nowhere, and what only a proxy could do. */
-function* checkIngress(object: ConfigObject<"Sidecar">, { behind }: Subject["model"]): Iterable<Diagnostic> {
+function* checkIngress(object: ConfigObject<"Sidecar">, model: Model): Iterable<Diagnostic> {
   const { namespace, spec } = object.content;
-  for (const [at, { port, captureMode }] of (spec.ingress ?? []).entries()) {
+  for (const [at, { port, captureMode, connectionPool }] of (spec.ingress ?? []).entries()) {
     if (captureMode !== undefined) {
       const text = `spec.ingress[${at}].captureMode: has no effect in Trama, where a server is called at its own port: remove it`;
       yield object.warning("advice", ["spec", "ingress", at, "captureMode"], text);
     }
-    const served = [...behind].some(
+    if (connectionPool?.http.http2MaxRequests !== undefined && takesConnections(model, namespace, port.number)) {
+      const path = ["spec", "ingress", at, "connectionPool", "http", "http2MaxRequests"];
+      const text = `${fieldPath(path)}: has no effect on port ${port.number}, which takes connections: write tcp.maxConnections`;
+      yield object.warning("advice", path, text);
+    }
+    const served = [...model.behind].some(
       ([where, services]) =>
         where.endsWith(`:${port.number}`) && services.some((service) => service.namespace === namespace),
     );
@@ -56,4 +64,14 @@ function* checkIngress(object: ConfigObject<"Sidecar">, { behind }: Subject["mod
     const text = `spec.ingress[${at}].port.number: no service of namespace ${namespace} leads to port ${port.number}: write the targetPort of one`;
     yield object.warning("advice", ["spec", "ingress", at, "port", "number"], text);
   }
+}
+
+/** Whether all that services of a namespace lead to that port of their workloads is connections. */
+function takesConnections({ endpoints }: Model, namespace: string, number: number): boolean {
+  const leading = [...endpoints].flatMap(([service, list]) =>
+    service.namespace === namespace
+      ? service.ports.filter((port) => list.some((endpoint) => endpointPort(endpoint, port) === number))
+      : [],
+  );
+  return leading.length > 0 && leading.every(isAlwaysOpaque);
 }

@@ -22,18 +22,36 @@ export function* checkTrafficPorts(
   for (const { policy, at } of policies) {
     yield* checkStreams(object, policy?.connectionPool, at, ports);
     yield* checkRequests(object, policy, at, ports, object.content.spec.host);
-    for (const [index, settings] of (policy?.portLevelSettings ?? []).entries()) {
+    const settled = policy?.portLevelSettings ?? [];
+    const others = ports.filter(({ number }) => settled.every(({ port }) => port.number !== number));
+    yield* checkTwice(object, policy?.tls, at, others);
+    for (const [index, settings] of settled.entries()) {
       const { port, connectionPool } = settings;
       const own = ports.filter(({ number }) => number === port.number);
       const where = [...at, "portLevelSettings", index];
       yield* checkStreams(object, connectionPool, where, own);
       yield* checkRequests(object, settings, where, own, `port ${port.number}`);
+      yield* checkTwice(object, settings.tls, where, own);
       if (own.length > 0) continue;
       const path = [...where, "port"];
       const text = `${fieldPath(path)}: ${object.content.spec.host} has no port ${port.number}: it has ${known.join(", ")}`;
       yield object.error("reference", path, text);
     }
   }
+}
+
+/** TLS around the TLS of applications, which hardly anybody means and no server expects. */
+function* checkTwice(
+  object: ConfigObject<"DestinationRule">,
+  tls: TrafficPolicySpec["tls"],
+  at: Placed["at"],
+  ports: readonly ServicePort[],
+): Iterable<Diagnostic> {
+  const port = ports.find(({ protocol }) => protocol === "tls");
+  if (port === undefined || (tls?.mode !== "SIMPLE" && tls?.mode !== "MUTUAL")) return;
+  const path = [...at, "tls", "mode"];
+  const text = `${fieldPath(path)}: puts TLS around that of the application, which port ${port.number} (TLS) of ${object.content.spec.host} is declared to be for: remove tls, or declare the port TCP`;
+  yield object.warning("advice", path, text);
 }
 
 /** Settings about requests, where every port takes connections. */
