@@ -6,12 +6,11 @@ import { loadRegistry, typeUrls } from "@trama/proto";
 import { afterAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 
-import { type ConfigState, ConfigStore } from "./config-store.ts";
+import type { ConfigState } from "./config-store.ts";
 import { FieldTrial, type Fields } from "../test/kit/field-effects.ts";
+import { goldenConfig } from "../test/kit/golden-config.ts";
 import { formatDiagnostic } from "./diagnostics.ts";
-import { defaultMesh } from "./model/mesh.ts";
 import type { NodeView } from "./snapshot.ts";
-import { readNetworks } from "./sources/networks-file.ts";
 
 // Golden files: testdata/<stage>/<case>.in.yaml → <case>.out.yaml. UPDATE_GOLDEN=1 writes the answers anew; look at each
 // difference before you keep it. A line `# file: <name>` in the input begins another file of the configuration.
@@ -54,18 +53,8 @@ test("every golden file is used", () => {
 
 afterAll(() => used.clear());
 
-/** A part called `networks.yaml` is the file of the option `networksFile`. */
-function load(input: string, file: string): ConfigState {
-  const files = new Map<string, { text: string }>();
-  const parts = input.split(/^# file: (\S+)\n/m);
-  if (parts[0] !== "") files.set(file, { text: parts[0] ?? "" });
-  for (let index = 1; index < parts.length; index += 2) files.set(parts[index] ?? "", { text: parts[index + 1] ?? "" });
-  const described = readNetworks("networks.yaml", files.get("networks.yaml")?.text ?? "", defaultMesh.cluster);
-  files.delete("networks.yaml");
-  if ("diagnostics" in described) return { snapshot: undefined, diagnostics: described.diagnostics };
-  const { networks } = described;
-  return new ConfigStore({ ...defaultMesh, rootsPem: "-----BEGIN CERTIFICATE-----", networks }).apply(files);
-}
+const load = (input: string, file: string): ConfigState =>
+  goldenConfig(input, file, { rootsPem: "-----BEGIN CERTIFICATE-----" });
 
 interface Question {
   readonly node?: Partial<NodeView>;

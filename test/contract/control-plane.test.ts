@@ -8,6 +8,7 @@ import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 
 import { ConfigStore } from "../../control-plane/src/config-store.ts";
+import { goldenConfig } from "../../control-plane/test/kit/golden-config.ts";
 import { defaultMesh } from "../../control-plane/src/model/mesh.ts";
 import type { NodeView, Snapshot } from "../../control-plane/src/snapshot.ts";
 import { type DecodedCluster, clusterType } from "../../packages/xds/src/resources/cluster.ts";
@@ -96,7 +97,7 @@ describe("golden inputs", () => {
       test(`${stage}/${file}`, () => {
         const input = readFileSync(join(testdata, stage, file), "utf8");
         const end = input.indexOf("\n---\n");
-        const snapshot = snapshotOf([input.slice(end + 5)]);
+        const snapshot = goldenConfig(input.slice(end + 5), file).snapshot ?? expect.fail("nothing to serve");
         const questions = parse(input.slice(0, end)) as readonly { node?: Partial<NodeView>; ask: readonly string[] }[];
         for (const { node: part, ask: asked } of questions) {
           const node = { ...someNode, ...part };

@@ -42,7 +42,14 @@ test("every workload that can be reached has its weight behind one address or se
         const at = { address: `10.0.0.${index + 1}`, network: own, weight, mesh: each.secured };
         return { ...itself({ host: "", namespace: "shop" }), ...at, locality: { region, zone: "", subZone: "" } };
       });
-      const placing = acrossNetworks(undefined, { mesh, node: { network }, port, endpoints, peers, secured });
+      const placing = acrossNetworks(undefined, {
+        mesh,
+        node: { network },
+        port,
+        endpoints,
+        peers,
+        secured: () => secured,
+      });
       const { endpoints: localities = [] } = loadAssignment({
         name: "web",
         port,

@@ -25,8 +25,8 @@ export interface Crossing {
   /** Of the whole service. */
   readonly endpoints: readonly Endpoint[];
   readonly peers: PeerPolicies;
-  /** The caller speaks the mesh's TLS to whoever takes it. */
-  readonly secured: boolean;
+  /** The caller speaks the mesh's TLS to whoever takes it. Asked only where somebody is behind a gateway. */
+  readonly secured: () => boolean;
 }
 
 /**
@@ -40,7 +40,8 @@ export function acrossNetworks(inner: Placing | undefined, crossing: Crossing): 
   if (gateways.size === 0) return inner;
   const behind = networksOf(crossing.endpoints).filter((network) => gateways.has(network));
   if (behind.length === 0) return inner;
-  const { node, port, secured } = crossing;
+  const { node, port } = crossing;
+  const secured = crossing.secured();
   const { network = "" } = node;
   const far = network === "" ? [] : behind.filter((each) => each !== network);
   return {
@@ -48,7 +49,7 @@ export function acrossNetworks(inner: Placing | undefined, crossing: Crossing): 
     place(groups) {
       const ways = new Map(far.map((each) => [each, gateways.get(each) ?? []]));
       const scale = scaleFor(groups, [...ways.values()]);
-      const reached = groups.flatMap((group) => reach(group, ways, scale, crossing));
+      const reached = groups.flatMap((group) => reach(group, ways, scale, secured, crossing));
       return once(inner?.place(reached) ?? reached, port);
     },
   };
@@ -93,7 +94,8 @@ function reach(
   { locality, priority, endpoints }: Group,
   ways: ReadonlyMap<string, readonly Gateway[]>,
   scale: number,
-  { port, peers, secured }: Crossing,
+  secured: boolean,
+  { port, peers }: Crossing,
 ): readonly Group[] {
   const direct: Endpoint[] = [];
   const weights = new Map<string, number>();

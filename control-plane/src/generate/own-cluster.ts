@@ -37,7 +37,8 @@ export function localCluster(model: Model, node: NodeView): Recipe | undefined {
         locality,
       ),
   };
-  const placed = acrossNetworks(zones, { mesh: model.mesh, node, port, endpoints, peers, secured: true }) ?? zones;
+  const placed =
+    acrossNetworks(zones, { mesh: model.mesh, node, port, endpoints, peers, secured: () => true }) ?? zones;
   return {
     variant: JSON.stringify([service.host, locality]) + placed.key,
     inputs: [service, endpoints, peers.namespace, peers.root],

@@ -209,7 +209,7 @@ function endpointsOf(model: Model, node: NodeView, name: string): Recipe | undef
   const reachable = node.kind === "grpc" ? endpoints.filter(({ address }) => !isPipe(address)) : endpoints;
   const traffic = effectiveTraffic(policy, target.subset, port.number);
   const near = placing(traffic, node);
-  const secured = meshTls(target, traffic, endpoints, node.kind);
+  const secured = () => meshTls(target, traffic, endpoints, node.kind);
   const placed = acrossNetworks(near, { mesh: model.mesh, node, port, endpoints, peers, secured });
   return {
     // The same for all callers of a class: of a zone, mostly, and of a network.

@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { typeUrls } from "@trama/proto";
 import { parse } from "yaml";
 
-import { ConfigStore } from "../../../../control-plane/src/config-store.ts";
+import { type ConfigState, ConfigStore } from "../../../../control-plane/src/config-store.ts";
 import { defaultMesh } from "../../../../control-plane/src/model/mesh.ts";
 import type { NodeView, Snapshot, WireResource } from "../../../../control-plane/src/snapshot.ts";
+import { goldenConfig } from "../../../../control-plane/test/kit/golden-config.ts";
 
 /** Everything that our control plane makes of one configuration for one node. */
 export interface Generated {
@@ -16,6 +17,8 @@ export interface Generated {
 }
 
 const root = join(import.meta.dirname, "../../../..");
+
+const settings = { rootsPem: "-----BEGIN CERTIFICATE-----" };
 
 const someNode: NodeView = {
   id: "sidecar~10.0.0.9~client.shop~shop.svc.cluster.local",
@@ -55,7 +58,9 @@ export function allGenerated(identityFile: string, types: readonly ResourceType[
   const mesh = join(root, "examples/bookshop/mesh");
   const texts = readdirSync(mesh).map((file) => readFileSync(join(mesh, file), "utf8"));
   const bookshop = [{ node: someNode, inbound: ["0.0.0.0:8080"] }];
-  const all = [...golden, ...forNodes("bookshop", texts, bookshop, identityFile, types)];
+  const files = new Map(texts.map((text, index) => [`${index}.yaml`, { text }]));
+  const state = new ConfigStore({ ...defaultMesh, ...settings }).apply(files);
+  const all = [...golden, ...forNodes("bookshop", state, bookshop, identityFile, types)];
   // What several nodes get alike is asked once.
   const distinct = new Map(
     all.map((one) => [one.resources.map(({ name, version }) => `${name} ${version}`).join(), one]),
@@ -78,24 +83,22 @@ function fromGolden(name: string, input: string, identityFile: string, types: re
     node: { ...someNode, ...node },
     inbound: ask.filter((each) => each.startsWith(prefix)).map((each) => each.slice(prefix.length)),
   }));
-  return forNodes(name, [input.slice(end + 5)], askers, identityFile, types);
+  return forNodes(name, goldenConfig(input.slice(end + 5), name, settings), askers, identityFile, types);
 }
 
 function forNodes(
   name: string,
-  texts: readonly string[],
+  { snapshot }: ConfigState,
   askers: readonly Asker[],
   identityFile: string,
   types: readonly ResourceType[],
 ): Generated[] {
-  const files = new Map(texts.map((text, index) => [`${index}.yaml`, { text }]));
-  const { snapshot } = new ConfigStore({ ...defaultMesh, rootsPem: "-----BEGIN CERTIFICATE-----" }).apply(files);
   if (snapshot === undefined) throw new Error(`${name}: there is nothing to serve`);
   return askers.flatMap(({ node, inbound }, at) =>
     (["trama", "grpc", "envoy"] as const).map((kind) => {
       const { proxy: own = proxy, ...rest } = node;
-      const settings = own.identityFile === undefined ? own : { ...own, identityFile };
-      const view: NodeView = { ...rest, kind, ...(kind === "envoy" && { proxy: settings }) };
+      const place = own.identityFile === undefined ? own : { ...own, identityFile };
+      const view: NodeView = { ...rest, kind, ...(kind === "envoy" && { proxy: place }) };
       return { name: `${name} ${kind} ${at}`, resources: resourcesFor(snapshot, view, inbound, types) };
     }),
   );
