@@ -1,5 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { typeUrls } from "@trama/proto";
+import { ListenerSchema } from "@trama/proto/envoy/config/listener/v3/listener_pb.js";
 import { ClusterLoadAssignmentSchema } from "@trama/proto/envoy/config/endpoint/v3/endpoint_pb.js";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -153,6 +154,24 @@ test("callers of one namespace get what is for their own network, and those of o
   const one = snapshot(oneNetwork);
   expect(resource(one, "one")).toBe(resource(one, "two"));
   expect(resource(one, "one")?.version).toBe(near?.version);
+});
+
+test("the same address in two networks is two workloads, each with its own services", () => {
+  const text = `${entry("web", "[{ address: 10.0.0.1, network: one, serviceAccount: web }]")}
+${entry("shop", "[{ address: 10.0.0.1, network: two, serviceAccount: shop }]")}`;
+  const { snapshot: from, diagnostics } = new ConfigStore(mesh).apply(new Map([["web.yaml", { text }]]));
+  expect(diagnostics).toEqual([]);
+  const hosts = (network: string | undefined): readonly string[] => {
+    const at = { ...node(network), addresses: ["10.0.0.1"] };
+    const found = from?.resource(at, typeUrls.listener, "xds.istio.io/grpc/lds/inbound/10.0.0.1:80");
+    const { metadata } = fromBinary(ListenerSchema, found!.bytes);
+    const services = JSON.stringify(metadata?.filterMetadata["istio"]);
+    return [...services.matchAll(/"host":"(\w+)/g)].map(([, host = ""]) => host);
+  };
+  expect(hosts("one")).toEqual(["web"]);
+  expect(hosts("two")).toEqual(["shop"]);
+  // Who does not say where it is may be either.
+  expect(hosts(undefined)).toEqual(["shop", "web"]);
 });
 
 test("a gateway behind which several localities are has the shares of all of them", () => {

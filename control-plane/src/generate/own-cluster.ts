@@ -8,6 +8,7 @@ import type { Recipe } from "./cache.ts";
 import { assignment } from "./endpoints.ts";
 import { type Placing, inZones } from "./locality.ts";
 import { acrossNetworks } from "./networks.ts";
+import { leadsHere } from "./own-port.ts";
 import { wireResource } from "./wire.ts";
 
 /** By this name callers that look at zones ask for their own like, as those of Istio do (Envoy `local_cluster_name`). */
@@ -22,7 +23,7 @@ export function localCluster(model: Model, node: NodeView): Recipe | undefined {
   const { namespace, addresses, locality, kind } = node;
   const own = addresses
     .flatMap((address) => servicesAt(model, address))
-    .filter((service) => service.namespace === namespace)
+    .filter((service) => service.namespace === namespace && leadsHere(model, node, service, addresses))
     .sort((a, b) => (a.host < b.host ? -1 : 1));
   const [service] = own;
   const port = service?.ports[0];

@@ -261,7 +261,8 @@ function inbound(model: Model, node: NodeView, name: string): Recipe | undefined
   const { mode, policies, services, opaque, limits } = own;
   const cors = kind === "grpc" || opaque ? [] : ownCors(model, node, port, services);
   return {
-    variant: `${mode} ${opaque ? "opaque " : ""}${JSON.stringify(cors.map(({ ports }) => ports))}`,
+    // Which services there are is a matter of the network where addresses are there twice.
+    variant: `${node.network ?? ""} ${mode} ${opaque ? "opaque " : ""}${JSON.stringify(cors.map(({ ports }) => ports))}`,
     inputs: [...policies, ...services, limits, ...cors.map(({ table }) => table)],
     shared: false,
     make: () => inboundListener({ mesh, name, address, port, ...own, cors, kind }),
