@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { ConfigStore } from "../../control-plane/src/config-store.ts";
 import { formatDiagnostic } from "../../control-plane/src/diagnostics.ts";
 import { defaultMesh } from "../../control-plane/src/model/mesh.ts";
+import { readNetworks } from "../../control-plane/src/sources/networks-file.ts";
 
 const page = readFileSync(join(import.meta.dirname, "../../docs/policy.md"), "utf8");
 
@@ -52,4 +53,22 @@ apiVersion: networking.istio.io/v1
 metadata: { name: db, namespace: shop }
 `;
   expect(check(db + example)).toEqual([]);
+});
+
+test("the example of docs/policy.md for networks means what the page says", () => {
+  const section = page.slice(page.indexOf("## Several networks"));
+  const [, example = ""] = /^```yaml\n(.*?)```$/ms.exec(section) ?? [];
+  const read = readNetworks("networks.yaml", example, defaultMesh.cluster);
+  const { networks } = "networks" in read ? read : expect.fail(read.diagnostics.map(formatDiagnostic).join("\n"));
+  expect(networks.find("10.1.2.3")).toBe("west");
+  expect([...networks.gateways]).toEqual([
+    ["west", [{ address: "192.0.2.1", port: 15_443 }]],
+    [
+      "east",
+      [
+        { address: "192.0.2.2", port: 15_443 },
+        { address: "192.0.2.3", port: 443 },
+      ],
+    ],
+  ]);
 });
