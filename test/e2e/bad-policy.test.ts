@@ -45,7 +45,10 @@ const faults = [
   {
     what: "a field of Istio's that this release does not act on",
     code: "unsupported",
-    text: good("v2").replace("  http:", "  ^tcp: [{ route: [] }]\n  http:"),
+    text: good("v2").replace(
+      "  http:",
+      "  tcp: [{ match: [{ port: 1, ^destinationSubnets: [10.0.0.0/8] }], route: [{ destination: { host: catalog } }] }]\n  http:",
+    ),
   },
   {
     what: "a kind of Istio's that this release does not act on",
