@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "./harness/leaks.ts";
 import "./harness/limits.ts";
-import { startMesh, type Client, type TestMesh } from "./harness/mesh.ts";
+import { startMesh, type Client, type Service, type TestMesh } from "./harness/mesh.ts";
+import { parseMetrics } from "./harness/metrics.ts";
 import { tolerance } from "./harness/numbers.ts";
 import { expectAllGood } from "./harness/tally.ts";
 import { until } from "./harness/until.ts";
@@ -19,10 +20,11 @@ const catalog = (v1: number): string =>
 
 let mesh: TestMesh;
 let client: Client;
+let canary: Service;
 
 beforeAll(async () => {
   mesh = await startMesh({ yaml: { "catalog.yaml": catalog(50) } });
-  [, , client] = await Promise.all([
+  [, canary, client] = await Promise.all([
     mesh.service({ app: "catalog", version: "v1", framework: "fastify" }),
     mesh.service({ app: "catalog", version: "v2", framework: "express" }),
     mesh.client({ account: "customer" }),
@@ -94,4 +96,36 @@ test("endpoints come and go under load: no request fails", async () => {
   }
   const tally = await client.call("stopLoad", load);
   expectAllGood(tally);
+});
+
+test("a canary that fails is seen within seconds, by its version, and a change of weights ends it within one", async () => {
+  await mesh.write("catalog.yaml", catalog(80));
+  await until("both versions serve", async () => {
+    const { versions } = await client.call("burst", { url: "http://catalog:8080/now", count: 50 });
+    return versions["v1"] !== undefined && versions["v2"] !== undefined;
+  });
+  const load = await client.call("startLoad", { url: "http://catalog:8080/books", perSecond: 200 });
+  const failures = async (): Promise<Record<string, number>> => {
+    const found: Record<string, number> = {};
+    for (const { name, labels, value } of parseMetrics(await client.call("metrics")))
+      if (name === "istio_requests_total" && labels["response_code"] === "500")
+        found[labels["destination_version"]!] = (found[labels["destination_version"]!] ?? 0) + value;
+    return found;
+  };
+  const brokenMs = performance.now();
+  await canary.call("break", 500);
+  await until("the metrics show who fails", async () => ((await failures())["v2"] ?? 0) >= 10);
+  expect(performance.now() - brokenMs).toBeLessThan(5_000);
+  expect(Object.keys(await failures())).toEqual(["v2"]);
+  const startMs = performance.now();
+  await mesh.write("catalog.yaml", catalog(100));
+  await until("nobody fails any more", async () => {
+    const { statuses } = await client.call("burst", { url: "http://catalog:8080/now", count: 20 });
+    return statuses[500] === undefined;
+  });
+  expect(performance.now() - startMs).toBeLessThan(1_000);
+  await canary.call("mend");
+  const { statuses, failed } = await client.call("stopLoad", load);
+  expect(failed).toBe(0);
+  expect(statuses[200]).toBeGreaterThan(statuses[500]!);
 });

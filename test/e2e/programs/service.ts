@@ -30,7 +30,14 @@ const mesh = await joinMesh().catch((error: unknown) => {
 mesh.closeOnSignals();
 
 let stats = emptyStats();
-const handle = (request: http.IncomingMessage, response: http.ServerResponse): void =>
+/** What every request is answered with, while something is wrong with this version. */
+let broken: number | undefined;
+const handle = (request: http.IncomingMessage, response: http.ServerResponse): void => {
+  if (broken === undefined) return well(request, response);
+  request.resume();
+  response.writeHead(broken).end();
+};
+const well = (request: http.IncomingMessage, response: http.ServerResponse): void =>
   behave(stats, options.version, peerOf(request)?.spiffeId, request, response, (url) => mesh.fetch(url) as never);
 
 const server = await listen();
@@ -92,6 +99,8 @@ const methods = {
   reset: (): void => {
     stats = { ...emptyStats(), open: stats.open };
   },
+  break: (status: number): void => void (broken = status),
+  mend: (): void => void (broken = undefined),
   status: (): MeshStatus => mesh.status(),
   metrics: (): Promise<string> => mesh.metricsText(),
   hurry: (): void => hurry(),
