@@ -1,5 +1,6 @@
 export { MeshError } from "@trama/engine";
 export type { Logger, MeshErrorCode, Peer } from "@trama/engine";
+export type { ConnectOptions } from "./adapters/connector.ts";
 export { detached } from "./context.ts";
 export { TramaError } from "./errors.ts";
 export type { TramaErrorCode } from "./errors.ts";
