@@ -336,3 +336,27 @@ function connectionsFrom(principal: string): RbacConfig {
     },
   };
 }
+
+test("a connection whose peer's certificate has ended is cut with the next change", async () => {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.write("hello");
+  });
+  const clock = fakeClock();
+  const served = await serverWorld(server, { identity: db, clock });
+  closers.push(() => served.close());
+  served.publish("STRICT");
+  const world = client(
+    opaque("db:5432", {
+      "*": cluster("db", { endpoints: [endpoint(served.address)], tls: mutualTls(spiffe("shop", "db")) }),
+    }),
+    web,
+  );
+  const socket = await world.dispatcher.connector.connect({ host: "db", port: 5432 });
+  expect(await greeting(socket)).toBe("hello");
+  clock.setWall(web.current.notAfterMs + 1_000);
+  expect(served.guard.listener.connections.size).toBe(1);
+  const closed = once(socket, "close");
+  served.publish("STRICT");
+  await closed;
+});
