@@ -290,6 +290,44 @@ test("hosts that the mesh does not know are connected to as they are, or refused
   });
 });
 
+test("who gives up while the other end says nothing leaves no connection behind, nor does a mesh that is closed", async () => {
+  let [begun, ended] = [0, 0];
+  const silent = createServer((socket) => {
+    begun++;
+    socket.on("error", () => {});
+    socket.on("close", () => ended++);
+    // No word of a handshake.
+    socket.resume();
+  });
+  silent.listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  closers.push(() => silent.close());
+  const address = `127.0.0.1:${(silent.address() as AddressInfo).port}`;
+  const tls = mutualTls(spiffe("shop", "db"));
+  // A clock that stands still: no time-out helps.
+  const clock = fakeClock();
+  const world = client(
+    opaque("db:5432", { "*": cluster("db", { endpoints: [endpoint(address)], tls }) }),
+    web,
+    "ALLOW_ANY",
+    clock,
+  );
+  const controller = new AbortController();
+  const given = world.dispatcher.connector.connect({ host: "db", port: 5432, signal: controller.signal });
+  await until(() => begun === 1);
+  controller.abort(new Error("not any more"));
+  await expect(given).rejects.toThrow("not any more");
+  await until(() => ended === 1);
+  const cut = expect(world.dispatcher.connector.connect({ host: "db", port: 5432 })).rejects.toMatchObject({
+    code: "CLOSED",
+  });
+  await until(() => begun === 2);
+  const closed = world.transport.tcp.close();
+  clock.advance(1);
+  await Promise.all([closed, cut]);
+  await until(() => ended === 2);
+});
+
 test("silence, limits and the caller's own end", async () => {
   const clock = fakeClock();
   const address = await plainServer("x");

@@ -131,6 +131,7 @@ export class Connector {
       timer.cancel();
       tunnel.dialled(failureOf(`${host}:${port}`, "CONNECT_FAILED", error), null, plaintextPeer);
     };
+    tunnel.dialling((reason) => socket.destroy(reason));
     socket.once("error", failed);
     socket.once("connect", () => {
       timer.cancel();

@@ -39,12 +39,16 @@ export type Connected = (error: MeshError | null, socket: Socket | null, peer: C
 
 /**
  * Opens one connection; `done` is called exactly once. The time-out covers TCP and TLS, as Envoy's `connect_timeout`
- * does. Every error is one before any byte of a request, so `sent` is false: that is what makes it safe to retry.
+ * does. Every error is one before any byte of a request, so `sent` is false: that is what makes it safe to retry. What it returns
+ * calls it off with an error, while nothing has come of it; nobody may then be left who would end it.
  */
-export function connect(options: ConnectOptions, done: Connected): void {
+export function connect(options: ConnectOptions, done: Connected): (reason: MeshError) => void {
   const { endpoint, connectTimeoutMs, tls, identity, clock } = options;
   const context = tls && contextOf(tls, options);
-  if (context instanceof MeshError) return done(context, null, plaintextPeer);
+  if (context instanceof MeshError) {
+    done(context, null, plaintextPeer);
+    return () => {};
+  }
   let finished = false;
   const socket = open(options, context);
   const finish = (error: MeshError | undefined, peer: ConnectedPeer): void => {
@@ -81,9 +85,10 @@ export function connect(options: ConnectOptions, done: Connected): void {
   socket.setKeepAlive(true, options.tcpKeepAliveMs ?? 60_000);
   socket.on("error", onError);
   socket.on("close", onClose);
+  const callOff = (reason: MeshError): void => finish(reason, plaintextPeer);
   if (tls === undefined) {
     socket.once("connect", () => finish(undefined, plaintextPeer));
-    return;
+    return callOff;
   }
   socket.once("connect", () => (connected = true));
   socket.once("secureConnect", () => {
@@ -97,6 +102,7 @@ export function connect(options: ConnectOptions, done: Connected): void {
       return fail("TLS_FAILED", "it does not speak HTTP/2, which this call needs");
     finish(undefined, peer);
   });
+  return callOff;
 }
 
 /** Who answered, or why it is not who it must be. OpenSSL has verified the chain. */

@@ -60,11 +60,12 @@ class TcpPool implements EndpointPool {
     this.#open.add(tunnel);
     attempt.bind(tunnel);
     if (tunnel.over) return;
-    connect(this.options, (error, socket, peer) => {
+    const callOff = connect(this.options, (error, socket, peer) => {
       attempt.peer = peer;
       attempt.sent = error === null;
       tunnel.dialled(error, socket, peer);
     });
+    tunnel.dialling(callOff);
   }
 
   usedBy(nowMs: number): number {

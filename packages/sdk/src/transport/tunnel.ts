@@ -21,6 +21,8 @@ export class Tunnel implements Abortable {
   readonly #sink: Sink;
   readonly #ended: () => void;
   #socket: Socket | undefined = undefined;
+  /** Ends the dialling, while it is under way. */
+  #callOff: ((reason: MeshError) => void) | undefined = undefined;
   #over = false;
 
   /** `ended`: told once, when the connection is no more, or never came to be. */
@@ -32,6 +34,11 @@ export class Tunnel implements Abortable {
 
   get over(): boolean {
     return this.#over;
+  }
+
+  /** Its dialling has begun. */
+  dialling(callOff: (reason: MeshError) => void): void {
+    this.#callOff = callOff;
   }
 
   /** What has become of the dialling. */
@@ -60,7 +67,9 @@ export class Tunnel implements Abortable {
 
   abort(reason: MeshError): void {
     if (!this.#end()) return;
-    this.#socket?.destroy(reason);
+    // Without this a peer that never answers would hold the process, after a mesh that is closed, for as long as the system tries.
+    if (this.#socket === undefined) this.#callOff?.(reason);
+    else this.#socket.destroy(reason);
     this.#sink.onError(reason);
   }
 
