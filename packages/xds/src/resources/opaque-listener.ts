@@ -1,5 +1,5 @@
-import type { FilterConfig, RouteConfiguration } from "@trama/engine";
-import { NetworkRbacSchema } from "@trama/proto/lean";
+import type { FilterConfig, RouteConfig, RouteConfiguration } from "@trama/engine";
+import { NetworkRbacSchema, TcpProxySchema } from "@trama/proto/lean";
 import type {
   Filter,
   FilterChain,
@@ -12,7 +12,7 @@ import { ResourceError, each, within } from "./error.ts";
 import { onlyFields } from "./fields.ts";
 import type { DecodedHttp } from "./filter-chain.ts";
 import { networkRbac } from "./filters/rbac.ts";
-import { tcpHost, tcpRoute } from "./tcp-proxy.ts";
+import { everything, tcpHost, tcpRoute } from "./tcp-proxy.ts";
 import type { DecodeOptions } from "./type.ts";
 
 /**
@@ -64,7 +64,8 @@ function serverNames(match: FilterChainMatch | undefined): readonly string[] {
  * kind.
  */
 export function opaqueInbound(filters: readonly Filter[], options: DecodeOptions): DecodedHttp | undefined {
-  if (filters.length === 0 || nameOf(filters.at(-1)!) !== "TcpProxy") return undefined;
+  const last = filters.at(-1)?.configType;
+  if (last?.case !== "typedConfig" || openAny(last.value).typeName !== TcpProxySchema.typeName) return undefined;
   const found: FilterConfig[] = [];
   each("filters", filters, (filter, index) => {
     if (index === filters.length - 1) return void tcpRoute("", typed(filter));
@@ -77,36 +78,13 @@ export function opaqueInbound(filters: readonly Filter[], options: DecodeOptions
   return { filters: found, routes: toApplication };
 }
 
-const toApplication: RouteConfiguration = {
+const application: RouteConfig = {
   name: "inbound",
-  virtualHosts: [
-    {
-      name: "inbound",
-      domains: ["*"],
-      routes: [
-        {
-          name: "",
-          match: {
-            path: { kind: "prefix", value: "/", ignoreCase: false },
-            headers: [],
-            query: [],
-            fractionPerMillion: undefined,
-          },
-          action: { kind: "non_forwarding" },
-          overrides: new Map(),
-        },
-      ],
-      retry: undefined,
-      overrides: new Map(),
-    },
-  ],
+  match: everything,
+  action: { kind: "non_forwarding" },
+  overrides: new Map(),
 };
-
-function nameOf({ configType: one }: Filter): string {
-  if (one.case !== "typedConfig") return "";
-  const name = openAny(one.value).typeName;
-  return name.slice(name.lastIndexOf(".") + 1);
-}
+const toApplication: RouteConfiguration = { name: "inbound", virtualHosts: [tcpHost(application, ["*"])] };
 
 function typed({ configType: one }: Filter): Typed {
   if (one.case !== "typedConfig") throw new ResourceError("it has no typed_config");

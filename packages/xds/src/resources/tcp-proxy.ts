@@ -34,7 +34,8 @@ export function tcpHost(route: RouteConfig, domains: readonly string[]): Virtual
   return { name: route.name, domains, routes: [route], retry: undefined, overrides: new Map() };
 }
 
-const everything: RouteConfig["match"] = {
+/** Of a connection nothing is known that a route could look at. */
+export const everything: RouteConfig["match"] = {
   path: { kind: "prefix", value: "/", ignoreCase: false },
   headers: [],
   query: [],
